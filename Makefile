@@ -1,0 +1,45 @@
+# Every target works in .venv, which it creates. `make` alone lists the targets.
+PYTHON ?= python3
+PROFILE ?= laptop
+STORE ?= runs
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help book test run bench lint clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+book: .venv/book  ## compute what is missing, run every notebook, build the site (PROFILE=laptop)
+	@$(BIN)/lottery book --profile $(PROFILE) --store $(STORE)
+
+test: .venv/dev  ## all tests, with a smoke run from scratch and a strict book build
+	@$(BIN)/python -m pytest
+
+run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
+	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)
+
+bench: .venv/dev  ## measure speed, side by side, as ratios
+	@$(BIN)/python -m benchmarks.training
+
+lint: .venv/dev  ## ruff: style and common mistakes
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:  ## remove what was built; runs/ and .venv stay
+	rm -rf _build build dist
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	@echo "creating .venv"
+	@$(PYTHON) -m venv .venv
+
+# Stamps: installed once, and again when pyproject.toml changes. Test tools come on top of the book's.
+.venv/book: pyproject.toml | .venv/bin/pip
+	@echo "installing what the book needs into .venv (the first time takes a few minutes)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster]'
+	@touch $@
+
+.venv/dev: pyproject.toml .venv/book
+	@echo "installing what the tests need into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster,dev]'
+	@touch $@

@@ -1,0 +1,266 @@
+"""The command line: ``lottery plan · run · status · book · data · bench · export``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+from .errors import LotteryError
+
+EPILOG = """\
+examples:
+  lottery plan --profile laptop          what would be computed, and how long it takes here
+  lottery run --profile smoke            a tiny study from end to end, in a minute or two
+  lottery status --profile laptop        what is finished, what failed and why
+  lottery book --profile laptop          draw every figure from the records and build the site
+
+A profile is a name that comes with the package (smoke, laptop) or the path of your own YAML file.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 done, 1 something failed, 2 bad input, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except LotteryError as error:
+        print(f"lottery {options.name}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"lottery {options.name}: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"lottery {options.name}: interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lottery",
+        description="Find lottery tickets, judge them, and build the book from the records.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub.set_defaults(command=command, name=name)
+        sub.add_argument("--profile", default="laptop", help="name or path of a profile (default: laptop)")
+        return sub
+
+    def with_store(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument(
+            "--store", type=Path, default=Path("runs"), help="folder of tickets and records (default: runs)"
+        )
+        return sub
+
+    def with_workers(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument("--workers", type=_positive, help="worker processes (default: one a core)")
+        sub.add_argument("--threads", type=_positive, default=1, help="PyTorch threads a worker (default: 1)")
+        sub.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
+        return sub
+
+    def with_scheduler(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument(
+            "--scheduler",
+            metavar="tcp://HOST:PORT",
+            help="a running Dask scheduler (default: start a local cluster); its workers must see the store",
+        )
+        sub.add_argument("--quiet", action="store_true", help="no progress bar")
+        return sub
+
+    with_workers(
+        with_store(
+            add("plan", _plan, "show the study's cells, what is finished, and the time the rest takes")
+        )
+    )
+    with_scheduler(
+        with_workers(with_store(add("run", _run, "compute what is missing; safe to stop and start again")))
+    )
+    with_store(add("status", _status, "show what is finished, missing and failed"))
+    book = add("book", _book, "compute what is missing, run every notebook, and build the site")
+    with_scheduler(with_workers(with_store(book)))
+    book.add_argument("--out", type=Path, default=Path("_build"), help="where to build (default: _build)")
+    add("data", _data, "check the data that a profile needs")
+    with_workers(add("bench", _bench, "measure training speed on this device, which `plan` reckons with"))
+    export = with_store(add("export", _export, "write a finished study as the profile's reference records"))
+    export.add_argument("--to", type=Path, help="folder (default: the package's reference/PROFILE)")
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from .study.cells import expand, with_ancestors
+    from .study.estimate import device_name, images_per_second, remaining, training_seconds
+    from .study.profile import load_profile
+    from .study.store import Store, missing
+
+    profile, store = load_profile(options.profile), Store(options.store)
+    cells, todo = expand(profile), missing(profile, store)
+    trainings = remaining(todo, store)
+    unfinished = {cell.id for cell, _ in todo}
+    print(f"{profile.name}: {profile.title}\n")
+    rows = [("pruner", "cells", "finished", "to train", "to measure")]
+    for pruner in ["dense", *profile.pruners]:
+        mine = [c for c in cells if c.pruner == pruner]
+        waiting = sum(c.id in unfinished for c in mine)
+        train = sum(c.pruner == pruner for c in trainings)
+        rows.append((pruner, len(mine), len(mine) - waiting, train, waiting))
+    rows.append(("all", len(cells), len(cells) - len(todo), len(trainings), len(todo)))
+    print(_table(rows))
+    every = with_ancestors(cells)
+    print(f"\n{len(every)} trainings in all, rounds and dense networks shared")
+    if not trainings:
+        print("nothing to train")
+        return 0
+    data = profile.dataset.load()
+    workers = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
+    rates = {
+        model.name: images_per_second(
+            model, data, profile.recipe, threads=options.threads, device=options.device
+        )
+        for model in profile.models
+    }
+    seconds = training_seconds(trainings, profile, data, rates)
+    speeds = ", ".join(f"{name} {rate:,.0f} images/s a worker" for name, rate in rates.items())
+    print(f"measured now on {device_name(options.device)}: {speeds}")
+    print(
+        f"estimated training time with {workers} worker(s): {_duration(seconds / workers)}; measuring comes on top"
+    )
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .study.profile import load_profile
+    from .study.store import Store, missing
+
+    profile, store = load_profile(options.profile), Store(options.store)
+    todo = missing(profile, store)
+    if not todo:
+        print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
+        return 0
+    return _compute(profile.name, todo, store, options)
+
+
+def _compute(name: str, todo: list, store, options: argparse.Namespace) -> int:
+    from .study.scheduler import run
+
+    summary = run(
+        todo,
+        store,
+        scheduler=options.scheduler,
+        workers=options.workers,
+        threads=options.threads,
+        device=options.device,
+        progress=not options.quiet,
+    )
+    done = (
+        ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "nothing left to do"
+    )
+    print(f"{name}: tasks {done}; store: {store.root}")
+    for label, reason in summary.failures.items():
+        print(f"  failed: {label}: {reason}", file=sys.stderr)
+    return 1 if summary.failures else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from .study.cells import expand, with_ancestors
+    from .study.profile import load_profile
+    from .study.store import Store, missing
+
+    profile, store = load_profile(options.profile), Store(options.store)
+    cells, todo = expand(profile), missing(profile, store)
+    every = with_ancestors(cells)
+    failures = {cell.label: failure for cell in every if (failure := store.failure(cell))}
+    tickets = Counter(store.has_ticket(cell) for cell in every)
+    print(f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
+          f"{tickets[True]} of {len(every)} tickets found, {len(failures)} failed")  # fmt: skip
+    for label, failure in failures.items():
+        again = "final" if failure["kind"] == "diverged" else "the next run tries again"
+        print(f"  failed: {label}: {failure['reason']} ({again})")
+    return 0
+
+
+def _book(options: argparse.Namespace) -> int:
+    from .publish.book import make_book
+    from .study.profile import load_profile
+    from .study.store import Store, missing
+
+    profile, store = load_profile(options.profile), Store(options.store)
+    todo = missing(profile, store, reference=True)
+    if todo:
+        print(f"{profile.name}: {len(todo)} cells lack records; computing them", file=sys.stderr)
+        if status := _compute(profile.name, todo, store, options):
+            return status
+    index = make_book(
+        profile, options.profile, store, options.out, workers=options.workers or os.cpu_count() or 1
+    )
+    print(f"the book: open {index.resolve().as_uri()}")
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from .study.profile import load_profile
+
+    profile = load_profile(options.profile)
+    data = profile.dataset.load()
+    sizes = ", ".join(f"{split} {len(getattr(data, split)[1]):,}" for split in ("train", "val", "test"))
+    print(
+        f"{data.name}: {sizes}; {data.classes} classes, {data.channels}×{data.size}×{data.size} pixels: all there"
+    )
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .study.estimate import device_name, images_per_second
+    from .study.profile import load_profile
+
+    profile = load_profile(options.profile)
+    data = profile.dataset.load()
+    for model in profile.models:
+        rate = images_per_second(model, data, profile.recipe, threads=options.threads, device=options.device)
+        print(
+            f"{model.name} on {device_name(options.device)}, {options.threads} thread(s): {rate:,.0f} training images/s"
+        )
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .study.profile import load_profile
+    from .study.store import Store, export
+
+    folder = export(load_profile(options.profile), Store(options.store), options.to)
+    print(f"reference records: {folder}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"want a whole number of at least 1, got {text!r}")
+    return value
+
+
+def _table(rows: list[tuple]) -> str:
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            str(v).ljust(w) if i == 0 else str(v).rjust(w)
+            for i, (v, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What every data set looks like to the rest of the library."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+Split = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits, each ``(images float32 [N, C, H, W] in [0, 1], labels int64 [N])``.
+
+    ``classes`` and ``channels`` are counts, ``size`` is the side of the square images in pixels.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+    def __post_init__(self):
+        for split in ("train", "val", "test"):
+            check_split(*getattr(self, split), classes=self.classes, where=f"{self.name}.{split}")
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        return self.train[0].shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.train[0].shape[-1]
+
+    @cached_property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of the training pixels, one a channel; what a model's first layer subtracts."""
+        return tuple(self.train[0].double().mean(dim=(0, 2, 3)).tolist())
+
+    @cached_property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of the training pixels, one a channel."""
+        return tuple(self.train[0].double().std(dim=(0, 2, 3)).tolist())
+
+    def limited(self, limit: int) -> Dataset:
+        """The same data with at most ``limit`` images a split, as class-balanced as they divide."""
+        splits = {s: _first_of_each_class(getattr(self, s), limit) for s in ("train", "val", "test")}
+        return replace(self, **splits)
+
+    def to(self, device: str | torch.device) -> Dataset:
+        """The same data on a device; moved once, then never copied again."""
+        splits = {s: tuple(t.to(device) for t in getattr(self, s)) for s in ("train", "val", "test")}
+        return replace(self, **splits)
+
+
+def check_split(images: Tensor, labels: Tensor, classes: int, where: str) -> None:
+    """Raises ``DataError`` unless images and labels have the form that ``Dataset`` promises."""
+    if images.ndim != 4 or images.dtype != torch.float32:
+        raise DataError(
+            f"{where}: images must be float32 [N, C, H, W], got {images.dtype} {list(images.shape)}"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise DataError(
+            f"{where}: labels must be int64 [{len(images)}], got {labels.dtype} {list(labels.shape)}"
+        )
+    if len(images) == 0:
+        raise DataError(f"{where}: no images")
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(f"{where}: pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
+    if not (labels.min() >= 0 and labels.max() < classes):
+        raise DataError(f"{where}: labels must lie in 0..{classes - 1}, got {labels.min()} to {labels.max()}")
+
+
+def verify(path: Path, sha256: str) -> bytes:
+    """The file's bytes, if they are the ones we know. Raises ``DataError`` for a missing or damaged file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 starts with {found[:12]}, it should be {sha256[:12]}; fetch it again"
+        )
+    return content
+
+
+def pad_to(images: Tensor, size: int) -> Tensor:
+    """Zero-pads [N, C, H, W] images on all sides to ``size`` × ``size`` pixels."""
+    height, width = images.shape[-2:]
+    top, left = (size - height) // 2, (size - width) // 2
+    return torch.nn.functional.pad(images, (left, size - width - left, top, size - height - top))
+
+
+def _first_of_each_class(split: Split, limit: int) -> Split:
+    images, labels = split
+    rank = torch.empty_like(labels)  # how many of the same class came before
+    for c in labels.unique():
+        members = (labels == c).nonzero().squeeze(1)
+        rank[members] = torch.arange(len(members), device=labels.device)
+    chosen = torch.argsort(rank, stable=True)[:limit].sort().values
+    return images[chosen], labels[chosen]

@@ -1,0 +1,122 @@
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747; MIT licence), in full and as the bundled sample.
+
+``python -m lotterylib.datasets.fashion ROOT`` draws the bundled file anew from the four original idx files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import DataError
+from ..rng import generator
+from .base import Dataset, Split, pad_to, verify
+
+CLASS_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+MINI = Path(__file__).parent / "bundled" / "fashion-mini.npz"
+MINI_SHA256 = "e765fef61857d6ea83b162245b78de6a42ccc2cd1bc080646e154414114e8aa4"
+SIZE = 32  # 28×28 images, zero-padded: the side that CIFAR networks and corruption suites expect
+
+
+def load_mini(root: Path | None = None) -> Dataset:
+    """The bundled sample: 10,000 training and 1,000 validation images, class-balanced and disjoint, and the whole
+    official test set of 10,000. ``root`` is not used. Raises ``DataError`` if the file is damaged."""
+    with np.load(io.BytesIO(verify(MINI, MINI_SHA256)), allow_pickle=False) as stored:
+        splits = {
+            s: _as_split(stored[f"{s}_images"], stored[f"{s}_labels"]) for s in ("train", "val", "test")
+        }
+    return Dataset(name="fashion-mini", class_names=CLASS_NAMES, **splits)
+
+
+def load_full(root: Path | None = None) -> Dataset:
+    """All of Fashion-MNIST: the last 5,000 of the 60,000 training images serve as validation.
+
+    Looks for the four idx files in ``root`` (default ``./data``), in ``root/FashionMNIST/raw`` or beside each other,
+    gzipped or not; otherwise downloads them there through torchvision, which checks their checksums.
+    """
+    root = root or Path("data")
+    images, labels = _read_idx(root, train=True)
+    test = _read_idx(root, train=False)
+    return Dataset(
+        name="fashion-mnist",
+        train=_as_split(images[:55_000], labels[:55_000]),
+        val=_as_split(images[55_000:], labels[55_000:]),
+        test=_as_split(*test),
+        class_names=CLASS_NAMES,
+    )
+
+
+def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    """uint8 [N, 28, 28] → float32 [N, 1, 32, 32] in [0, 1]."""
+    return (
+        pad_to(torch.from_numpy(images).float().div(255).unsqueeze(1), SIZE),
+        torch.from_numpy(labels).long(),
+    )
+
+
+def _read_idx(root: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 images [N, 28, 28] and labels [N] by torchvision's reader."""
+    from torchvision.datasets import FashionMNIST
+
+    raw = root / "FashionMNIST" / "raw"
+    _adopt_loose_files(root, raw)
+    try:
+        source = FashionMNIST(root, train=train, download=True)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DataError(
+            f"Fashion-MNIST: no readable idx files in {raw} and the download failed ({error}); put the four files "
+            "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
+            f"t10k-labels-idx1-ubyte.gz (30 MB) into {root}"
+        ) from None
+    return source.data.numpy(), source.targets.numpy()
+
+
+def _adopt_loose_files(root: Path, raw: Path) -> None:
+    """torchvision only looks in ``FashionMNIST/raw``: puts idx files that lie loose in ``root`` there."""
+    for loose in root.glob("*-ubyte*"):
+        target = raw / loose.name.removesuffix(".gz")
+        if target.exists():
+            continue
+        raw.mkdir(parents=True, exist_ok=True)
+        opener = gzip.open if loose.suffix == ".gz" else open
+        partial = target.with_suffix(".partial")
+        with opener(loose, "rb") as source, open(partial, "wb") as sink:
+            shutil.copyfileobj(source, sink)
+        partial.replace(target)
+
+
+def draw_mini(root: Path, out: Path = MINI, seed: int = 2022) -> None:
+    """Draws the bundled sample: per class the first 1,000 (training) and the next 100 (validation) of a seeded
+    permutation of the official training set, shuffled again; the official test set as it is."""
+    images, labels = _read_idx(root, train=True)
+    order = torch.randperm(len(labels), generator=generator(seed, "fashion-mini", "draw")).numpy()
+    by_class = [order[labels[order] == c] for c in range(len(CLASS_NAMES))]
+    parts = {
+        "train": np.concatenate([members[:1000] for members in by_class]),
+        "val": np.concatenate([members[1000:1100] for members in by_class]),
+    }
+    arrays = {}
+    for split, chosen in parts.items():
+        shuffle = torch.randperm(len(chosen), generator=generator(seed, "fashion-mini", split)).numpy()
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = (
+            images[chosen[shuffle]],
+            labels[chosen[shuffle]],
+        )
+    arrays["test_images"], arrays["test_labels"] = _read_idx(root, train=False)
+    np.savez_compressed(out, **{name: array.astype(np.uint8) for name, array in arrays.items()})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(
+            "usage: python -m lotterylib.datasets.fashion ROOT   (the folder with the four original idx files)"
+        )
+    draw_mini(Path(sys.argv[1]))

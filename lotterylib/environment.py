@@ -1,0 +1,31 @@
+"""Is everything here that a notebook needs?"""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from .revision import revision
+
+NEEDED = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "pydantic",
+          "pyyaml", "safetensors", "tqdm")  # fmt: skip
+
+
+def check_environment() -> str:
+    """One line on what notebooks will run on: versions, device, cores. Raises ``ImportError`` naming what is missing
+    and the command that installs it."""
+    found, missing = {}, []
+    for package in NEEDED:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        raise ImportError(f"missing: {', '.join(missing)}; install with: pip install {' '.join(missing)}")
+    from .pruners.base import describe_device
+    from .training import pick_device
+
+    return (
+        f"lotterylib {revision()} · torch {found['torch']} · numpy {found['numpy']} · "
+        f"{describe_device(pick_device())}, {os.cpu_count()} cores"
+    )

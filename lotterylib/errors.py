@@ -1,0 +1,51 @@
+"""Errors that are the user's to mend: one line that says what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LotteryError(Exception):
+    """Base of all errors that the command line prints as one line, without a traceback."""
+
+
+class UnknownNameError(LotteryError, KeyError):
+    """A name that no registry lists; the message suggests the nearest one."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]):
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = difflib.get_close_matches(str(name), self.known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(self.known)}")
+
+    def __str__(self) -> str:  # KeyError would print the message's repr
+        return self.args[0]
+
+    def __reduce__(self):  # so that it travels between processes
+        return type(self), (self.kind, self.name, self.known)
+
+
+class DataError(LotteryError, ValueError):
+    """Data that are damaged, missing or of the wrong form."""
+
+
+class SettingError(LotteryError, ValueError):
+    """A setting outside its range."""
+
+
+class DivergedError(LotteryError, RuntimeError):
+    """A training whose loss became NaN or infinite; there is no ticket."""
+
+
+def first_problem(error) -> str:
+    """A pydantic ``ValidationError`` in one line: the key, what it holds, and what would be right."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{where}: {message}"
+    held = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    return f"{where + ': ' if where else ''}{message}{held}"

@@ -1,0 +1,14 @@
+"""The book's plotting conventions, in one place.
+
+Every function returns a matplotlib figure and its alt text; ``show`` displays both, so that the page, a screen reader
+and a reader without colours get the same facts.
+"""
+
+from .notebook import record, show
+from .pictures import curves, density_bars, images, mask_picture
+from .style import LOOKS, Look, look
+from .sweep import region_table, sweep
+
+__all__ = [
+    "LOOKS", "Look", "curves", "density_bars", "images", "look", "mask_picture", "record", "region_table", "show", "sweep",
+]  # fmt: skip

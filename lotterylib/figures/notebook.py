@@ -1,0 +1,46 @@
+"""From a figure or a number to the page: what a notebook displays carries its alt text, caption and name."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..errors import SettingError
+
+
+def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
+    """Displays a figure as PNG. ``alt`` says in words what there is to see; ``caption`` stands below it on the page;
+    ``name`` (letters, digits, dashes) lets other pages show the same picture.
+
+    Raises ``SettingError`` without an alt text or for a name that is no file name.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    if not alt.strip():
+        raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
+    buffer = io.BytesIO()
+    # no version of matplotlib in the file: the same figure is the same bytes
+    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    bundle = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
+    about = {"alt": alt, "caption": caption, "name": name}
+    display(bundle, raw=True, metadata={"lotterylib": about})
+
+
+def record(name: str, value: Any) -> None:
+    """Notes a number under a name without showing it, so that a page of the book can quote it with ``{glue:text}``."""
+    from IPython.display import display
+
+    prefix = "application/papermill.record/"
+    display(
+        {prefix + "text/plain": repr(value)},
+        raw=True,
+        metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
+    )

@@ -1,0 +1,29 @@
+"""Layers that several models share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SettingError
+
+
+class Normalize(nn.Module):
+    """(x − mean) / std, one number a channel. Inside the model, so that attacks and noise act on [0, 1] pixels."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        if len(mean) != len(std) or not all(s > 0 for s in std):
+            raise SettingError(f"mean and std need one number a channel, std above 0; got {mean} and {std}")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels`` times ``width``, at least 1."""
+    return max(1, round(channels * width))

@@ -1,0 +1,76 @@
+"""CIFAR-style residual networks (He et al., 2016, arXiv:1512.03385): a 3×3 stem, three stages of 16, 32, 64 channels.
+
+``resnet20s`` has three basic blocks a stage and 1×1-convolution shortcuts where the shape changes (the "s" of the
+lottery-ticket literature's variant); ``resnet8`` has one block a stage.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import SettingError
+from .layers import scaled
+
+
+class BasicBlock(nn.Module):
+    """relu(BN(conv(relu(BN(conv(x))))) + shortcut(x)), 3×3 convolutions."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x), inplace=True)
+
+
+class ResNet(nn.Module):
+    """Stem, stages of basic blocks that halve the image from the second on, global average pooling, linear head."""
+
+    def __init__(self, channels: int, classes: int, widths: list[int], blocks: int, stem_stride: int):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, widths[0], 3, stem_stride, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        stages, inputs = [], widths[0]
+        for i, outputs in enumerate(widths):
+            for j in range(blocks):
+                stages.append(BasicBlock(inputs, outputs, stride=2 if i > 0 and j == 0 else 1))
+                inputs = outputs
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(inputs, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
+
+
+def _resnet(channels: int, classes: int, width: float, size: int, blocks: int, stem_stride: int) -> ResNet:
+    if stem_stride not in (1, 2):
+        raise SettingError(f"stem_stride must be 1 or 2, got {stem_stride}")
+    if size < 8:
+        raise SettingError(f"a CIFAR-style ResNet needs images of at least 8 pixels a side, got {size}")
+    return ResNet(channels, classes, [scaled(c, width) for c in (16, 32, 64)], blocks, stem_stride)
+
+
+def resnet8(channels: int, classes: int, width: float, size: int, stem_stride: int = 1) -> nn.Module:
+    """One block a stage. ``stem_stride=2`` quarters the cost of an image and leaves the weights' count as it is."""
+    return _resnet(channels, classes, width, size, 1, stem_stride)
+
+
+def resnet20s(channels: int, classes: int, width: float, size: int, stem_stride: int = 1) -> nn.Module:
+    """Three blocks a stage: 0.27 million parameters for three channels and ten classes."""
+    return _resnet(channels, classes, width, size, 3, stem_stride)

@@ -1,0 +1,10 @@
+"""From a profile to records: what to compute, where it is kept, and who computes it.
+
+Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported when a study runs.
+"""
+
+from .cells import Cell, expand
+from .profile import Live, Profile, load_profile, profile_names
+from .store import Store, records
+
+__all__ = ["Cell", "Live", "Profile", "Store", "expand", "load_profile", "profile_names", "records"]

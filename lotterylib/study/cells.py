@@ -1,0 +1,116 @@
+"""A cell is one ticket to find: (data set, model, pruner, sparsity, seed) and all else that determines it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .. import pruners
+from ..training import Recipe
+from .profile import DataSource, ModelSpec, Profile
+
+# Raise this when a change makes the same cell give other numbers: old records then no longer count as its result.
+ALGORITHM = 1
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its measurements. ``pruner`` may be "dense"; ``metrics`` (name → settings) is empty for a round
+    that only leads to a later one."""
+
+    dataset: DataSource
+    model: ModelSpec
+    pruner: str
+    settings: tuple[tuple[str, Any], ...]
+    sparsity: float
+    seed: int
+    recipe: Recipe
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that determines the ticket, as plain values. The data's folder does not: the same files lie elsewhere
+        on another machine."""
+        return {
+            "algorithm": ALGORITHM,
+            "dataset": self.dataset.model_dump(exclude={"root"}),
+            "model": self.model.model_dump(),
+            "pruner": self.pruner,
+            "settings": dict(self.settings),
+            "sparsity": round(self.sparsity, 9),
+            "seed": self.seed,
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of the identity's SHA-256; the name of its files in a store."""
+        return digest(self.identity)
+
+    @property
+    def label(self) -> str:
+        """How messages name it, e.g. ``lottery 79.0% resnet8 fashion-mini seed 1``."""
+        return f"{self.pruner} {self.sparsity:.1%} {self.model.name} {self.dataset.name} seed {self.seed}"
+
+    def metric_id(self, metric: str, settings: dict[str, Any]) -> str:
+        """Names the record of one metric of this cell."""
+        return f"{self.id}-{metric}-{digest([ALGORITHM, metric, settings])[:8]}"
+
+    def build_pruner(self) -> pruners.Pruner:
+        return pruners.build(self.pruner, **dict(self.settings))
+
+    def dense(self) -> Cell | None:
+        """The dense network that this cell starts from, if it needs one."""
+        if self.pruner == DENSE or not self.build_pruner().needs_dense:
+            return None
+        return Cell(self.dataset, self.model, DENSE, (), 0.0, self.seed, self.recipe)
+
+    def previous(self) -> Cell | None:
+        """The cell of the round before, if the pruner is iterative and this is not its first."""
+        before = None if self.pruner == DENSE else self.build_pruner().previous(self.sparsity)
+        if before is None:
+            return None
+        return Cell(self.dataset, self.model, self.pruner, self.settings, before, self.seed, self.recipe)
+
+    def parents(self) -> list[Cell]:
+        """Cells whose tickets must exist first."""
+        return [cell for cell in (self.dense(), self.previous()) if cell]
+
+
+def digest(value: Any) -> str:
+    """16 hex digits that stand for a plain value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def expand(profile: Profile) -> list[Cell]:
+    """The cells whose metrics the profile asks for: per model and seed the dense network, then each pruner at each
+    sparsity. Rounds in between are not listed; ``with_ancestors`` adds them."""
+    cells = []
+    for model in profile.models:
+        for seed in profile.seeds:
+            common = dict(dataset=profile.dataset, model=model, seed=seed, recipe=profile.recipe)
+            cells.append(Cell(pruner=DENSE, settings=(), sparsity=0.0, **common))
+            for pruner, settings in profile.pruners.items():
+                # full settings, so that a changed default of the library is another cell
+                full = tuple(sorted(pruners.build(pruner, **settings).model_dump().items()))
+                cells += [Cell(pruner=pruner, settings=full, sparsity=s, **common) for s in profile.levels]
+    return cells
+
+
+def with_ancestors(cells: list[Cell]) -> list[Cell]:
+    """The cells and all that they start from, each once, parents before children."""
+    ordered: dict[str, Cell] = {}
+
+    def visit(cell: Cell) -> None:
+        if cell.id not in ordered:
+            for parent in cell.parents():
+                visit(parent)
+            ordered[cell.id] = cell
+
+    for cell in cells:
+        visit(cell)
+    return list(ordered.values())

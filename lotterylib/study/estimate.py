@@ -1,0 +1,63 @@
+"""How long a study will take, from training speed measured on this device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from ..datasets import Dataset
+from ..training import Recipe, pick_device, train
+from .cells import Cell, with_ancestors
+from .profile import ModelSpec, Profile
+from .store import Record, Store
+
+
+def images_per_second(
+    model: ModelSpec,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    threads: int = 1,
+    device: str | None = None,
+    seconds: float = 2.0,
+) -> float:
+    """Training images a second of one worker, measured for about ``seconds``: the median over short bursts of real
+    training steps, after one that warms up."""
+    burst = data.limited(min(len(data.train[1]), 8 * recipe.batch_size))
+    short = recipe.model_copy(update=dict(epochs=1, rewind=0.0, warmup=0.0))
+    network = model.build(data, seed=0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        train(network, burst, short, seed=0, device=device, progress=False)
+        rates, began = [], time.perf_counter()
+        while not rates or time.perf_counter() - began < seconds:
+            done = train(network, burst, short, seed=0, device=device, progress=False)
+            rates.append(done.images / done.seconds)
+    finally:
+        torch.set_num_threads(before)
+    return statistics.median(rates)
+
+
+def remaining(todo: list[tuple[Cell, dict[str, Record]]], store: Store) -> list[Cell]:
+    """The trainings behind what is missing, shared rounds counted once."""
+    return [cell for cell in with_ancestors([cell for cell, _ in todo]) if not store.has_ticket(cell)]
+
+
+def training_seconds(cells: list[Cell], profile: Profile, data: Dataset, rates: dict[str, float]) -> float:
+    """Seconds that one worker needs for the cells; ``rates``: images a second by model name."""
+    images = len(data.train[1])
+    total = 0.0
+    for cell in cells:
+        steps = cell.recipe.total_steps(images)
+        if cell.pruner != "dense" and cell.build_pruner().needs_dense:
+            steps -= cell.recipe.rewind_step(images)  # training resumes there
+        total += steps * min(cell.recipe.batch_size, images) / rates[cell.model.name]
+    return total
+
+
+def device_name(device: str | None) -> str:
+    """The device that a run would take: "cpu", "cuda", …"""
+    return pick_device(device).type

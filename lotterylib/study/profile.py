@@ -1,0 +1,171 @@
+"""A profile: the YAML file that names data, models, pruners, sparsities, seeds, recipe and metrics of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from torch import nn
+
+from .. import datasets, metrics, models, pruners
+from ..datasets import Dataset
+from ..errors import LotteryError, SettingError, UnknownNameError, first_problem
+from ..training import Recipe
+
+FOLDER = Path(__file__).parents[1] / "profiles"
+ROUND = 0.2  # share of the remaining weights that a round removes
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(_Strict):
+    """``root``: folder of downloaded files; ``limit``: at most that many images a split."""
+
+    name: str
+    root: Path | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known("data set", name, datasets.names())
+
+    def load(self) -> Dataset:
+        return datasets.load(self.name, self.root, self.limit)
+
+
+class ModelSpec(_Strict):
+    """A model's name, width multiplier, and its own settings."""
+
+    name: str
+    width: Annotated[float, Field(gt=0)] = 1.0
+    settings: dict[str, Any] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known("model", name, models.names())
+
+    def build(self, data: Dataset, seed: int) -> nn.Module:
+        """The untrained network of a seed, normalising by the statistics of the training images."""
+        return models.build(
+            self.name, data.classes, data.channels, self.width, data.size,
+            seed=seed, mean=data.mean, std=data.std, **self.settings,
+        )  # fmt: skip
+
+
+class Live(_Strict):
+    """The small case that notebooks train in front of the reader: images a split and recipe."""
+
+    limit: Annotated[int, Field(ge=1)]
+    recipe: Recipe
+
+
+class Profile(_Strict):
+    """One study. Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it."""
+
+    name: str
+    title: str = ""
+    smoke: bool = False
+    dataset: DataSource
+    models: Annotated[list[ModelSpec], Field(min_length=1)]
+    pruners: dict[str, dict[str, Any]]
+    rounds: list[Annotated[int, Field(ge=1, le=60)]] = []
+    sparsities: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    recipe: Recipe = Recipe()
+    metrics: dict[str, dict[str, Any]] = {"accuracy": {}}
+    live: Live
+
+    @field_validator("pruners", "metrics", mode="before")
+    @classmethod
+    def _empty_settings(cls, value: Any) -> Any:
+        """``random:`` with nothing behind it means default settings; a plain list of names does too."""
+        if isinstance(value, list):
+            return {name: {} for name in value}
+        return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("pruners")
+    @classmethod
+    def _pruners_build(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, settings in value.items():
+            try:
+                pruners.build(name, **settings)
+            except LotteryError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in value:
+            _known("metric", name, metrics.names())
+        if "accuracy" not in value:
+            raise ValueError("accuracy is missing: the regions of every figure rest on it")
+        return value
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Profile:
+        if bool(self.rounds) == bool(self.sparsities):
+            raise ValueError("give either rounds (e.g. [2, 4, 7]) or sparsities (fractions, e.g. [0.5, 0.9])")
+        for what in ("rounds", "sparsities", "seeds"):
+            values = getattr(self, what)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{what} repeats a value: {values}")
+        return self
+
+    @property
+    def levels(self) -> list[float]:
+        """The sparsities of the study, rising, dense left out."""
+        return sorted(self.sparsities or [1 - (1 - ROUND) ** r for r in self.rounds])
+
+    def live_case(self, seed: int = 0) -> tuple[nn.Module, Dataset, Recipe]:
+        """An untrained network, a little data (the whole test set is left out) and a short recipe, to be trained in
+        well under a minute; numbers from it illustrate, they are no results."""
+        source = self.dataset.model_copy(
+            update={"limit": min(self.live.limit, self.dataset.limit or self.live.limit)}
+        )
+        data = source.load()
+        return self.models[0].build(data, seed), data, self.live.recipe
+
+
+def profile_names() -> list[str]:
+    """Profiles that come with the package."""
+    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str | Path) -> Profile:
+    """A shipped profile by name, or any YAML file by path.
+
+    Raises ``UnknownNameError`` for a name that is neither, ``SettingError`` in one line for a file that is no profile:
+    file, key, and what would be right.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = FOLDER / f"{name}.yaml"
+        if not path.is_file() or str(name) not in profile_names():
+            raise UnknownNameError("profile", str(name), profile_names())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SettingError(
+            f"{path}: want keys and values (name, dataset, models, …), got {type(content).__name__}"
+        )
+    try:
+        return Profile(**{"name": path.stem, **content})
+    except ValidationError as error:
+        raise SettingError(f"{path}: {first_problem(error)}") from None
+
+
+def _known(kind: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise ValueError(str(UnknownNameError(kind, name, known)))
+    return name
