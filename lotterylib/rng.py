@@ -33,9 +33,17 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 
 @contextlib.contextmanager
+def forked(device: torch.device) -> Iterator[None]:
+    """A block that may seed PyTorch's global generators; the caller's state comes back, also when the block raises."""
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        yield
+
+
+@contextlib.contextmanager
 def isolated(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Runs a block (say, PyTorch's own initialisers, which know no generator) under a seeded global CPU generator
-    and gives the caller's global state back afterwards, also when the block raises."""
-    with torch.random.fork_rng(devices=[]):
+    """Runs a block (say, PyTorch's own initialisers, which know no generator) under a seeded global generator, on the
+    CPU, and gives the caller's global state back afterwards."""
+    with forked(torch.device("cpu")):
         torch.default_generator.manual_seed(derive(seed, *purpose))
         yield

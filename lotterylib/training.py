@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from .datasets import Dataset
 from .errors import DivergedError, SettingError
 from .masks import Mask
-from .rng import generator
+from .rng import derive, forked, generator
 
 State = dict[str, Tensor]
 
@@ -165,36 +165,49 @@ def train(
     losses: list[Tensor] = []
     bar = tqdm(total=total - start, disable=not progress, unit="step", desc="training", leave=False)
     began = time.perf_counter()
-    for step in range(start, total + 1):
-        if step == recipe.rewind_step(count):
-            result.rewind = state_of(model)
-        if losses and (step % per_epoch == 0 or step == total):
-            result.losses.append(_mean_finite(losses, step))
-            losses.clear()
-        if step == total:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(step, count)
-        chosen = batch_indices(step, count, recipe, seed).to(device)
-        inputs = augment(images[chosen], recipe, seed, step).contiguous(memory_format=layout)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            outputs = model(inputs)
-        loss = nn.functional.cross_entropy(
-            outputs.float(), labels[chosen], label_smoothing=recipe.label_smoothing
-        )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        _enforce(masked)
-        losses.append(loss.detach())
-        result.images += len(chosen)
-        bar.update()
+    with forked(device):
+        for step in range(start, total + 1):
+            if step == recipe.rewind_step(count):
+                result.rewind = state_of(model)
+            if losses and (step % per_epoch == 0 or step == total):
+                result.losses.append(_mean_finite(losses, step))
+                losses.clear()
+            if step == total:
+                break
+            torch.manual_seed(derive(seed, "step", step))  # for layers that draw at random, such as dropout
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr_at(step, count)
+            chosen = batch_indices(step, count, recipe, seed).to(device)
+            inputs = augment(images[chosen], recipe, seed, step).contiguous(memory_format=layout)
+            losses.append(_step(model, optimizer, inputs, labels[chosen], recipe.label_smoothing, precision))
+            _enforce(masked)
+            result.images += len(chosen)
+            bar.update()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     result.seconds = time.perf_counter() - began
     bar.close()
+    optimizer.zero_grad()
     model.eval()
     return result
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    precision: str,
+) -> Tensor:
+    """One forward, backward and optimizer step; returns the batch's mean loss."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        outputs = model(inputs)
+    loss = nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:

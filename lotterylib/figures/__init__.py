@@ -5,10 +5,11 @@ and a reader without colours get the same facts.
 """
 
 from .notebook import record, show
-from .pictures import curves, density_bars, images, mask_picture
+from .pictures import curves, density_bars, images, mask_picture, weight_histogram
 from .style import LOOKS, Look, look
 from .sweep import region_table, sweep
 
 __all__ = [
     "LOOKS", "Look", "curves", "density_bars", "images", "look", "mask_picture", "record", "region_table", "show", "sweep",
+    "weight_histogram",
 ]  # fmt: skip

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import SettingError
 from ..masks import Mask
@@ -90,6 +91,28 @@ def density_bars(masks: Mapping[str, Mask]) -> tuple[Figure, str]:
             f"{look(pruner).label} keeps between {shares[least]:.1%} ({_short(least)}) and {shares[most]:.1%} ({_short(most)})"
         )
     return figure, f"Share of weights kept in each layer. {'; '.join(spans)}."
+
+
+def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
+    """Prunable weights by magnitude, on log axes: those that the mask keeps beside those that it removes."""
+    weights = dict(model.named_parameters())
+    sizes = torch.cat([weights[n].detach().abs().flatten().cpu() for n in mask])
+    kept = torch.cat([mask[n].flatten().cpu() for n in mask])
+    bins = np.geomspace(max(sizes.max().item() * 1e-4, 1e-12), sizes.max().item(), 60)
+    with styled():
+        figure, axis = plt.subplots(figsize=(6.4, 3.2))
+        parts = [sizes[kept].numpy(), sizes[~kept].numpy()]
+        axis.hist(parts, bins, stacked=True, color=["#0072B2", "#bbbbbb"], label=["kept", "removed"])
+        axis.set_xscale("log")
+        axis.set_xlabel("magnitude of the trained weight |θ|")
+        axis.set_ylabel("weights")
+        axis.legend(loc="upper left")
+        figure.tight_layout()
+    edge = sizes[kept].min().item() if kept.any() else float("nan")
+    return figure, (
+        f"Histogram of weight magnitudes on a log axis. {int(kept.sum()):,} of {len(kept):,} weights are kept, "
+        f"all of magnitude {edge:.3g} or more in this mask."
+    )
 
 
 def curves(losses: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:

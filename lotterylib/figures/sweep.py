@@ -19,12 +19,15 @@ from .style import in_order, look, styled
 _STROKES = {Region.I: "-", Region.II: "--", Region.III: ":"}
 
 
-def sweep(table: pd.DataFrame, metric: str = "accuracy", smoke: bool = False) -> tuple[Figure, str]:
+def sweep(
+    table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
+) -> tuple[Figure, str]:
     """One panel a model: mean over seeds with the band of its 95 % interval; dense is the black dash-dot line.
 
     The x axis counts rounds of pruning (20 % of the remaining weights each) and is labelled with the sparsity. A curve
     is solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and
-    dotted once collapsed (Region III). ``smoke`` writes across the figure that its numbers mean nothing.
+    dotted once collapsed (Region III). ``highlight`` names the pruner to keep in full colour while the others fade.
+    ``smoke`` writes across the figure that its numbers mean nothing.
 
     Returns the figure and its alt text.
     """
@@ -37,7 +40,7 @@ def sweep(table: pd.DataFrame, metric: str = "accuracy", smoke: bool = False) ->
     with styled():
         figure, axes = plt.subplots(1, len(panels), figsize=(6.4 * len(panels), 4.2), squeeze=False)
         for axis, ((dataset, model), panel) in zip(axes[0], panels, strict=True):
-            _panel(axis, panel)
+            _panel(axis, panel, highlight)
             axis.set_title(f"{model} on {dataset}", loc="left", fontsize=10)
             axis.set_xlabel("sparsity (% of prunable weights removed)")
             axis.set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
@@ -69,19 +72,19 @@ def rounds(sparsity: float) -> float:
     return math.log(1 - sparsity) / math.log(0.8)
 
 
-def _panel(axis: Axes, panel: pd.DataFrame) -> None:
+def _panel(axis: Axes, panel: pd.DataFrame, highlight: str | None) -> None:
     dense = panel[panel.pruner == "dense"].iloc[0]
     axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.3, zorder=2)
     if not math.isnan(dense.low):
         axis.axhspan(dense.low, dense.high, color="black", alpha=0.08, linewidth=0)
     for pruner in in_order(set(panel.pruner) - {"dense"}):
         curve = panel[panel.pruner == pruner].sort_values("sparsity")
-        _curve(axis, curve, dense.value, pruner)
+        _curve(axis, curve, dense.value, pruner, alpha=1.0 if highlight in (None, pruner) else 0.3)
     levels = sorted(panel.sparsity.unique())
     axis.set_xticks([rounds(s) for s in levels], [f"{100 * s:.3g}" for s in levels], rotation=45)
 
 
-def _curve(axis: Axes, curve: pd.DataFrame, start: float, pruner: str) -> None:
+def _curve(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, alpha: float) -> None:
     _, colour, marker = look(pruner)
     x = np.array([0.0, *(rounds(s) for s in curve.sparsity)])
     y = np.array([start, *curve.value])
@@ -89,12 +92,14 @@ def _curve(axis: Axes, curve: pd.DataFrame, start: float, pruner: str) -> None:
     end = max(won, default=0)
     for i in range(1, len(x)):
         stroke = _STROKES[Region.I if i <= end else curve.region.iloc[i - 1]]
-        axis.plot(x[i - 1 : i + 1], y[i - 1 : i + 1], stroke, color=colour, linewidth=1.7, zorder=3)
-    axis.plot(x[1:], y[1:], linestyle="", marker=marker, color=colour, markersize=5.5, zorder=4)
+        axis.plot(
+            x[i - 1 : i + 1], y[i - 1 : i + 1], stroke, color=colour, linewidth=1.7, alpha=alpha, zorder=3
+        )
+    axis.plot(x[1:], y[1:], linestyle="", marker=marker, color=colour, markersize=5.5, alpha=alpha, zorder=4)
     if curve.low.notna().all():
-        axis.fill_between(x[1:], curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+        axis.fill_between(x[1:], curve.low, curve.high, color=colour, alpha=0.15 * alpha, linewidth=0)
     if end:
-        axis.axvline(x[end], color=colour, linewidth=0.9, alpha=0.8, zorder=1)
+        axis.axvline(x[end], color=colour, linewidth=0.9, alpha=0.8 * alpha, zorder=1)
 
 
 def _legend(means: pd.DataFrame) -> list[Line2D]:

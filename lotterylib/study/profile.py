@@ -66,7 +66,8 @@ class Live(_Strict):
 
 
 class Profile(_Strict):
-    """One study. Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it."""
+    """One study. Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of
+    it, and all of it where ``pruners`` is empty."""
 
     name: str
     title: str = ""
@@ -110,7 +111,7 @@ class Profile(_Strict):
 
     @model_validator(mode="after")
     def _one_scale(self) -> Profile:
-        if bool(self.rounds) == bool(self.sparsities):
+        if self.rounds and self.sparsities or self.pruners and not (self.rounds or self.sparsities):
             raise ValueError("give either rounds (e.g. [2, 4, 7]) or sparsities (fractions, e.g. [0.5, 0.9])")
         for what in ("rounds", "sparsities", "seeds"):
             values = getattr(self, what)

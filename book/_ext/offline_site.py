@@ -1,0 +1,61 @@
+"""Sphinx extension: a site that is complete without a network.
+
+MathJax comes from the PyPI package ``sphinx-mathjax-offline`` (``mathjax_path`` in ``_config.yml`` points to
+the copy). The scripts of Thebe, which Jupyter Book puts on each page with the address of a CDN, are left out.
+A page with ipywidgets would still fetch two scripts from a CDN (``nb_ipywidgets_js``): MyST-NB adds them only
+to pages whose notebook carries widget state.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
+
+PACKAGE = "sphinx-mathjax-offline"
+PARTS = (
+    "tex-mml-chtml.js",
+    "input",
+    "output/chtml",
+    "a11y",
+    "sre",
+)  # 8 MB of 24: no SVG output, no duplicates
+
+
+def find_mathjax(app) -> None:
+    """Fail before the build, not after it."""
+    spec = find_spec(PACKAGE)
+    if spec is None:
+        raise ExtensionError(f"formulas need MathJax: pip install {PACKAGE}")
+    app.mathjax_source = Path(spec.submodule_search_locations[0]) / "static" / "mathjax"
+
+
+def copy_mathjax(app, exception) -> None:
+    if exception or app.builder.format != "html":
+        return
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in PARTS:
+        source = app.mathjax_source / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, dirs_exist_ok=True)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / part)
+
+
+def drop_thebe(app, pagename, templatename, context, doctree) -> None:
+    for files in ("script_files", "css_files"):
+        context[files] = [file for file in context[files] if not _is_thebe(file)]
+
+
+def _is_thebe(file) -> bool:
+    return "thebe" in f"{file.filename} {file.attributes.get('body', '')}".lower()
+
+
+def setup(app):
+    app.connect("builder-inited", find_mathjax)
+    app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", drop_thebe, priority=900)  # after the extensions that add the files
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

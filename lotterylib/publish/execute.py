@@ -1,0 +1,143 @@
+"""Execute one notebook in a process of its own, which runs ``main(job)`` and exits with what it returns.
+
+The job is JSON with ``parameters``, ``root`` and ``timeout``. The working directory holds ``source.ipynb``
+and receives ``executed.ipynb``, on success in its canonical form. Exit code 0 alone means success; on
+failure the last line on stdout is JSON with ``cell``, ``line`` and ``reason``.
+
+The process boundary is what makes Ctrl-C, a crash or a changed directory the affair of one notebook only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+SOURCE, EXECUTED = "source.ipynb", "executed.ipynb"
+KERNEL = "publish"
+ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+
+
+class UnfinishedError(Exception):
+    """A notebook that stopped before its end without raising."""
+
+
+def main(job: str) -> int:
+    job = json.loads(job)
+    threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
+    try:
+        notebook = execute(**job)
+        Path(EXECUTED).write_text(canonical(notebook), encoding="utf-8")
+    except Exception as error:  # the boundary: whatever it is, the caller gets it as one line
+        print(json.dumps(where() | {"reason": explain(error, job["timeout"])}))
+        return 1
+    return 0
+
+
+def follow(parent: int) -> None:
+    """End this process, and so its kernel, when the one that started it is gone (killed, say)."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def execute(parameters: dict, root: str, timeout: int):
+    """The executed notebook; raises whatever papermill, nbclient or the kernel raise."""
+    import papermill
+
+    notebook = papermill.execute_notebook(
+        SOURCE,
+        EXECUTED,
+        parameters=parameters,
+        kernel_name=KERNEL,
+        language="python",
+        progress_bar=False,
+        execution_timeout=timeout,
+        resources={
+            "metadata": {"path": root}
+        },  # the kernel's directory; papermill's `cwd` moves this process
+        record_timing=False,
+    )
+    check_finished(notebook)
+    return notebook
+
+
+def check_finished(notebook) -> None:
+    """Refuse what papermill lets pass: a cell that ended by ``sys.exit()`` and those it left out."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise UnfinishedError(f"{output.ename} ended the notebook early")
+        if cell.execution_count is None:
+            raise UnfinishedError("a cell was not executed")
+
+
+def where() -> dict:
+    """Number (from 1, as in the source) and first line of the last cell that started."""
+    import nbformat
+
+    place = {"cell": 0, "line": ""}
+    try:
+        cells = nbformat.read(EXECUTED, as_version=4).cells
+    except (OSError, ValueError):
+        return place
+    own = [cell for cell in cells if not ADDED_TAGS & set(cell.metadata.get("tags", ()))]
+    for number, cell in enumerate(own, start=1):
+        if cell.metadata.get("papermill", {}).get("start_time"):
+            place = {"cell": number, "line": cell.source.strip().partition("\n")[0]}
+    return place
+
+
+def explain(error: Exception, timeout: int) -> str:
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, CellTimeoutError):
+        return f"took longer than the {timeout} s that a cell may take"
+    if isinstance(error, DeadKernelError):
+        return "the kernel died: out of memory, or the cell ended its own process"
+    if isinstance(error, UnfinishedError):
+        return str(error)
+    if isinstance(error, PapermillExecutionError):
+        name, text = error.ename, error.evalue
+    else:
+        name, text = type(error).__name__, str(error)
+    return f"{name}: {text.strip()}".partition("\n")[0]
+
+
+def merge_streams(outputs: list) -> list:
+    """Neighbouring texts of one stream as one: how print's text is cut into messages depends on the clock."""
+    merged: list = []
+    for output in outputs:
+        last = merged[-1] if merged else {}
+        if output.output_type == "stream" and output.name == last.get("name"):
+            last.text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def canonical(notebook) -> str:
+    """The notebook as JSON text without times, paths, process ids and random ids: same input, same bytes."""
+    import nbformat
+
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = merge_streams(cell.outputs)
+    text = re.sub(r"ipykernel_\d+", "ipykernel", nbformat.writes(notebook))
+    models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for number, model in enumerate(models):  # in the order of creation; the text has them sorted by random id
+        text = text.replace(model, f"{number:032x}")
+    return nbformat.writes(nbformat.reads(text, as_version=4)) + "\n"

@@ -1,0 +1,321 @@
+"""Run notebooks with papermill, several at a time, and never show a page whose run failed.
+
+Each notebook becomes ``out/<its path below root>`` with a sidecar ``<name>.run.json`` that says what it was
+made from and how long it took; where the sidecar still fits, the notebook is not run again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..files import write_whole
+from ..revision import versions
+from .errors import NotebookError
+from .execute import EXECUTED, KERNEL, SOURCE
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+PROGRAM = "import sys; from lotterylib.publish.execute import main; sys.exit(main(sys.argv[1]))"
+GRACE = 10  # seconds that an interrupted notebook has to shut its kernel down
+REFUSED_TAGS = {
+    "raises-exception": "papermill fails on it all the same: catch the exception in the cell and print it",
+    "skip-execution": "a page shows no cell that did not run: delete the cell",
+    "injected-parameters": "this is an executed notebook: put the clean source here",
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What became of one notebook; ``error`` is one line that names notebook, cell and reason."""
+
+    source: Path
+    output: Path
+    ok: bool
+    seconds: float
+    cached: bool = False
+    error: str = ""
+
+    @property
+    def sidecar(self) -> Path:
+        return self.output.with_suffix(".run.json")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The sidecar's content: hashes, parameters, seconds, versions and the caller's own facts."""
+        return _read_json(self.sidecar)
+
+
+def run_notebooks(
+    notebooks: Sequence[Path],
+    out: Path,
+    parameters: Mapping[str, Any],
+    *,
+    root: Path,
+    workers: int = 2,
+    timeout: int = 600,
+    fingerprint: str = "",
+    facts: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> list[Execution]:
+    """Execute each notebook, with ``root`` as its working directory; one ``Execution`` each, in order.
+
+    ``timeout`` is seconds a cell. ``fingerprint`` stands for all that results depend on beside the notebook
+    and its parameters. ``facts`` (device, revision) are copied to the sidecars. Raises ``NotebookError``
+    before anything runs; a notebook that fails later is reported, not raised, and leaves
+    ``<name>.failed.ipynb`` in place of ``<name>.ipynb``.
+    """
+    from tqdm import tqdm
+
+    root, out = Path(root).resolve(), Path(out).resolve()
+    sources = [Path(notebook).resolve() for notebook in notebooks]
+    _check(sources, dict(parameters), root, out, workers)
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".run-", dir=out, ignore_cleanup_errors=True) as work:
+        key = {"parameters": json.loads(json.dumps(dict(parameters))), "fingerprint": fingerprint}
+        session = _Session(root, out, Path(work), key, dict(facts or {}), workers, timeout)
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(total=len(sources), desc="notebooks", unit="notebook", disable=not progress) as bar,
+        ):
+            futures = [pool.submit(session.run, source) for source in sources]
+            try:
+                for future in as_completed(futures):
+                    bar.set_postfix_str(future.result().source.stem, refresh=False)
+                    bar.update()
+            except BaseException:  # Ctrl-C above all: no kernel may outlive this call
+                pool.shutdown(wait=False, cancel_futures=True)
+                session.stop()
+                raise
+    return [future.result() for future in futures]
+
+
+def _check(sources: list[Path], parameters: dict, root: Path, out: Path, workers: int) -> None:
+    """Raise one ``NotebookError`` with a line for each fault found in any notebook."""
+    if workers < 1:
+        raise NotebookError(f"workers is {workers}; it must be at least 1")
+    if out == root:
+        raise NotebookError(
+            f"the output folder is the repository itself ({root}): give it a folder of its own"
+        )
+    try:
+        json.dumps(parameters)
+    except TypeError as error:
+        raise NotebookError(f"notebook parameters must be text, numbers, lists or null: {error}") from None
+    faults = []
+    for source in sources:
+        if not source.is_relative_to(root):
+            faults.append(f"{source} is not below {root}")
+            continue
+        try:
+            inspect_notebook(source, parameters)
+        except NotebookError as error:
+            faults.append(f"{source.relative_to(root).as_posix()}: {error}")
+    if faults:
+        raise NotebookError("\n".join(faults))
+
+
+def inspect_notebook(source: Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse what papermill would only warn of, or silently run in another way than it reads."""
+    import nbformat
+
+    try:
+        notebook = nbformat.read(source, as_version=4)
+        nbformat.validate(notebook)
+    except FileNotFoundError:
+        raise NotebookError("no such file") from None
+    except Exception as error:  # nbformat raises its own kinds beside ValueError and KeyError
+        raise NotebookError(f"not a valid notebook: {str(error).partition(chr(10))[0]}") from None
+    tagged = []
+    for number, cell in enumerate(notebook.cells, start=1):
+        tags = cell.metadata.get("tags", [])
+        for tag in REFUSED_TAGS.keys() & set(tags):
+            raise NotebookError(f"cell {number} is tagged {tag}; {REFUSED_TAGS[tag]}")
+        if "parameters" in tags:
+            tagged.append(cell)
+    if [cell.cell_type for cell in tagged] != ["code"]:
+        raise NotebookError(f"{len(tagged)} cells tagged parameters; there must be exactly one, a code cell")
+    unknown = sorted(parameters.keys() - _assigned(tagged[0].source))
+    if unknown:
+        raise NotebookError(f"the cell tagged parameters does not set {', '.join(unknown)}")
+
+
+def _assigned(code: str) -> set[str]:
+    """Names that the code assigns at its top level."""
+    try:
+        body = ast.parse(code).body
+    except SyntaxError as error:
+        raise NotebookError(f"the cell tagged parameters is not plain Python: {error.msg}") from None
+    targets = []
+    for statement in body:
+        targets += getattr(statement, "targets", [getattr(statement, "target", None)])
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+@dataclass
+class _Session:
+    """What the notebooks of one call share: settings, the scratch folder and the processes now running."""
+
+    root: Path
+    out: Path
+    work: Path
+    key: dict[str, Any]
+    facts: dict[str, Any]
+    workers: int
+    timeout: int
+    running: set[subprocess.Popen] = field(default_factory=set)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self):
+        _write_kernelspec(self.work / "jupyter")
+
+    def run(self, source: Path) -> Execution:
+        name = source.relative_to(self.root)
+        output = self.out / name
+        code = source.read_bytes()
+        key = self.key | {"source": _sha256(code)}
+        done = _cached(source, output, key)
+        if done:
+            return done
+        folder = self.work / "jobs" / name
+        folder.mkdir(parents=True)
+        (folder / SOURCE).write_bytes(code)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for stale in (output, output.with_suffix(".run.json"), output.with_suffix(".failed.ipynb")):
+            stale.unlink(missing_ok=True)
+        start = time.perf_counter()
+        error = self._execute(folder)
+        seconds = round(time.perf_counter() - start, 2)
+        if error:
+            if not self.stopped.is_set():  # an interrupted notebook has not failed
+                _keep(folder / EXECUTED, output.with_suffix(".failed.ipynb"))
+            return Execution(source, output, False, seconds, error=f"{name.as_posix()}{error}")
+        _keep(folder / EXECUTED, output)
+        execution = Execution(source, output, True, seconds)
+        run = {"output": _sha256(output.read_bytes()), "seconds": seconds, "versions": versions()}
+        sidecar = json.dumps(self.facts | key | run, indent=1, sort_keys=True)
+        write_whole(execution.sidecar, f"{sidecar}\n".encode())
+        return execution
+
+    def _execute(self, folder: Path) -> str:
+        """Run the job in ``folder``; an empty text, or what went wrong where."""
+        job = {"parameters": self.key["parameters"], "root": str(self.root), "timeout": self.timeout}
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, json.dumps(job)],
+            cwd=folder,
+            env=self._environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # the terminal's Ctrl-C reaches this process only, which passes it on
+        )
+        self.running.add(process)
+        if self.stopped.is_set():
+            _interrupt(process)
+        stdout, stderr = process.communicate()
+        self.running.discard(process)
+        return _verdict(process.returncode, stdout, stderr)
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """The environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
+        paths = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
+        threads = str(max(1, _cores() // self.workers))
+        return os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # notebooks import the library that runs them
+            "PYTHONHASHSEED": "0",  # sets print in the same order each time
+            "JUPYTER_PATH": str(self.work / "jupyter"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "IPYTHONDIR": str(folder / "ipython"),  # no start-up files of the user's
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TQDM_DISABLE": "1",
+        }
+
+    def stop(self) -> None:
+        """Interrupt what runs, so that each process shuts its kernel down; kill what does not obey."""
+        self.stopped.set()
+        deadline = time.monotonic() + GRACE
+        for process in list(self.running):
+            _interrupt(process)
+        for process in list(self.running):
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()  # its kernel notices within a second that its parent is gone, and ends
+
+
+def _interrupt(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+
+
+def _verdict(code: int, stdout: str, stderr: str) -> str:
+    """What the exit code and the last lines of a job say: empty, or ``, cell N (first line): reason``."""
+    if code == 0:
+        return ""
+    try:
+        told = json.loads(stdout.strip().splitlines()[-1])
+        place = f", cell {told['cell']} ({told['line']})" if told["cell"] else ""
+        return f"{place}: {told['reason']}"
+    except (IndexError, KeyError, TypeError, ValueError):
+        last = (stderr.strip().splitlines() or ["no message"])[-1]
+        return f": its process ended with code {code}: {last}"
+
+
+def _write_kernelspec(folder: Path) -> None:
+    """A kernel that is this very interpreter, whatever kernels are registered under whatever name."""
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
+    path = folder / "kernels" / KERNEL / "kernel.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(spec), encoding="utf-8")
+
+
+def _cached(source: Path, output: Path, key: dict[str, Any]) -> Execution | None:
+    """The execution that stands at ``output``, if it came from ``key`` and nobody touched it since."""
+    run = _read_json(output.with_suffix(".run.json"))
+    if not output.is_file() or any(run.get(name) != value for name, value in key.items()):
+        return None
+    if run.get("output") != _sha256(output.read_bytes()):
+        return None
+    return Execution(source, output, True, run.get("seconds", 0.0), cached=True)
+
+
+def _keep(executed: Path, target: Path) -> None:
+    """Move to its place in one step; a run that failed before it wrote anything leaves nothing."""
+    if executed.is_file():
+        os.replace(executed, target)
+    shutil.rmtree(executed.parent, ignore_errors=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

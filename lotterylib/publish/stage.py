@@ -1,0 +1,142 @@
+"""Make the tree that Jupyter Book reads: prose, executed notebooks, figures, placed as in the repository."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .errors import StageError
+from .runner import Execution
+
+HIDDEN_TAGS = {"injected-parameters", "colab"}
+FIGURE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+SMOKE = (
+    '<div class="smoke-run" role="note"><b>Smoke run.</b> The numbers on this page mean nothing: '
+    "they come from a tiny run that only tests that everything works.</div>\n"
+)
+
+
+def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: Mapping[str, Any]) -> Path:
+    """Fill a clean ``stage`` with the book of ``root`` and the executed notebooks; returns ``stage``.
+
+    Figures that carry a name are written to ``book/figures/<name>.png`` as well, for any page to show.
+    ``card`` is what each page says about its run; seconds, device and revision of the run itself win.
+    """
+    import nbformat
+
+    root, stage = Path(root).resolve(), Path(stage).resolve()
+    if stage == root or stage in root.parents:
+        raise StageError(f"the staging folder {stage} is emptied first, and it holds the repository {root}")
+    shutil.rmtree(stage, ignore_errors=True)
+    ignore = shutil.ignore_patterns("__pycache__", ".*", "_build")
+    shutil.copytree(root / "book", stage / "book", ignore=ignore)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, stage / name)
+    if card.get("smoke"):
+        for page in (stage / "book").rglob("*.md"):
+            page.write_text(_warn(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for execution in executions:
+        name = execution.source.relative_to(root)
+        notebook = nbformat.read(execution.output, as_version=4)
+        figures = stage_notebook(notebook, dict(card) | execution.facts, name.with_suffix("").as_posix())
+        (stage / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, stage / name)
+        for figure, png in figures.items():
+            _write_figure(stage / "book" / "figures" / f"{figure}.png", png, name)
+    return stage
+
+
+def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, bytes]:
+    """Dress an executed notebook for the page, in place; returns its named figures as PNG bytes.
+
+    Adds the run card, hides the cells no reader needs, and gives every image the alt text and caption that
+    its output metadata carry under ``lotterylib``. Raises ``StageError``.
+    """
+    figures: dict[str, bytes] = {}
+    number = 0
+    for cell in notebook.cells:
+        tags = set(cell.metadata.get("tags", ()))
+        number += "injected-parameters" not in tags  # errors count cells as the source does
+        if HIDDEN_TAGS & tags:
+            cell.metadata["tags"] += ["remove-input", "remove-output"]
+        elif cell.cell_type == "code":
+            _dress_figure(cell, f"{name}, cell {number} ({cell.source.partition(chr(10))[0]})", figures)
+    _insert_card(notebook, card)
+    return figures
+
+
+def run_card(card: Mapping[str, Any]) -> str:
+    """One quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``.
+
+    Absent keys are left out; ``smoke: True`` puts a warning above the line. Values are escaped.
+    """
+    seeds = ", ".join(str(seed) for seed in card.get("seeds", ()))
+    parts = [
+        f"profile <b>{escape(str(card['profile']))}</b>" if "profile" in card else "",
+        f"seed{'s' if ',' in seeds else ''} {escape(seeds)}" if seeds else "",
+        escape(str(card.get("device", ""))),
+        f"revision <code>{escape(str(card['revision']))}</code>" if card.get("revision") else "",
+        f"ran in {card['seconds']:.0f} s" if "seconds" in card else "",
+    ]
+    line = " · ".join(filter(None, parts))
+    return (SMOKE if card.get("smoke") else "") + f'<div class="run-card">{line}</div>'
+
+
+def _warn(page: str) -> str:
+    """A page of prose with the smoke warning below its title: it quotes numbers of the run."""
+    return re.sub(r"^# .*$", lambda title: f"{title[0]}\n\n{SMOKE}", page, count=1, flags=re.MULTILINE)
+
+
+def _insert_card(notebook, card: Mapping[str, Any]) -> None:
+    from nbformat.v4 import new_markdown_cell
+
+    kinds = [cell.cell_type for cell in notebook.cells]
+    title = kinds.index("markdown") if "markdown" in kinds else -1
+    notebook.cells.insert(title + 1, new_markdown_cell(run_card(card), id="run-card"))
+
+
+def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
+    """Move a figure's alt text, caption and name to the cell metadata, where MyST-NB looks for them."""
+    shown = [out for out in cell.get("outputs", ()) if "data" in out and "scrapbook" not in out.metadata]
+    images = [out for out in shown if any(mime.startswith("image/") for mime in out.data)]
+    if not images:
+        return
+    if len(shown) > 1:  # the cell metadata would caption them all
+        kind = "figures" if len(images) > 1 else "outputs beside a figure"
+        raise StageError(f"{where}: {len(shown)} {kind} in one cell; give each a cell of its own")
+    about = images[0].metadata.get("lotterylib", {})
+    if "image/png" not in images[0].data or not about.get("alt"):
+        raise StageError(
+            f"{where}: an image without alt text; show it by lotterylib.figures.show(fig, alt=…)"
+        )
+    name = about.get("name")
+    if name and not FIGURE_NAME.fullmatch(name):
+        raise StageError(f"{where}: figure name {name!r}; use lower-case letters, digits and dashes")
+    if name in figures:
+        raise StageError(f"{where}: this notebook has another figure named {name!r}; names must differ")
+    options = cell.metadata.setdefault("mystnb", {})
+    options["image"] = {"alt": about["alt"]}
+    if about.get("caption"):
+        # Sphinx numbers every captioned figure and wants a target for it, also where nobody refers to it.
+        options["figure"] = {"caption": about["caption"], "name": name or _target(where)}
+    if name:
+        figures[name] = b64decode(images[0].data["image/png"])
+
+
+def _target(where: str) -> str:
+    """A label for a figure without a name, from the notebook and the number of its cell."""
+    return re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())
+
+
+def _write_figure(path: Path, png: bytes, notebook: Path) -> None:
+    if path.exists():
+        raise StageError(
+            f"{notebook.as_posix()}: book/figures/{path.name} exists already; rename one of the two"
+        )
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(png)

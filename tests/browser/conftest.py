@@ -1,0 +1,13 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "publish"))  # for the sample book
+from sample_book import shared_site
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Folder of the built sample book; tests must not change it."""
+    return shared_site(tmp_path_factory.getbasetemp())

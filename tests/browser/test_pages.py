@@ -1,0 +1,114 @@
+"""What a reader's browser makes of the built pages, without a network."""
+
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+PAGES = ["book/index.html", "notebooks/sample.html", "search.html"]
+WIDE, PHONE = 1400, 390
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """The site, served on a free port of the loopback interface."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One page in a fresh context; ``faults`` are its errors, failed requests and requests to elsewhere."""
+
+    def __init__(self, browser, home, page, width=WIDE, scheme="light"):
+        self.faults = []
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
+        self.page.on(
+            "console", lambda m: self.faults.append(f"console: {m.text}") if m.type == "error" else None
+        )
+        self.page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+        self.page.on(
+            "response", lambda r: self.faults.append(f"{r.status}: {r.url}") if r.status >= 400 else None
+        )
+        self.page.on("request", lambda request: self._check(request.url, home))
+        self.page.goto(home + page, wait_until="networkidle")
+
+    def _check(self, url, home):
+        if not url.startswith((home, "data:", "blob:")):
+            self.faults.append(f"outside: {url}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_sound_and_fits_its_window(browser, address, page, width):
+    with Visit(browser, address, page, width) as visit:
+        assert visit.faults == []
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("page", "formulas"), [("book/index.html", 1), ("notebooks/sample.html", 4)])
+def test_formulas_are_drawn_with_the_fonts_of_the_site(browser, address, page, formulas):
+    with Visit(browser, address, page) as visit:
+        visit.page.wait_for_selector("mjx-container mjx-math")
+        assert visit.page.locator("mjx-container").count() == formulas
+        assert visit.page.locator("mjx-container mjx-merror").count() == 0
+        loaded = "[...document.fonts].filter(f => f.status == 'loaded').map(f => f.family)"
+        assert any(family.startswith("MJX") for family in visit.page.evaluate(loaded))
+
+
+@pytest.mark.parametrize("page", PAGES[:2])
+def test_figures_are_loaded_and_lie_on_white_in_the_dark(browser, address, page):
+    with Visit(browser, address, page, scheme="dark") as visit:
+        image = visit.page.locator("figure img")
+        assert image.count() == 1
+        assert image.evaluate("e => e.naturalWidth") > 0
+        assert visit.page.locator("html").get_attribute("data-theme") == "dark"
+        style = image.evaluate("e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).filter]")
+        assert style == ["rgb(255, 255, 255)", "none"]
+
+
+def test_front_door_leads_to_the_first_page(browser, address):
+    with Visit(browser, address, "index.html") as visit:
+        visit.page.wait_for_url("**/book/index.html")
+        assert visit.page.locator("article h1").inner_text().startswith("A sample book")
+
+
+def test_site_works_from_a_folder_too(browser, site):
+    home = site.as_uri() + "/"
+    with Visit(browser, home, "notebooks/sample.html") as visit:
+        visit.page.wait_for_selector("mjx-container mjx-math")
+        assert visit.faults == []
+
+
+def test_search_finds_a_page(browser, address):
+    with Visit(browser, address, "search.html?q=sparsity") as visit:
+        visit.page.wait_for_selector("#search-results li a")
+        assert visit.faults == []

@@ -1,0 +1,57 @@
+"""What several test modules share: small data and small networks."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+from lotterylib.datasets import Dataset
+from lotterylib.rng import generator
+
+
+def toy_data(count: int = 64, classes: int = 3, channels: int = 1, size: int = 12) -> Dataset:
+    """Images whose class is a bright square's place plus noise: learnable in a few steps."""
+    splits = {}
+    for split in ("train", "val", "test"):
+        random = generator(0, "toy", split)
+        labels = torch.arange(count) % classes
+        images = 0.3 * torch.rand(count, channels, size, size, generator=random)
+        for image, label in zip(images, labels, strict=True):
+            image[:, 3 * label : 3 * label + 3, 4:8] = 0.9
+        splits[split] = (images, labels)
+    return Dataset(name="toy", class_names=tuple("abcdefghij"[:classes]), **splits)
+
+
+def toy_network(classes: int = 3, seed: int = 0) -> nn.Module:
+    """Convolution, BatchNorm, linear layer: all that masks and rewinding have to cover."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(96, classes),
+        )
+
+
+@pytest.fixture
+def data() -> Dataset:
+    return toy_data()
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return toy_network()
+
+
+@contextmanager
+def untouched_rng():
+    """The block must not move the caller's global random state."""
+    before = torch.random.get_rng_state()
+    yield
+    assert torch.equal(before, torch.random.get_rng_state()), "the global random state was moved"

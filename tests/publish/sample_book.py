@@ -1,0 +1,94 @@
+"""A book of two pages, made with the repository's own configuration, extension and styles."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lotterylib.publish import publish
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ALT = "A straight line that falls from 0.9 to 0.8 & more"
+CAPTION = "Accuracy falls with sparsity $s$."
+CARD = {"profile": "smoke", "seeds": [0, 1], "device": "CPU", "revision": "abc1234", "smoke": True}
+
+FIGURE = f"""\
+from matplotlib.figure import Figure
+
+from lotterylib.figures import record, show
+
+figure = Figure(figsize=(6, 3))
+figure.subplots().plot([0, 0.9], [top, 0.8])
+show(figure, alt={ALT!r}, caption={CAPTION!r}, name="line")
+record("top-accuracy", 100 * top)"""
+
+INDEX = """\
+# A sample book
+
+The dense network reaches {glue:text}`../notebooks/sample.ipynb::top-accuracy:.1f` %, as {numref}`line` shows.
+
+$$s = 1 - 0.8^n$$ (eq-sparsity)
+
+```{figure} figures/line.png
+:alt: The figure of the other page
+:name: line-again
+
+The same figure, on another page.
+```
+"""
+
+TOC = """\
+format: jb-book
+root: book/index
+parts:
+  - caption: One
+    chapters:
+      - file: notebooks/sample
+"""
+
+
+def cell(code: str, *tags: str):
+    return new_code_cell(code, metadata={"tags": list(tags)} if tags else {})
+
+
+def write_notebook(path: Path, *cells, parameters: str = "top = 0.9") -> Path:
+    """A notebook with a title, a cell of parameters and then ``cells`` (texts are code)."""
+    own = [cell(item) if isinstance(item, str) else item for item in cells]
+    notebook = new_notebook(cells=[new_markdown_cell(f"# {path.stem}"), cell(parameters, "parameters"), *own])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def write_sample(root: Path) -> Path:
+    """The sources of the sample book, as a repository at ``root``."""
+    write_notebook(
+        root / "notebooks" / "sample.ipynb",
+        new_markdown_cell("Sparsity is $s$, and after $n$ rounds\n\n$$\\frac{w_{pruned}}{w} = s.$$"),
+        cell("installed_on_colab = False", "colab"),
+        FIGURE,
+        "print('a line that is much wider than a telephone ' * 4)",
+    )
+    ignore = shutil.ignore_patterns("__pycache__")
+    for folder in ("book/_ext", "book/_static"):
+        shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignore)
+    shutil.copy(REPOSITORY / "_config.yml", root)
+    (root / "_toc.yml").write_text(TOC)
+    (root / "book" / "references.bib").write_text("")
+    (root / "book" / "index.md").write_text(INDEX)
+    return root
+
+
+def publish_sample(root: Path) -> Path:
+    """Publish the book at ``root`` to ``root/out``; returns the site's folder."""
+    parameters = {"top": 0.925}
+    return publish(CARD, root / "notebooks", root, root / "out", parameters, fingerprint="1").parent
+
+
+def shared_site(base: Path) -> Path:
+    """The sample's site below ``base``, built once however many modules ask for it."""
+    site = base / "sample" / "out" / "site"
+    return site if site.is_dir() else publish_sample(write_sample(base / "sample"))
