@@ -143,12 +143,15 @@ def _run(options: argparse.Namespace) -> int:
     if not todo:
         print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
         return 0
-    return _compute(profile.name, todo, store, options)
+    return 1 if _compute(profile.name, todo, store, options).failures else 0
 
 
-def _compute(name: str, todo: list, store, options: argparse.Namespace) -> int:
+def _compute(name: str, todo: list, store, options: argparse.Namespace):
+    """Runs what is missing and says how it went; returns the summary."""
     from .study.scheduler import run
 
+    if not options.scheduler:
+        _try_out([cell for cell, _ in todo], options.device)
     summary = run(
         todo,
         store,
@@ -158,30 +161,38 @@ def _compute(name: str, todo: list, store, options: argparse.Namespace) -> int:
         device=options.device,
         progress=not options.quiet,
     )
-    done = (
-        ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "nothing left to do"
-    )
-    print(f"{name}: tasks {done}; store: {store.root}")
+    done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
+    print(f"{name}: tasks: {done}; store: {store.root}")
     for label, reason in summary.failures.items():
-        print(f"  failed: {label}: {reason}", file=sys.stderr)
-    return 1 if summary.failures else 0
+        print(f"  failed: {label}: {reason}{_again(label in summary.final)}", file=sys.stderr)
+    return summary
+
+
+def _try_out(cells: list, device: str | None) -> None:
+    """Meets here, in one line and before workers start, what would fail every cell: no such device, data that are not
+    there, a setting that a model does not have."""
+    from .study.estimate import device_name
+
+    device_name(device)
+    for dataset in {cell.dataset for cell in cells}:
+        data = dataset.load()
+        for model in {cell.model.name: cell.model for cell in cells if cell.dataset == dataset}.values():
+            model.build(data, seed=0)
 
 
 def _status(options: argparse.Namespace) -> int:
     from .study.cells import expand, with_ancestors
     from .study.profile import load_profile
-    from .study.store import Store, missing
+    from .study.store import Store, failures, missing
 
     profile, store = load_profile(options.profile), Store(options.store)
     cells, todo = expand(profile), missing(profile, store)
-    every = with_ancestors(cells)
-    failures = {cell.label: failure for cell in every if (failure := store.failure(cell))}
+    every, failed = with_ancestors(cells), failures(profile, store)
     tickets = Counter(store.has_ticket(cell) for cell in every)
     print(f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
-          f"{tickets[True]} of {len(every)} tickets found, {len(failures)} failed")  # fmt: skip
-    for label, failure in failures.items():
-        again = "final" if failure["kind"] == "diverged" else "the next run tries again"
-        print(f"  failed: {label}: {failure['reason']} ({again})")
+          f"{tickets[True]} of {len(every)} tickets found, {len(failed)} failed")  # fmt: skip
+    for label, failure in failed.items():
+        print(f"  failed: {label}: {failure['reason']}{_again(failure['kind'] == 'diverged')}")
     return 0
 
 
@@ -194,8 +205,11 @@ def _book(options: argparse.Namespace) -> int:
     todo = missing(profile, store, reference=True)
     if todo:
         print(f"{profile.name}: {len(todo)} cells lack records; computing them", file=sys.stderr)
-        if status := _compute(profile.name, todo, store, options):
-            return status
+        summary = _compute(profile.name, todo, store, options)
+        if set(summary.failures) - summary.final:
+            return 1
+        if summary.final:  # they would diverge again: the book shows what there is
+            print(f"{profile.name}: the book goes on without the failed cells", file=sys.stderr)
     index = make_book(
         profile, options.profile, store, options.out, workers=options.workers or os.cpu_count() or 1
     )
@@ -230,12 +244,20 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from . import figures, results
     from .study.profile import load_profile
-    from .study.store import Store, export
+    from .study.store import Store, export, records
 
-    folder = export(load_profile(options.profile), Store(options.store), options.to)
-    print(f"reference records: {folder}")
+    profile, store = load_profile(options.profile), Store(options.store)
+    folder = export(profile, store, options.to)
+    figure, _ = figures.sweep(results.tidy(records(profile, store)), smoke=profile.smoke)
+    figures.save(figure, folder / "accuracy.png")
+    print(f"reference records and their picture: {folder}")
     return 0
+
+
+def _again(final: bool) -> str:
+    return " (final: it would diverge again)" if final else " (the next run tries again)"
 
 
 def _positive(text: str) -> int:

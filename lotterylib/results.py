@@ -72,14 +72,37 @@ def paired_gap(
 
     Raises ``DataError`` with fewer than two common seeds, since one difference has no interval.
     """
+    return _paired(
+        _by_seed(table, metric, pruner, sparsity), _by_seed(table, metric, other, sparsity), confidence
+    )
+
+
+def paired_change(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    metric: str,
+    pruner: str,
+    sparsity: float,
+    confidence: float = 0.95,
+) -> tuple[float, float, float, int]:
+    """How one network changes from one study to another (say, trained for longer): mean ``after`` − ``before`` over
+    common seeds, as ``paired_gap`` gives it."""
+    return _paired(
+        _by_seed(after, metric, pruner, sparsity), _by_seed(before, metric, pruner, sparsity), confidence
+    )
+
+
+def _by_seed(table: pd.DataFrame, metric: str, pruner: str, sparsity: float) -> pd.Series:
+    at = (table.metric == metric) & (table.pruner == pruner) & ((table.sparsity - sparsity).abs() < 1e-6)
+    series = table[at].set_index(["dataset", "model", "seed"]).value
+    return series.rename(f"{metric} of {pruner} at sparsity {sparsity:.3f}")
+
+
+def _paired(first: pd.Series, second: pd.Series, confidence: float) -> tuple[float, float, float, int]:
     from scipy.stats import t as student
 
-    at = table[(table.metric == metric) & ((table.sparsity - sparsity).abs() < 1e-6)]
-    wide = at.pivot_table(index=["dataset", "model", "seed"], columns="pruner", values="value")
-    if not {pruner, other} <= set(wide.columns) or len(wide[[pruner, other]].dropna()) < 2:
-        raise DataError(
-            f"{metric} of {pruner} and {other} at sparsity {sparsity:.3f} needs two common seeds or more"
-        )
-    gap = (wide[pruner] - wide[other]).dropna()
+    gap = (first - second).dropna()
+    if len(gap) < 2:
+        raise DataError(f"{first.name} and {second.name} need two common seeds or more, there are {len(gap)}")
     half = student.ppf((1 + confidence) / 2, len(gap) - 1) * gap.std() / math.sqrt(len(gap))
     return gap.mean(), gap.mean() - half, gap.mean() + half, len(gap)

@@ -14,7 +14,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from . import models
-from .errors import DataError
+from .errors import DataError, LotteryError
 from .files import write_whole
 from .masks import Mask
 from .training import State
@@ -34,11 +34,16 @@ class Ticket:
 
     @property
     def sparsity(self) -> float:
-        """Share of prunable weights removed, in [0, 1]."""
-        return self.mask.sparsity
+        """Share of the dense network's prunable weights removed, in [0, 1]. The mask alone does not say where the
+        ticket's network is itself smaller than the dense one; the record does."""
+        return self.record.get("sparsity", self.mask.sparsity)
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file: of pruned weights only the survivors and a bit a weight are stored."""
+        """Writes one safetensors file: of pruned weights only the survivors and a bit a weight are stored.
+
+        Raises ``SettingError`` if the mask is that of another network.
+        """
+        self.mask.check_matches({n: t.shape for n, t in self.model.state_dict().items()})
         tensors = {}
         for name, tensor in self.model.state_dict().items():
             tensor = tensor.detach().cpu()
@@ -59,8 +64,8 @@ class Ticket:
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Ticket:
-        """Reads a ticket. ``model`` (any network of the same layers; its weights are overwritten) is needed only for a
-        network that ``models.build`` did not make.
+        """Reads a ticket. ``model`` (any network of the same layers; its weights are overwritten, and it is cut to the
+        ticket's size) is needed only for a network that ``models.build`` did not make.
 
         Raises ``DataError`` for a file that is missing, truncated, of another format, or does not fit the model.
         """
@@ -70,20 +75,40 @@ class Ticket:
             raise DataError(
                 f"{path} is not a ticket of this version: format {about.get('format')!r}, want {FORMAT!r}"
             )
-        spec = json.loads(about["spec"])
+        try:
+            spec, record = json.loads(about["spec"]), json.loads(about["record"])
+        except (KeyError, ValueError):
+            raise DataError(
+                f"{path} is damaged: its description is no JSON; delete it and run again"
+            ) from None
         if model is None:
             if spec is None:
                 raise DataError(
                     f"{path} holds no model description: pass the model as Ticket.load(path, model=…)"
                 )
-            model = models.build(**spec)
+            try:
+                model = models.build(**spec)
+            except (LotteryError, TypeError) as error:
+                raise DataError(f"{path} describes a model that this version cannot build: {error}") from None
         try:
-            state, mask = _unpack(tensors, model)
+            models.resize_(model, record.get("shapes", {}))
+            state, tensors_of_mask = _unpack(tensors, model)
+            mask = Mask(tensors_of_mask)
             model.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError) as error:
-            raise DataError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from None
+            reason = error.args[0] if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{path} does not fit the model: {reason.splitlines()[-1].strip()}") from None
         rewind = {n.removeprefix("rewind/"): t for n, t in tensors.items() if n.startswith("rewind/")}
-        return cls(model.eval(), Mask(mask), json.loads(about["record"]), rewind or None)
+        return cls(model.eval(), mask, record, rewind or None)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a ticket file of full length. Only its header is read, so this is cheap."""
+    try:
+        with safetensors.safe_open(path, framework="pt"):
+            return True
+    except (safetensors.SafetensorError, OSError):
+        return False
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -103,10 +128,14 @@ def _unpack(tensors: dict[str, Tensor], model: nn.Module) -> tuple[State, dict[s
     mask, target = {}, model.state_dict()
     for packed in (n for n in tensors if n.startswith("mask/")):
         name = packed.removeprefix("mask/")
-        shape = target[name].shape
+        if name not in target:
+            raise KeyError(f"it has no {name}")
+        shape, kept = target[name].shape, tensors[f"kept/{name}"]
+        if tensors[packed].numel() != -(-shape.numel() // 8):
+            raise ValueError(f"{name} is of another size")
         bits = np.unpackbits(tensors[packed].numpy(), count=shape.numel()).astype(bool)
         mask[name] = torch.from_numpy(bits).view(shape)
-        state[name] = torch.zeros(shape)
-        state[name][mask[name]] = tensors[f"kept/{name}"]
+        state[name] = torch.zeros(shape, dtype=kept.dtype)
+        state[name][mask[name]] = kept
     # the model's own layer order, not the file's: figures and rankings go by it
     return state, {name: mask[name] for name in target if name in mask}

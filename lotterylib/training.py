@@ -10,12 +10,12 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .datasets import Dataset
 from .errors import DivergedError, SettingError
@@ -95,7 +95,8 @@ class Training:
     """What a training leaves beside the trained model.
 
     ``losses``: mean training loss of each epoch (nats). ``rewind``: parameters and buffers at the rewind step, or
-    None if training started after it. ``images``: images seen. ``seconds``: wall time of the loop.
+    None if training started after it. ``images``: images seen, ``update_images`` of them at mask updates.
+    ``seconds``: wall time of the loop. ``mask``: the mask at the end, ``updates``: what each mask update moved.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -103,6 +104,22 @@ class Training:
     images: int = 0
     seconds: float = 0.0
     precision: str = "float32"
+    mask: Mask | None = None
+    update_images: int = 0
+    updates: list[dict[str, Any]] = field(default_factory=list)
+
+
+class MaskUpdate(Protocol):
+    """Moves the mask while the network trains (dynamic sparse training)."""
+
+    def due(self, step: int, total: int) -> bool:
+        """Whether to update at ``step`` (0-based) of ``total``. Such a step computes gradients of every weight, also
+        of removed ones, and takes no optimizer step."""
+
+    def apply(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, step: int, total: int
+    ) -> Mask:
+        """The new mask, from the weights and their ``.grad``; sees to the optimizer's state of what it moves."""
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -137,6 +154,7 @@ def train(
     seed: int = 0,
     *,
     start: int = 0,
+    update: MaskUpdate | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Training:
@@ -144,11 +162,14 @@ def train(
 
     With a ``mask``, removed weights are 0 before the first step and after every one, whatever momentum, weight decay
     or Adam's state say. ``start`` skips to that step: schedule, image order and augmentation resume there, with a
-    fresh optimizer (for rewinding). ``device=None`` takes CUDA if there is one.
+    fresh optimizer (for rewinding). ``update`` moves the mask on the way; on its steps the images are seen and the
+    schedule goes on, but the weights that stay are not changed. ``device=None`` takes CUDA if there is one.
 
     Raises ``DivergedError`` if the loss becomes NaN or infinite (noticed at the end of the epoch), ``SettingError``
-    for a ``start`` beyond the training or a mask that does not fit.
+    for a ``start`` beyond the training, a mask that does not fit, or an ``update`` without a mask.
     """
+    if update is not None and mask is None:
+        raise SettingError("an update needs a mask to start from")
     device = pick_device(device)
     precision = pick_precision(recipe.precision, device)
     count = len(data.train[1])
@@ -163,7 +184,7 @@ def train(
     images, labels = (t.to(device) for t in data.train)
     result = Training(precision=precision)
     losses: list[Tensor] = []
-    bar = tqdm(total=total - start, disable=not progress, unit="step", desc="training", leave=False)
+    bar = tqdm(total=total - start, unit="step", desc="training", leave=False, **_shown(progress))
     began = time.perf_counter()
     with forked(device):
         for step in range(start, total + 1):
@@ -179,13 +200,21 @@ def train(
                 group["lr"] = recipe.lr_at(step, count)
             chosen = batch_indices(step, count, recipe, seed).to(device)
             inputs = augment(images[chosen], recipe, seed, step).contiguous(memory_format=layout)
-            losses.append(_step(model, optimizer, inputs, labels[chosen], recipe.label_smoothing, precision))
+            moving = update is not None and update.due(step, total)
+            batch = inputs, labels[chosen], recipe.label_smoothing, precision
+            losses.append(_step(model, None if moving else optimizer, *batch))
+            if moving:
+                before, mask = mask, update.apply(model, optimizer, mask, step, total)
+                masked = _masked_weights(model, mask)
+                result.updates.append({"step": step, **_moved(before, mask)})
+                result.update_images += len(chosen)
             _enforce(masked)
             result.images += len(chosen)
             bar.update()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     result.seconds = time.perf_counter() - began
+    result.mask = mask
     bar.close()
     optimizer.zero_grad()
     model.eval()
@@ -194,20 +223,26 @@ def train(
 
 def _step(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     inputs: Tensor,
     labels: Tensor,
     smoothing: float,
     precision: str,
 ) -> Tensor:
-    """One forward, backward and optimizer step; returns the batch's mean loss."""
+    """One forward, backward and (if there is an optimizer) optimizer step; returns the batch's mean loss."""
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         outputs = model(inputs)
     loss = nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=smoothing)
-    optimizer.zero_grad()
+    model.zero_grad()
     loss.backward()
-    optimizer.step()
+    if optimizer:
+        optimizer.step()
     return loss.detach()
+
+
+def _shown(progress: bool) -> dict[str, bool]:
+    """tqdm's settings: said only if switched off, so that ``TQDM_DISABLE`` of the environment counts else."""
+    return {} if progress else {"disable": True}
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
@@ -259,6 +294,12 @@ def _masked_weights(model: nn.Module, mask: Mask | None) -> list[tuple[Tensor, T
 def _enforce(masked: list[tuple[Tensor, Tensor]]) -> None:
     for weight, keep in masked:
         weight.mul_(keep)
+
+
+def _moved(before: Mask, after: Mask) -> dict[str, Any]:
+    """How many connections an update grew (it drops as many), and their share of all that are kept."""
+    grown = sum(int((after[n].cpu() & ~before[n].cpu()).sum()) for n in after)
+    return {"grown": grown, "changed_share": grown / max(1, after.kept)}
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -23,6 +23,7 @@ CLASS_NAMES = (
 )  # fmt: skip
 MINI = Path(__file__).parent / "bundled" / "fashion-mini.npz"
 MINI_SHA256 = "e765fef61857d6ea83b162245b78de6a42ccc2cd1bc080646e154414114e8aa4"
+TRAIN = 55_000  # of the 60,000 official training images; the rest serve as validation
 SIZE = 32  # 28×28 images, zero-padded: the side that CIFAR networks and corruption suites expect
 
 
@@ -47,8 +48,8 @@ def load_full(root: Path | None = None) -> Dataset:
     test = _read_idx(root, train=False)
     return Dataset(
         name="fashion-mnist",
-        train=_as_split(images[:55_000], labels[:55_000]),
-        val=_as_split(images[55_000:], labels[55_000:]),
+        train=_as_split(images[:TRAIN], labels[:TRAIN]),
+        val=_as_split(images[TRAIN:], labels[TRAIN:]),
         test=_as_split(*test),
         class_names=CLASS_NAMES,
     )
@@ -67,12 +68,14 @@ def _read_idx(root: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import FashionMNIST
 
     raw = root / "FashionMNIST" / "raw"
-    _adopt_loose_files(root, raw)
     try:
+        _adopt_loose_files(root, raw)
         source = FashionMNIST(root, train=train, download=True)
-    except (RuntimeError, ValueError, OSError) as error:
+    # the reader asserts and indexes its way through what it takes for an idx file; a cut-off gzip file is an EOFError
+    except (RuntimeError, ValueError, OSError, EOFError, AssertionError, LookupError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())
         raise DataError(
-            f"Fashion-MNIST: no readable idx files in {raw} and the download failed ({error}); put the four files "
+            f"Fashion-MNIST: no readable idx files in {raw}, or the download failed ({reason}); put the four files "
             "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
             f"t10k-labels-idx1-ubyte.gz (30 MB) into {root}"
         ) from None

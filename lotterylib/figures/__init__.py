@@ -4,12 +4,22 @@ Every function returns a matplotlib figure and its alt text; ``show`` displays b
 and a reader without colours get the same facts.
 """
 
-from .notebook import record, show
-from .pictures import curves, density_bars, images, mask_picture, weight_histogram
+from .notebook import record, save, show
+from .pictures import (
+    bars,
+    curves,
+    density_bars,
+    images,
+    layer_bars,
+    lines,
+    mask_change,
+    mask_picture,
+    weight_histogram,
+)
 from .style import LOOKS, Look, look
 from .sweep import region_table, sweep
 
 __all__ = [
-    "LOOKS", "Look", "curves", "density_bars", "images", "look", "mask_picture", "record", "region_table", "show", "sweep",
-    "weight_histogram",
+    "LOOKS", "Look", "bars", "curves", "density_bars", "images", "layer_bars", "lines", "look", "mask_change",
+    "mask_picture", "record", "region_table", "save", "show", "sweep", "weight_histogram",
 ]  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from ..errors import SettingError
+from ..files import write_whole
 
 
 def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
@@ -18,26 +20,38 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
 
     Raises ``SettingError`` without an alt text or for a name that is no file name.
     """
-    import matplotlib.pyplot as plt
     from IPython.display import display
 
     if not alt.strip():
         raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
+    bundle = {"image/png": base64.b64encode(_png(figure)).decode(), "text/plain": alt}
+    about = {"alt": alt, "caption": caption, "name": name}
+    display(bundle, raw=True, metadata={"lotterylib": about})
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, the same bytes as ``show`` displays."""
+    write_whole(path, _png(figure))
+
+
+def _png(figure: Figure) -> bytes:
+    import matplotlib.pyplot as plt
+
     buffer = io.BytesIO()
     # no version of matplotlib in the file: the same figure is the same bytes
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
-    bundle = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    about = {"alt": alt, "caption": caption, "name": name}
-    display(bundle, raw=True, metadata={"lotterylib": about})
+    return buffer.getvalue()
 
 
 def record(name: str, value: Any) -> None:
     """Notes a number under a name without showing it, so that a page of the book can quote it with ``{glue:text}``."""
     from IPython.display import display
 
+    if hasattr(value, "item"):
+        value = value.item()  # NumPy's and PyTorch's scalars do not print as plain numbers
     prefix = "application/papermill.record/"
     display(
         {prefix + "text/plain": repr(value)},

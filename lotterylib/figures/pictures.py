@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..errors import SettingError
 from ..masks import Mask
 from .style import look, styled
+
+_HATCHES = ("", "//", "..", "xx", "\\\\")
 
 
 def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> tuple[Figure, str]:
@@ -54,43 +57,107 @@ def mask_picture(masks: Mapping[str, Mask], weight: str) -> tuple[Figure, str]:
     return figure, f"Which weights of {weight} stay, dark = kept: {'; '.join(kept)}."
 
 
-def density_bars(masks: Mapping[str, Mask]) -> tuple[Figure, str]:
+def mask_change(before: Mask, after: Mask, weight: str) -> tuple[Figure, str]:
+    """How one layer's mask moved: a row an output channel, a column an incoming weight."""
+    old, new = before[weight].flatten(1).cpu(), after[weight].flatten(1).cpu()
+    parts = {"stayed": old & new, "dropped": old & ~new, "grew": ~old & new}
+    colours = {"stayed": "#444444", "dropped": "#E69F00", "grew": "#0072B2"}
+    with styled():
+        figure, axes = plt.subplots(3, 1, figsize=(7.2, 5), sharex=True)
+        for axis, (label, part) in zip(axes, parts.items(), strict=True):
+            shades = ListedColormap(["white", colours[label]])
+            axis.imshow(part, cmap=shades, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
+            axis.set_title(f"{label}: {int(part.sum()):,} connections", loc="left", fontsize=9)
+            axis.set_ylabel("output channel")
+            axis.grid(False)
+        axes[-1].set_xlabel("incoming weight (input channel × kernel position)")
+        figure.tight_layout()
+    counts = ", ".join(f"{int(part.sum()):,} {label}" for label, part in parts.items())
+    return figure, f"Connections of {weight} from the first mask to the last: {counts}."
+
+
+def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
     """Share of weights that each pruner keeps in each layer, side by side, in per cent on a log scale; a layer with
-    nothing left is marked with a cross."""
-    names = list(next(iter(masks.values())))
+    nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller."""
+    whole = {name: t.numel() for name, t in (of or next(iter(masks.values()))).items()}
+    shares = {p: {n: 100 * int(mask[n].sum()) / whole[n] for n in whole} for p, mask in masks.items()}
+    figure, alt = layer_bars(shares, "weights kept (%)", log=True)
+    return figure, f"Share of weights kept in each layer. {alt}"
+
+
+def layer_bars(
+    values: Mapping[str, Mapping[str, float]], label: str, log: bool = False
+) -> tuple[Figure, str]:
+    """A number a layer for each pruner (pruner → layer → value), as bars side by side; ``label``: the y axis, with its
+    unit. On the log scale, which is for per cent, a zero is marked with a cross."""
+    names = list(next(iter(values.values())))
     with styled():
         figure, axis = plt.subplots(figsize=(7.6, 3.6))
-        width = 0.8 / len(masks)
-        for i, (pruner, mask) in enumerate(masks.items()):
-            shares = np.array([100 * mask[n].double().mean().item() for n in names])
-            x = np.arange(len(names)) + (i - (len(masks) - 1) / 2) * width
-            label, colour, _ = look(pruner)
+        width = 0.8 / len(values)
+        for i, (pruner, layers) in enumerate(values.items()):
+            heights = np.array([layers[n] for n in names])
+            x = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width
+            name, colour, _ = look(pruner)
             axis.bar(
                 x,
-                shares,
+                heights,
                 width,
                 color=colour,
                 edgecolor="white",
-                hatch=("", "//", "..", "xx")[i % 4],
-                label=label,
+                hatch=_HATCHES[i % len(_HATCHES)],
+                label=name,
             )
-            axis.plot(x[shares == 0], np.full((shares == 0).sum(), 0.1), "x", color=colour)
-        axis.set_yscale("log")
-        axis.set_ylim(0.08, 130)
-        axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+            if log:
+                axis.plot(x[heights == 0], np.full((heights == 0).sum(), 0.1), "x", color=colour)
+        if log:
+            axis.set_yscale("log")
+            axis.set_ylim(0.08, 130)
+            axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axis.set_xticks(range(len(names)), [_short(n) for n in names], rotation=45, ha="right", fontsize=8)
-        axis.set_ylabel("weights kept (%)")
+        axis.set_ylabel(label)
         axis.set_xlabel("layer, input to output")
-        axis.legend(ncols=len(masks), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        axis.legend(ncols=min(5, len(values)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
     spans = []
-    for pruner, mask in masks.items():
-        shares = mask.layer_densities()
-        least, most = min(shares, key=shares.get), max(shares, key=shares.get)
+    for pruner, layers in values.items():
+        least, most = min(layers, key=layers.get), max(layers, key=layers.get)
         spans.append(
-            f"{look(pruner).label} keeps between {shares[least]:.1%} ({_short(least)}) and {shares[most]:.1%} ({_short(most)})"
+            f"{look(pruner).label} lies between {layers[least]:.3g} ({_short(least)}) and {layers[most]:.3g} ({_short(most)})"
         )
-    return figure, f"Share of weights kept in each layer. {'; '.join(spans)}."
+    return figure, f"Bars of {label}, a group a layer. {'; '.join(spans)}."
+
+
+def lines(
+    x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
+) -> tuple[Figure, str]:
+    """One line a pruner (pruner → a value for each ``x``)."""
+    with styled():
+        figure, axis = plt.subplots(figsize=(6, 3.4))
+        for pruner, row in values.items():
+            label, colour, marker = look(pruner)
+            axis.plot(x, row, "-." if pruner == "dense" else "-", marker=marker, color=colour, label=label)
+        axis.set_xlabel(xlabel)
+        axis.set_ylabel(ylabel)
+        axis.legend()
+        figure.tight_layout()
+    ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
+    return figure, f"{ylabel} against {xlabel}, {x[0]:.3g} to {x[-1]:.3g}: {ends}."
+
+
+def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
+    """One bar a pruner on a log scale, its number written beside it."""
+    with styled():
+        figure, axis = plt.subplots(figsize=(6.4, 0.36 * len(values) + 1))
+        for i, (pruner, value) in enumerate(values.items()):
+            axis.barh(i, value, color=look(pruner).colour)
+            axis.text(value, i, f" {value:.2g}", va="center", fontsize=9)
+        axis.set_yticks(range(len(values)), [look(p).label for p in values])
+        axis.invert_yaxis()
+        axis.set_xscale("log")
+        axis.set_xlabel(label)
+        axis.margins(x=0.12)
+        figure.tight_layout()
+    return figure, f"{label}: " + "; ".join(f"{look(p).label} {v:.3g}" for p, v in values.items()) + "."
 
 
 def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:

@@ -36,6 +36,8 @@ def sweep(
     means = over_seeds(table, metric)
     scale = 100 if percent else 1
     means[["value", "low", "high"]] *= scale
+    if percent:  # a t interval knows no bounds, a share does
+        means[["low", "high"]] = means[["low", "high"]].clip(0, 100)
     panels = list(means.groupby(["dataset", "model"], sort=True))
     with styled():
         figure, axes = plt.subplots(1, len(panels), figsize=(6.4 * len(panels), 4.2), squeeze=False)
@@ -55,16 +57,20 @@ def sweep(
 
 
 def region_table(table: pd.DataFrame) -> pd.DataFrame:
-    """For each pruner the highest measured sparsity of Region I and the first of Region III (NaN if there is none)."""
+    """For each pruner the last measured sparsity of Region I and the first of Region III, in words ("none")."""
     means = over_seeds(table, "accuracy")
     rows = []
     for (dataset, model), panel in means[means.pruner != "dense"].groupby(["dataset", "model"]):
         for pruner in in_order(panel.pruner):
             curve = panel[panel.pruner == pruner]
             won, lost = (curve[curve.region == r].sparsity for r in (Region.I, Region.III))
-            rows.append((dataset, model, look(pruner).label, won.max(), lost.min()))
-    columns = ["dataset", "model", "pruner", "last winning sparsity", "first collapsed sparsity"]
+            rows.append((dataset, model, look(pruner).label, _percent(won.max()), _percent(lost.min())))
+    columns = ["data set", "model", "pruner", "wins up to sparsity", "collapsed from sparsity"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _percent(sparsity: float) -> str:
+    return "none" if math.isnan(sparsity) else f"{sparsity:.1%}"
 
 
 def rounds(sparsity: float) -> float:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from ..errors import SettingError
-from .layers import scaled
 
 
-def lenet(channels: int, classes: int, width: float, size: int) -> nn.Module:
+def lenet(channels: int, classes: int, stages: list[int], size: int) -> nn.Module:
     side = ((size - 4) // 2 - 4) // 2  # two 5×5 convolutions without padding, each followed by 2×2 pooling
     if side < 1:
         raise SettingError(f"lenet needs images of at least 16 pixels a side, got {size}")
-    c1, c2, f1, f2 = (scaled(c, width) for c in (6, 16, 120, 84))
+    c1, c2, f1, f2 = stages
     return nn.Sequential(
         nn.Conv2d(channels, c1, 5),
         nn.ReLU(),

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SettingError
-from .layers import scaled
 
 
 class BasicBlock(nn.Module):
@@ -58,19 +57,21 @@ class ResNet(nn.Module):
         return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
 
 
-def _resnet(channels: int, classes: int, width: float, size: int, blocks: int, stem_stride: int) -> ResNet:
+def _resnet(
+    channels: int, classes: int, stages: list[int], size: int, blocks: int, stem_stride: int
+) -> ResNet:
     if stem_stride not in (1, 2):
         raise SettingError(f"stem_stride must be 1 or 2, got {stem_stride}")
     if size < 8:
         raise SettingError(f"a CIFAR-style ResNet needs images of at least 8 pixels a side, got {size}")
-    return ResNet(channels, classes, [scaled(c, width) for c in (16, 32, 64)], blocks, stem_stride)
+    return ResNet(channels, classes, stages, blocks, stem_stride)
 
 
-def resnet8(channels: int, classes: int, width: float, size: int, stem_stride: int = 1) -> nn.Module:
+def resnet8(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
     """One block a stage. ``stem_stride=2`` quarters the cost of an image and leaves the weights' count as it is."""
-    return _resnet(channels, classes, width, size, 1, stem_stride)
+    return _resnet(channels, classes, stages, size, 1, stem_stride)
 
 
-def resnet20s(channels: int, classes: int, width: float, size: int, stem_stride: int = 1) -> nn.Module:
+def resnet20s(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
     """Three blocks a stage: 0.27 million parameters for three channels and ten classes."""
-    return _resnet(channels, classes, width, size, 3, stem_stride)
+    return _resnet(channels, classes, stages, size, 3, stem_stride)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import SettingError, UnknownNameError, first_problem
-from . import lottery, magnitude, random
+from . import grasp, lottery, magnitude, random, rigl, small_dense, snip, structured, synflow
 from .base import Pruner, train_dense
 
 __all__ = ["Pruner", "build", "names", "train_dense"]
@@ -16,6 +16,12 @@ _PRUNERS: dict[str, type[Pruner]] = {
     "random": random.Random,
     "magnitude": magnitude.Magnitude,
     "lottery": lottery.Lottery,
+    "snip": snip.Snip,
+    "grasp": grasp.Grasp,
+    "synflow": synflow.SynFlow,
+    "rigl": rigl.Rigl,
+    "structured": structured.Structured,
+    "small-dense": small_dense.SmallDense,
 }
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
 
 from ..errors import SettingError
+from ..masks import Mask
 
 Shapes = Mapping[str, tuple[int, ...]]
+Distribution = Literal["uniform", "erk"]
 
 
 def uniform(shapes: Shapes, density: float) -> dict[str, float]:
@@ -50,3 +55,12 @@ def whole_counts(shapes: Shapes, densities: Mapping[str, float], density: float)
             counts[name] += 1
             missing -= 1
     return counts
+
+
+def top_each(scores: Mapping[str, Tensor], distribution: Distribution, density: float) -> Mask:
+    """The highest scores of each layer, as many as the distribution gives it; exactly ``round(density · n)`` in all."""
+    shapes = {name: tuple(s.shape) for name, s in scores.items()}
+    densities = {"uniform": uniform, "erk": erdos_renyi_kernel}[distribution](shapes, density)
+    counts = whole_counts(shapes, densities, density)
+    layers = (Mask.top({n: s}, counts[n] / s.numel()) for n, s in scores.items())
+    return Mask({n: t for layer in layers for n, t in layer.items()})

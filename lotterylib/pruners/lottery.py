@@ -9,14 +9,13 @@ survivors, and every other parameter and buffer, back to their values at the rew
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from ..masks import Mask
 from ..training import pick_device, state_of
-from .base import Pruner, check_sparsity, make_ticket, retrain, train_dense
+from .base import Pruner, make_ticket, one_round_less, retrain, train_dense
 from .magnitude import scores
 
 
@@ -34,11 +33,7 @@ class Lottery(Pruner):
 
     def previous(self, sparsity: float) -> float | None:
         """One round less; a sparsity between two rounds is reached by a smaller last step."""
-        check_sparsity(sparsity)
-        keep = 1 - self.rate
-        # rounds needed, with room for the rounding of 1 − 0.8ⁿ
-        rounds = math.ceil(math.log(1 - sparsity) / math.log(keep) - 1e-6)
-        return 1 - keep ** (rounds - 1) if rounds > 1 else None
+        return one_round_less(sparsity, self.rate)
 
     def find(
         self, model, data, sparsity, recipe, seed, *, dense=None, previous=None, device=None, progress=True
@@ -61,6 +56,8 @@ class Lottery(Pruner):
         if self.retraining == "fine-tune":
             schedule = recipe.model_copy(update=dict(schedule="constant", lr=self.fine_tune_lr, warmup=0.0))
         network, training = retrain(
-            dense, state, mask, data, schedule, seed, device=device, progress=progress
+            dense.model, state, mask, data, schedule, seed, device=device, progress=progress
         )
-        return make_ticket(self, network, mask, data, sparsity, recipe, seed, training, device)
+        return make_ticket(
+            self, network, mask, data, sparsity, recipe, seed, training, device, start=previous
+        )

@@ -37,5 +37,7 @@ class Magnitude(Pruner):
         )
         mask = Mask.top(scores(dense.model, self.scope), 1 - sparsity)
         state = dense.rewind if self.retrain_from == "rewound" else state_of(dense.model)
-        network, training = retrain(dense, state, mask, data, recipe, seed, device=device, progress=progress)
-        return make_ticket(self, network, mask, data, sparsity, recipe, seed, training, device)
+        network, training = retrain(
+            dense.model, state, mask, data, recipe, seed, device=device, progress=progress
+        )
+        return make_ticket(self, network, mask, data, sparsity, recipe, seed, training, device, start=dense)

@@ -11,7 +11,7 @@ from ..datasets import Dataset
 from ..masks import Mask, Scope, prunable
 from ..rng import generator
 from .base import AtInitialisation
-from .densities import erdos_renyi_kernel, uniform, whole_counts
+from .densities import top_each
 
 
 def scores(model: nn.Module, seed: int, scope: Scope = "all") -> dict[str, Tensor]:
@@ -36,8 +36,4 @@ class Random(AtInitialisation):
         density, drawn = 1 - sparsity, scores(model, seed, self.scope)
         if self.distribution == "global":
             return Mask.top(drawn, density)
-        shapes = {name: tuple(s.shape) for name, s in drawn.items()}
-        densities = {"uniform": uniform, "erk": erdos_renyi_kernel}[self.distribution](shapes, density)
-        counts = whole_counts(shapes, densities, density)
-        layers = (Mask.top({n: s}, counts[n] / s.numel()) for n, s in drawn.items())
-        return Mask({n: t for layer in layers for n, t in layer.items()})
+        return top_each(drawn, self.distribution, density)

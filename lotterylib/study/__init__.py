@@ -5,6 +5,6 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 
 from .cells import Cell, expand
 from .profile import Live, Profile, load_profile, profile_names
-from .store import Store, records
+from .store import Store, records, ticket
 
-__all__ = ["Cell", "Live", "Profile", "Store", "expand", "load_profile", "profile_names", "records"]
+__all__ = ["Cell", "Live", "Profile", "Store", "expand", "load_profile", "profile_names", "records", "ticket"]

@@ -95,6 +95,8 @@ def expand(profile: Profile) -> list[Cell]:
             common = dict(dataset=profile.dataset, model=model, seed=seed, recipe=profile.recipe)
             cells.append(Cell(pruner=DENSE, settings=(), sparsity=0.0, **common))
             for pruner, settings in profile.pruners.items():
+                if seed not in profile.fewer_seeds.get(pruner, profile.seeds):
+                    continue
                 # full settings, so that a changed default of the library is another cell
                 full = tuple(sorted(pruners.build(pruner, **settings).model_dump().items()))
                 cells += [Cell(pruner=pruner, settings=full, sparsity=s, **common) for s in profile.levels]

@@ -8,6 +8,7 @@ import time
 import torch
 
 from ..datasets import Dataset
+from ..errors import SettingError
 from ..training import Recipe, pick_device, train
 from .cells import Cell, with_ancestors
 from .profile import ModelSpec, Profile
@@ -25,8 +26,10 @@ def images_per_second(
 ) -> float:
     """Training images a second of one worker, measured for about ``seconds``: the median over short bursts of real
     training steps, after one that warms up."""
+    device_name(device)  # says clearly if it is not there
     burst = data.limited(min(len(data.train[1]), 8 * recipe.batch_size))
-    short = recipe.model_copy(update=dict(epochs=1, rewind=0.0, warmup=0.0))
+    # a rate that cannot diverge, whatever the recipe's: speed does not depend on it
+    short = recipe.model_copy(update=dict(epochs=1, rewind=0.0, warmup=0.0, lr=1e-6))
     network = model.build(data, seed=0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -42,8 +45,9 @@ def images_per_second(
 
 
 def remaining(todo: list[tuple[Cell, dict[str, Record]]], store: Store) -> list[Cell]:
-    """The trainings behind what is missing, shared rounds counted once."""
-    return [cell for cell in with_ancestors([cell for cell, _ in todo]) if not store.has_ticket(cell)]
+    """The trainings behind what is missing, shared rounds counted once, those that would diverge again left out."""
+    every = with_ancestors([cell for cell, _ in todo])
+    return [cell for cell in every if not store.has_ticket(cell) and not store.is_final(cell)]
 
 
 def training_seconds(cells: list[Cell], profile: Profile, data: Dataset, rates: dict[str, float]) -> float:
@@ -59,5 +63,9 @@ def training_seconds(cells: list[Cell], profile: Profile, data: Dataset, rates: 
 
 
 def device_name(device: str | None) -> str:
-    """The device that a run would take: "cpu", "cuda", …"""
-    return pick_device(device).type
+    """The device that a run would take: "cpu", "cuda", … Raises ``SettingError`` if it is not there."""
+    try:
+        return torch.empty(0, device=pick_device(device)).device.type
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"device {device!r} cannot be used: {reason}") from None

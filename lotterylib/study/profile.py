@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,12 @@ class DataSource(_Strict):
     def _known(cls, name: str) -> str:
         return _known("data set", name, datasets.names())
 
+    @field_validator("root")
+    @classmethod
+    def _absolute(cls, root: Path | None) -> Path | None:
+        """Workers may have another working folder."""
+        return root and root.expanduser().absolute()
+
     def load(self) -> Dataset:
         return datasets.load(self.name, self.root, self.limit)
 
@@ -49,6 +56,14 @@ class ModelSpec(_Strict):
     @classmethod
     def _known(cls, name: str) -> str:
         return _known("model", name, models.names())
+
+    @field_validator("settings")
+    @classmethod
+    def _free(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(set(settings) & (set(inspect.signature(models.build).parameters) - {"settings"}))
+        if taken:
+            raise ValueError(f"{taken[0]} is no setting of its own: data, seed and width give it")
+        return settings
 
     def build(self, data: Dataset, seed: int) -> nn.Module:
         """The untrained network of a seed, normalising by the statistics of the training images."""
@@ -67,7 +82,9 @@ class Live(_Strict):
 
 class Profile(_Strict):
     """One study. Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of
-    it, and all of it where ``pruners`` is empty."""
+    it, and all of it where ``pruners`` is empty. ``longer`` names the profile that trains the dense network for longer, to
+    show that the recipe converges. ``fewer_seeds`` (pruner → some of the seeds) is for pruners that not all seeds have been
+    spent on."""
 
     name: str
     title: str = ""
@@ -81,6 +98,8 @@ class Profile(_Strict):
     recipe: Recipe = Recipe()
     metrics: dict[str, dict[str, Any]] = {"accuracy": {}}
     live: Live
+    longer: str | None = None
+    fewer_seeds: dict[str, list[int]] = {}
 
     @field_validator("pruners", "metrics", mode="before")
     @classmethod
@@ -103,8 +122,12 @@ class Profile(_Strict):
     @field_validator("metrics")
     @classmethod
     def _metrics_known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name in value:
+        for name, settings in value.items():
             _known("metric", name, metrics.names())
+            try:
+                inspect.signature(metrics.describe(name).measure).bind(None, **settings)
+            except TypeError as error:
+                raise ValueError(f"{name}: {error}") from None
         if "accuracy" not in value:
             raise ValueError("accuracy is missing: the regions of every figure rest on it")
         return value
@@ -117,6 +140,14 @@ class Profile(_Strict):
             values = getattr(self, what)
             if len(set(values)) != len(values):
                 raise ValueError(f"{what} repeats a value: {values}")
+        for pruner, seeds in self.fewer_seeds.items():
+            if pruner not in self.pruners or not seeds or not set(seeds) <= set(self.seeds):
+                raise ValueError(
+                    f"fewer_seeds of {pruner}: want a pruner of this profile and some of its seeds, got {seeds}"
+                )
+        names = [model.name for model in self.models]
+        if len(set(names)) != len(names):
+            raise ValueError(f"models repeats a name: {names}; give the second one a profile of its own")
         return self
 
     @property
@@ -161,7 +192,7 @@ def load_profile(name: str | Path) -> Profile:
             f"{path}: want keys and values (name, dataset, models, …), got {type(content).__name__}"
         )
     try:
-        return Profile(**{"name": path.stem, **content})
+        return Profile.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise SettingError(f"{path}: {first_problem(error)}") from None
 

@@ -5,30 +5,52 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
+import signal
 import sys
+import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..errors import LotteryError
 from .cells import Cell, with_ancestors
 from .store import Record, Store
-from .work import find_ticket, measure_ticket
+from .work import Outcome, find_ticket, measure_ticket
 
-ATTEMPTS = 3  # a worker that dies takes its cell down at most this often
+ATTEMPTS = 3  # a cell that takes its worker down is tried this often
+
+_LOCAL = {
+    # Dask's own default adds MALLOC_TRIM_THRESHOLD_=65536, which gives memory back to the system after every layer and
+    # makes a training half as slow again
+    "distributed.nanny.pre-spawn-environ": {
+        f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")
+    },
+    # Dask suspects every task that waited on a worker that died, not only the one that ran; ``_attempt`` counts better
+    "distributed.scheduler.allowed-failures": 100,
+    # a worker that holds much data would pause for ever; one that outgrows its share of the memory is ended
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
 
 
 @dataclass
 class Summary:
-    """What a run did: tasks by outcome, and why cells failed (label → reason)."""
+    """What a run did: tasks by outcome, and what failed and why (label → reason). ``final`` are the labels of those
+    that the next run will not try again: diverged cells, and cells that need them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
+    final: set[str] = field(default_factory=set)
 
 
 def run(
@@ -47,88 +69,135 @@ def run(
     cluster of ``workers`` processes (one a core) of ``threads`` PyTorch threads each is started on loopback.
 
     A cell that fails is named in the summary and the others go on. Ctrl-C ends within seconds; the next run resumes.
+    Raises ``LotteryError`` if no scheduler answers, or if it goes away.
     """
-    if not todo:
-        return Summary()
-    store.open_for_writing()
-    cells = with_ancestors([cell for cell, _ in todo])
+    return _run(todo, store, scheduler, workers, threads, device, progress, find_ticket, measure_ticket)
+
+
+def _run(
+    todo: list[tuple[Cell, dict[str, Record]]],
+    store: Store,
+    scheduler: str | None,
+    workers: int | None,
+    threads: int,
+    device: str | None,
+    progress: bool,
+    find: Callable[..., Outcome],
+    measure: Callable[..., Outcome],
+) -> Summary:
+    """``run``, with the work itself as arguments."""
+    summary = Summary()
+    cells = []
+    for cell in with_ancestors([cell for cell, _ in todo]):
+        if store.is_final(cell):
+            summary.failures[cell.label] = store.failure(cell)["reason"]
+            summary.final.add(cell.label)
+        else:
+            cells.append(cell)
     metrics = {cell.id: wanted for cell, wanted in todo}
-    with _client(scheduler, workers, threads) as client:
-        tasks = _submit(client, store, cells, metrics, threads, device)
-        return _watch(tasks, store, progress)
+    if not any(cell.id in metrics for cell in cells):
+        return summary
+    store = Store(store.root.resolve()).open_for_writing()  # workers may have another working folder
+    attempts = store.root / "attempts" / uuid.uuid4().hex[:8]
+    try:
+        with _client(scheduler, workers, threads) as client:
+            tasks = _submit(client, store, cells, metrics, attempts, (threads, device), find, measure)
+            _watch(tasks, store, summary, progress)
+    finally:
+        shutil.rmtree(attempts, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another run may be counting there
+            attempts.parent.rmdir()
+    return summary
 
 
 def _submit(
-    client: Client, store: Store, cells: list[Cell], metrics: dict[str, Any], threads: int, device: str | None
+    client: Client,
+    store: Store,
+    cells: list[Cell],
+    metrics: dict[str, Any],
+    attempts: Path,
+    how: tuple[int, str | None],
+    find: Callable[..., Outcome],
+    measure: Callable[..., Outcome],
 ) -> dict[Future, Cell]:
-    """One task a missing ticket, one a cell to measure; parents are arguments, so Dask orders them."""
+    """One task a missing ticket, one a cell to measure; parents are arguments, so Dask orders them. Keys carry the
+    run's name: two runs on one scheduler may have different stores and different metrics."""
     steps = _steps_to_come(cells)
     tickets: dict[str, Future] = {}
     tasks: dict[Future, Cell] = {}
     for cell in cells:
-        if not store.has_ticket(cell) and not _is_final(store, cell):
+        if not store.has_ticket(cell):
             before = [tickets[p.id] for p in cell.parents() if p.id in tickets]
             task = client.submit(
-                _after, before, find_ticket, store, cell, threads, device,
-                key=f"find-{cell.id}", pure=False, priority=steps[cell.id],
+                _attempt, before, attempts / f"find-{cell.id}", find, store, cell, *how,
+                key=f"find-{cell.id}-{attempts.name}", pure=False, priority=steps[cell.id],
             )  # fmt: skip
             tickets[cell.id] = task
             tasks[task] = cell
-        if cell.id in metrics and not _is_final(store, cell):
+        if cell.id in metrics:
             before = [tickets[cell.id]] if cell.id in tickets else []
             task = client.submit(
-                _after, before, measure_ticket, store, cell, metrics[cell.id], threads, device,
-                key=f"measure-{cell.id}", pure=False, priority=0,
+                _attempt, before, attempts / f"measure-{cell.id}", measure, store, cell, metrics[cell.id], *how,
+                key=f"measure-{cell.id}-{attempts.name}", pure=False, priority=0,
             )  # fmt: skip
             tasks[task] = cell
     return tasks
 
 
-def _after(_before: list[str], work, *arguments) -> str:
-    """Dask passes the parents' outcomes; that they ended is all a task needs to know, the rest is in the store."""
-    return work(*arguments)
+def _attempt(
+    _before: list[Outcome], marks: Path, work: Callable[..., Outcome], store: Store, cell: Cell, *how
+):
+    """Runs ``work`` on a worker. The parents' outcomes only make Dask wait: what they left is in the store. A byte in
+    the file ``marks`` says that an attempt began; it stays if the worker dies."""
+    died = 0
+    with contextlib.suppress(OSError):  # a full disk; the work will say so
+        marks.parent.mkdir(parents=True, exist_ok=True)
+        died = marks.stat().st_size if marks.exists() else 0
+        if died < ATTEMPTS:
+            with open(marks, "ab") as file:
+                file.write(b".")
+    if died >= ATTEMPTS:
+        reason = f"the worker died {died} times while computing it (out of memory?)"
+        _blame(store, cell, reason)
+        return Outcome("failed", {cell.label: reason})
+    outcome = work(store, cell, *how)
+    marks.unlink(missing_ok=True)
+    return outcome
 
 
-def _watch(tasks: dict[Future, Cell], store: Store, progress: bool) -> Summary:
-    summary = Summary()
+def _watch(tasks: dict[Future, Cell], store: Store, summary: Summary, progress: bool) -> None:
     with tqdm(total=len(tasks), desc="study", unit="task", disable=not progress, smoothing=0.05) as bar:
         for task in as_completed(list(tasks)):
             cell = tasks[task]
             try:
                 outcome = task.result()
-            except KilledWorker:
-                outcome = "failed"
-                _blame(
-                    store,
-                    cell,
-                    "killed",
-                    f"the worker died {ATTEMPTS} times while computing it (out of memory?)",
-                )
-            except Exception as error:  # e.g. a full disk, where even the failure could not be written
-                outcome = "failed"
-                _blame(store, cell, "error", f"{type(error).__name__}: {error}")
-                summary.failures[cell.label] = f"{type(error).__name__}: {error}"
-            summary.counts[outcome] += 1
-            if outcome == "failed" and (failure := store.failure(cell)):
-                summary.failures[cell.label] = failure["reason"]
-            elif outcome == "failed":
-                about = store.about(cell) or {}
-                reason = about.get("failure", {}).get("reason", "its ticket failed")
-                summary.failures.setdefault(cell.label, reason)
-            bar.set_postfix_str(f"{cell.label}: {outcome}", refresh=False)
+            except CancelledError:
+                raise LotteryError(
+                    "the scheduler is gone; what is finished is kept, the same command resumes"
+                ) from None
+            except KilledWorker as error:
+                if error.task == task.key:
+                    reason = f"{error.allowed_failures + 1} workers died while it ran or waited on them"
+                    _blame(store, cell, reason)
+                else:
+                    first = next((c for t, c in tasks.items() if t.key == error.task), None)
+                    reason = f"needs {first.label if first else error.task}, which failed"
+                outcome = Outcome("failed", {cell.label: reason})
+            except Exception as error:  # e.g. a worker that cannot import this package
+                outcome = Outcome("failed", {cell.label: f"{type(error).__name__}: {error}"})
+            summary.counts[outcome.what] += 1
+            for label, reason in outcome.reasons.items():
+                summary.failures.setdefault(label, reason)
+            if outcome.what == "failed" and store.is_final(cell):
+                summary.final.add(cell.label)
+            bar.set_postfix_str(f"{cell.label}: {outcome.what}", refresh=False)
             bar.update()
-    return summary
 
 
-def _blame(store: Store, cell: Cell, kind: str, reason: str) -> None:
+def _blame(store: Store, cell: Cell, reason: str) -> None:
     with contextlib.suppress(OSError):
-        store.save_failure(cell, kind, reason, {})
-
-
-def _is_final(store: Store, cell: Cell) -> bool:
-    """Diverged cells diverge again: the same seed gives the same numbers."""
-    failure = store.failure(cell)
-    return failure is not None and failure["kind"] == "diverged"
+        if not store.has_ticket(cell):
+            store.save_failure(cell, "killed", reason, {})
 
 
 def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
@@ -143,33 +212,61 @@ def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int | None, threads: int) -> Iterator[Client]:
     if scheduler:
-        try:
-            client = Client(scheduler, timeout="10s")
-        except (OSError, ValueError, TimeoutError) as error:
-            raise LotteryError(f"no Dask scheduler answers at {scheduler} ({error})") from None
-        with client:
+        with _connected(scheduler) as client:
             yield client
         return
-    # a worker that died may have been killed for a passing reason; Dask counts from 0
-    dask.config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1})
-    cluster = LocalCluster(
-        n_workers=workers or max(1, (os.cpu_count() or 1) // threads),
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-    )
-    client = Client(cluster)
+    cluster = client = None
+    with dask.config.set(_LOCAL):
+        try:
+            with _sigint_held():
+                cluster = LocalCluster(
+                    n_workers=workers or max(1, (os.cpu_count() or 1) // threads),
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # any free port, so that two runs do not meet
+                    scheduler_kwargs={"dashboard": False},
+                    silence_logs=logging.CRITICAL,
+                )
+            client = Client(cluster)
+            yield client
+        except KeyboardInterrupt:
+            print("\nstopping …", file=sys.stderr)
+            if cluster:
+                _kill(cluster)
+            raise
+        finally:
+            for part in (client, cluster):
+                with contextlib.suppress(Exception):
+                    if part:
+                        part.close(timeout=3)
+
+
+@contextlib.contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
     try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
+        raise LotteryError(f"no Dask scheduler answers at {scheduler} ({reason})") from None
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            print(f"waiting for workers to join {scheduler} …", file=sys.stderr)
         yield client
-    except KeyboardInterrupt:
-        print("\nstopping; what is finished is kept, the same command resumes", file=sys.stderr)
-        _kill(cluster)
-        raise
+
+
+@contextlib.contextmanager
+def _sigint_held() -> Iterator[None]:
+    """Ctrl-C is for us, not for the workers, to whom the terminal sends it too: the threads that start them, now and
+    after a death, inherit what is held here, and so do they. We get ours at the block's end."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let go of the signal in the thread that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
-        with contextlib.suppress(Exception):
-            client.close(timeout=2)
-            cluster.close(timeout=5)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(cluster: LocalCluster) -> None:

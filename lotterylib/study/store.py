@@ -10,17 +10,20 @@ A file's name is the hash of all that determines its content, so two processes c
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..datasets.base import verify
 from ..errors import DataError
 from ..files import write_whole
-from ..ticket import Ticket
-from .cells import Cell, expand
+from ..ticket import Ticket, is_whole
+from .cells import Cell, expand, with_ancestors
 from .profile import Profile, load_profile
 
 FORMAT = 1
@@ -41,7 +44,7 @@ class Store:
             return
         try:
             found = json.loads(marker.read_text()).get("format")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError):  # no JSON, or none that is an object
             found = "unreadable"
         if found != FORMAT:
             raise DataError(
@@ -61,7 +64,8 @@ class Store:
         return self.root / "tickets" / f"{cell.id}.safetensors"
 
     def has_ticket(self, cell: Cell) -> bool:
-        return self.ticket_path(cell).is_file()
+        """A truncated or overwritten file counts as none: the cell is trained again."""
+        return is_whole(self.ticket_path(cell))
 
     def load_ticket(self, cell: Cell) -> Ticket:
         return Ticket.load(self.ticket_path(cell))
@@ -76,14 +80,27 @@ class Store:
     # --- failures
 
     def save_failure(self, cell: Cell, kind: str, reason: str, facts: Record) -> None:
-        """Why a cell has no result. ``kind`` "diverged" is final; anything else is tried again by the next run."""
+        """Why a cell has no ticket. ``kind`` "diverged" is final; anything else is tried again by the next run."""
         failure = {"kind": kind, "reason": reason}
         self._write(self._cell_path(cell), {"cell": cell.id, **cell.identity, "failure": failure, **facts})
 
     def failure(self, cell: Cell) -> dict[str, str] | None:
-        """``{"kind": …, "reason": …}`` if the cell failed and has no ticket since."""
-        about = self.about(cell)
-        return about.get("failure") if about and not self.has_ticket(cell) else None
+        """``{"kind": …, "reason": …}`` if the cell failed and has no ticket since. A cell that waits for a failed one has
+        that one's ``kind``, and its label under ``needs``."""
+        if self.has_ticket(cell):
+            return None
+        if own := (self.about(cell) or {}).get("failure"):
+            return own
+        for parent in cell.parents():
+            if failed := self.failure(parent):
+                first = failed.get("needs", parent.label)
+                return {"kind": failed["kind"], "reason": f"needs {first}, which failed", "needs": first}
+        return None
+
+    def is_final(self, cell: Cell) -> bool:
+        """A diverged cell diverges again: the same seed gives the same numbers. A cell that needs it stays without."""
+        failure = self.failure(cell)
+        return failure is not None and failure["kind"] == "diverged"
 
     def about(self, cell: Cell) -> Record | None:
         """The cell's own record: its training or its failure."""
@@ -99,6 +116,22 @@ class Store:
 
     def save_record(self, cell: Cell, metric: str, settings: Record, record: Record) -> None:
         self._write(self.record_path(cell, metric, settings), record)
+        self._unmeasured_path(cell, metric, settings).unlink(missing_ok=True)
+
+    def save_unmeasured(self, cell: Cell, metric: str, settings: Record, reason: str, facts: Record) -> None:
+        """Why a ticket could not be measured; the next run tries again."""
+        about = {"cell": cell.id, **cell.identity, "metric": metric, "failure": {"reason": reason}, **facts}
+        self._write(self._unmeasured_path(cell, metric, settings), about)
+
+    def unmeasured(self, cell: Cell, metric: str, settings: Record) -> str | None:
+        """Why the last attempt at a measurement failed, if it did and there is no record since."""
+        if self.record_path(cell, metric, settings).is_file():
+            return None
+        about = self._read(self._unmeasured_path(cell, metric, settings))
+        return about and about["failure"]["reason"]
+
+    def _unmeasured_path(self, cell: Cell, metric: str, settings: Record) -> Path:
+        return self.root / "unmeasured" / f"{cell.metric_id(metric, settings)}.json"
 
     def _cell_path(self, cell: Cell) -> Path:
         return self.root / "cells" / f"{cell.id}.json"
@@ -108,30 +141,52 @@ class Store:
 
     def _read(self, path: Path) -> Record | None:
         try:
-            return json.loads(path.read_text())
+            about = json.loads(path.read_text())
         except FileNotFoundError:
             return None
         except ValueError:
-            raise DataError(f"{path} is damaged (no JSON); delete it and run again") from None
+            about = None
+        if not isinstance(about, dict):
+            raise DataError(f"{path} is damaged (no JSON record); delete it and run again")
+        return about
 
 
 class Reference:
-    """The records that come with the package: ``reference/<profile>/records.jsonl``, its checksum in a manifest."""
+    """What comes with the package for a profile: ``records.jsonl`` and the tickets of the first seed, with their
+    checksums in ``manifest.json``. A damaged file raises ``DataError``."""
 
     def __init__(self, profile: str):
         self.folder = REFERENCE / profile
 
     @cached_property
-    def rows(self) -> dict[str, Record]:
-        """Record id → row; empty if the profile has no reference. Raises ``DataError`` for a damaged file."""
-        from ..datasets.base import verify
-
-        if not (self.folder / "manifest.json").is_file():
+    def manifest(self) -> Record:
+        """Checksums by file; empty if the profile has no reference."""
+        path = self.folder / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text())
+            return {"sha256": manifest["sha256"], "tickets": dict(manifest["tickets"])}
+        except FileNotFoundError:
             return {}
-        manifest = json.loads((self.folder / "manifest.json").read_text())
-        content = verify(self.folder / "records.jsonl", manifest["sha256"])
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{path} is damaged; fetch it again") from None
+
+    @cached_property
+    def rows(self) -> dict[str, Record]:
+        """Record id → row."""
+        if not self.manifest:
+            return {}
+        content = verify(self.folder / "records.jsonl", self.manifest["sha256"])
         rows = map(json.loads, content.decode().splitlines())
         return {row["id"]: row for row in rows}
+
+    def ticket(self, cell: Cell) -> Ticket | None:
+        """The cell's ticket, if it is one of those that come with the package."""
+        checksum = self.manifest.get("tickets", {}).get(cell.id)
+        if checksum is None:
+            return None
+        path = self.folder / "tickets" / f"{cell.id}.safetensors"
+        verify(path, checksum)
+        return Ticket.load(path)
 
 
 def wanted(profile: Profile) -> list[tuple[Cell, str, Record]]:
@@ -153,6 +208,50 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
     return found
 
 
+def ticket(
+    profile: Profile | str | Path,
+    pruner: str,
+    sparsity: float,
+    store: Store | str | Path | None = None,
+    *,
+    seed: int | None = None,
+    model: str | None = None,
+) -> Ticket:
+    """One ticket of a profile ("dense" has sparsity 0): from the store, else from those that come with the package.
+
+    ``seed`` and ``model`` default to the profile's first. Raises ``DataError`` if the profile has no such cell, or if
+    its ticket is in neither place.
+    """
+    profile = profile if isinstance(profile, Profile) else load_profile(profile)
+    seed = profile.seeds[0] if seed is None else seed
+    model = model or profile.models[0].name
+    sought = f"{pruner} {sparsity:.1%} {model} seed {seed}"
+    for cell in expand(profile):
+        same = (cell.pruner, cell.model.name, cell.seed) == (pruner, model, seed)
+        if same and abs(cell.sparsity - sparsity) < 1e-6:
+            break
+    else:
+        raise DataError(f"the profile {profile.name} has no {sought}")
+    local = None if not store else store if isinstance(store, Store) else Store(Path(store))
+    if local and local.has_ticket(cell):
+        return local.load_ticket(cell)
+    if found := Reference(profile.name).ticket(cell):
+        return found
+    raise DataError(f"no ticket of {sought}: run `lottery run --profile {profile.name}` and name its store")
+
+
+def failures(profile: Profile, store: Store) -> dict[str, dict[str, str]]:
+    """What failed and has not been mended since: label → ``{"kind": …, "reason": …}``, tickets before measurements."""
+    found = {}
+    for cell in with_ancestors(expand(profile)):
+        if failure := store.failure(cell):
+            found[cell.label] = failure
+    for cell, metric, settings in wanted(profile):
+        if reason := store.unmeasured(cell, metric, settings):
+            found[f"{metric} of {cell.label}"] = {"kind": "measuring", "reason": reason}
+    return found
+
+
 def missing(profile: Profile, store: Store, reference: bool = False) -> list[tuple[Cell, dict[str, Record]]]:
     """Cells with measurements that neither the store nor (if asked) the reference holds: (cell, metric → settings)."""
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
@@ -165,12 +264,11 @@ def missing(profile: Profile, store: Store, reference: bool = False) -> list[tup
 
 
 def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
-    """Writes a complete study as reference: one sorted text file and a manifest with its checksum.
+    """Writes a complete study as reference: one sorted text file of records, the tickets of the first seed without
+    their rewind states, and a manifest with the checksums.
 
     Raises ``DataError`` if a measurement is missing: a reference has no holes.
     """
-    import hashlib
-
     rows = []
     for cell, metric, settings in wanted(profile):
         row = store.record(cell, metric, settings)
@@ -179,13 +277,23 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
                 f"{metric} of {cell.label} is missing in {store.root}: run the study to its end first"
             )
         rows.append(row)
-    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in sorted(rows, key=lambda r: r["id"]))
     folder = folder or REFERENCE / profile.name
+    shutil.rmtree(folder / "tickets", ignore_errors=True)
+    tickets = {}
+    for cell in expand(profile):
+        if cell.seed == profile.seeds[0]:
+            path = folder / "tickets" / f"{cell.id}.safetensors"
+            found = store.load_ticket(cell)
+            found.rewind = None
+            found.save(path)
+            tickets[cell.id] = hashlib.sha256(path.read_bytes()).hexdigest()
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in sorted(rows, key=lambda r: r["id"]))
     manifest = {
         "profile": profile.name,
         "records": len(rows),
         "revisions": sorted({row["revision"] for row in rows}),
         "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "tickets": tickets,
     }
     write_whole(folder / "records.jsonl", lines.encode())
     write_whole(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 
 from .. import metrics
 from ..datasets import Dataset
-from ..errors import DivergedError
+from ..errors import DivergedError, LotteryError
 from ..pruners import train_dense
 from ..pruners.base import describe_device
 from ..revision import revision, versions
+from ..ticket import Ticket
 from ..training import pick_device
 from .cells import DENSE, Cell
 from .profile import DataSource
@@ -24,59 +26,80 @@ from .store import Record, Store
 
 
 class ParentFailed(Exception):
-    """A cell cannot start because one that it needs failed."""
+    """A cell cannot start because one that it needs has no ticket."""
 
 
-def find_ticket(store: Store, cell: Cell, threads: int, device: str | None) -> str:
-    """Trains the cell's ticket and stores it. Returns "found", or "kept" if it was there; a training that diverges, or
-    any other error, is recorded as the cell's failure and returned as "failed"."""
-    if store.has_ticket(cell):
-        return "kept"
+@dataclass(frozen=True)
+class Outcome:
+    """``what``: "found", "kept" (it was there) or "failed", which comes with ``reasons``: what failed → why."""
+
+    what: str
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def find_ticket(store: Store, cell: Cell, threads: int, device: str | None) -> Outcome:
+    """Trains the cell's ticket and stores it, unless it is there. A training that diverges, or any other error, is
+    stored as the cell's failure, if the disk takes it; nothing is raised, the study goes on."""
     began = time.perf_counter()
     try:
+        if store.has_ticket(cell):
+            return Outcome("kept")
         with _threads(threads):
             ticket = _find(store, cell, device)
-        store.save_ticket(cell, ticket, _facts(began, device))
-        return "found"
-    except Exception as error:  # whatever it is, the study goes on and names the cell
-        kind = {DivergedError: "diverged", ParentFailed: "parent"}.get(type(error), "error")
-        store.save_failure(cell, kind, f"{error}" or type(error).__name__, _facts(began, device))
-        return "failed"
+            store.save_ticket(cell, ticket, _facts(began, device))
+        return Outcome("found")
+    except ParentFailed as error:  # not stored: it stops being true when the parent is there
+        return Outcome("failed", {cell.label: str(error)})
+    except Exception as error:
+        kind, reason = "error", _words(error)
+        if isinstance(error, DivergedError):
+            kind, reason = "diverged", str(error)
+        with contextlib.suppress(Exception):
+            store.save_failure(cell, kind, reason, _facts(began, device))
+        return Outcome("failed", {cell.label: reason})
 
 
 def measure_ticket(
     store: Store, cell: Cell, wanted: dict[str, Record], threads: int, device: str | None
-) -> str:
-    """Measures the metrics (name → settings) that the store lacks. Returns as ``find_ticket`` does."""
-    todo = {m: s for m, s in wanted.items() if store.record(cell, m, s) is None}
-    if not todo:
-        return "kept"
-    began = time.perf_counter()
+) -> Outcome:
+    """Measures the metrics (name → settings) that the store lacks. One that fails does not hold up the others; it is
+    stored and named as ``find_ticket`` does."""
+    failed: dict[str, str] = {}
     try:
+        todo = {m: s for m, s in wanted.items() if store.record(cell, m, s) is None}
+        if not todo:
+            return Outcome("kept")
         if not store.has_ticket(cell):
-            raise ParentFailed(f"no ticket of {cell.label}")
+            failure = store.failure(cell) or {"reason": "there is no ticket to measure"}
+            return Outcome("failed", {cell.label: failure["reason"]})
         ticket, data = store.load_ticket(cell), _data(cell.dataset)
-        with _threads(threads):
-            subject = metrics.Subject(ticket.model, data, ticket.mask, cell.seed, device)
-            for metric, settings in todo.items():
-                began = time.perf_counter()
-                row = _row(cell, metric, settings, metrics.evaluate(subject, metric, settings), data)
-                training = {k: ticket.record[k] for k in ("kept", "prunable", "sparsity", "precision")}
-                store.save_record(cell, metric, settings, row | {"ticket": training} | _facts(began, device))
-        return "found"
-    except ParentFailed:
-        return "failed"  # the ticket's own failure is on record
     except Exception as error:
-        store.save_failure(
-            cell, "error", f"measuring: {type(error).__name__}: {error}", _facts(began, device)
-        )
-        return "failed"
+        return Outcome("failed", {f"measuring {cell.label}": _words(error)})
+    subject = metrics.Subject(ticket.model, data, ticket.mask, cell.seed, device)
+    training = {k: ticket.record[k] for k in ("kept", "prunable", "sparsity", "precision")}
+    for metric, settings in todo.items():
+        began = time.perf_counter()
+        try:
+            with _threads(threads):
+                row = _row(cell, metric, settings, metrics.evaluate(subject, metric, settings), data)
+                store.save_record(cell, metric, settings, row | {"ticket": training} | _facts(began, device))
+        except Exception as error:
+            failed[f"{metric} of {cell.label}"] = reason = _words(error)
+            with contextlib.suppress(Exception):
+                store.save_unmeasured(cell, metric, settings, reason, _facts(began, device))
+    return Outcome("failed", failed) if failed else Outcome("found")
 
 
-def _find(store: Store, cell: Cell, device: str | None):
+def _words(error: Exception) -> str:
+    """Our own errors say all in their message; of others the type is half of what one needs to know."""
+    return str(error) if isinstance(error, LotteryError) else f"{type(error).__name__}: {error}"
+
+
+def _find(store: Store, cell: Cell, device: str | None) -> Ticket:
     for parent in cell.parents():
         if not store.has_ticket(parent):
-            raise ParentFailed(f"needs {parent.label}, which failed")
+            needs = (store.failure(parent) or {}).get("needs", parent.label)
+            raise ParentFailed(f"needs {needs}, which failed")
     data = _data(cell.dataset)
     model = cell.model.build(data, cell.seed)
     if cell.pruner == DENSE:
@@ -126,7 +149,7 @@ def _data(source: DataSource) -> Dataset:
     return _load_data(source.name, source.root, source.limit)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Sums depend on the number of threads in their last bit: the study fixes it."""
     before = torch.get_num_threads()

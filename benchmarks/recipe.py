@@ -1,0 +1,49 @@
+"""Which recipe converges in the least time? Trains the dense laptop network under several, a seed each.
+
+    python -m benchmarks.recipe [--seeds 1]
+
+Minutes long. Prints validation accuracy, since the test set must not choose a recipe, and seconds; the last line of a
+group is the laptop recipe at twice the epochs, which says how far from converged it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+from lotterylib import metrics, study, train
+from lotterylib.training import predict
+
+CHANGES = {
+    "as in the profile": {},
+    "lr 0.1": {"lr": 0.1},
+    "lr 0.4": {"lr": 0.4},
+    "cosine": {"schedule": "cosine"},
+    "batch 64": {"batch_size": 64},
+    "weight decay 5e-4": {"weight_decay": 5e-4},
+    "crops of 2 pixels": {"crop_padding": 2},
+    "no crops": {"crop_padding": 0},
+    "12 epochs": {"epochs": 12},
+    "36 epochs": {"epochs": 36},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1, help="seeds a recipe (default: 1)")
+    options = parser.parse_args()
+    profile = study.load_profile("laptop")
+    data = profile.dataset.load()
+    print(f"{'recipe':22}{'validation accuracy':>20}{'seconds':>9}")
+    for label, change in CHANGES.items():
+        recipe = profile.recipe.model_copy(update=change)
+        scores, seconds = [], []
+        for seed in range(options.seeds):
+            model = profile.models[0].build(data, seed)
+            seconds.append(train(model, data, recipe, seed=seed, progress=False).seconds)
+            scores.append(metrics.generalization.accuracy(predict(model, data.val[0]), data.val[1]))
+        print(f"{label:22}{statistics.mean(scores):>20.3f}{statistics.mean(seconds):>9.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

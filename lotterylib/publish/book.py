@@ -1,0 +1,58 @@
+"""The book of one profile: its card, its records' fingerprint, and the call that publishes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..pruners.base import describe_device
+from ..revision import revision, versions
+from ..study.profile import Profile
+from ..study.store import Store, records
+from ..training import pick_device
+from . import publish
+from .errors import PublishError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def make_book(profile: Profile, name: str, store: Store, out: Path, workers: int) -> Path:
+    """Runs every notebook under ``profile`` (``name``: as the user gave it) and builds the site below ``out``; returns
+    its ``index.html``. What has not changed since the last call is not done again. Raises ``PublishError``."""
+    root = find_root()
+    rows = records(profile, store)
+    card = {
+        "profile": profile.name,
+        "seeds": profile.seeds,
+        "device": describe_device(pick_device()),
+        "revision": revision(),
+        "smoke": profile.smoke,
+    }
+    is_file = Path(name).suffix in (".yaml", ".yml")
+    parameters = {
+        "profile": str(Path(name).resolve()) if is_file else name,
+        "store": str(store.root.resolve()),
+    }
+    return publish(
+        card, root / "notebooks", root, out / profile.name, parameters, fingerprint(rows), workers=workers
+    )
+
+
+def find_root() -> Path:
+    """The checkout that holds the book's sources: here or above, else the one that the package lies in."""
+    for folder in (Path.cwd(), *Path.cwd().parents, PACKAGE.parent):
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise PublishError(
+        "no _toc.yml and notebooks/ here: run `lottery book` in a clone of the book's repository"
+    )
+
+
+def fingerprint(rows: list[dict[str, Any]]) -> str:
+    """A hash of what a notebook's output depends on beside its own text: the library's code, the records, versions."""
+    whole = hashlib.sha256(json.dumps([versions(), rows], sort_keys=True).encode())
+    for source in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.glob("profiles/*.yaml")]):
+        whole.update(source.read_bytes())
+    return whole.hexdigest()

@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from lotterylib import models
+from lotterylib.errors import SettingError, UnknownNameError
+from tests.conftest import untouched_rng
+
+
+def parameters(network) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    "name, channels, count",
+    [
+        ("lenet", 1, 61_706),  # the textbook's LeNet-5
+        ("resnet20s", 3, 272_474),
+        ("resnet8", 3, 78_042),
+        ("resnet8", 1, 78_042 - 2 * 16 * 9),
+    ],
+)
+def test_parameter_counts(name, channels, count):
+    assert parameters(models.build(name, 10, channels)) == count
+
+
+@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("width, size", [(1.0, 32), (0.25, 28), (2.0, 16), (0.01, 32)])
+def test_any_width_and_size_gives_one_logit_a_class(name, width, size):
+    network = models.build(name, 7, 2, width=width, size=size).eval()
+    assert network(torch.rand(3, 2, size, size)).shape == (3, 7)
+
+
+def test_width_multiplies_the_hidden_channels():
+    assert parameters(models.build("lenet", 10, 1, width=0.5)) == (
+        (25 + 1) * 3 + (3 * 25 + 1) * 8 + (8 * 25 + 1) * 60 + 61 * 42 + 43 * 10
+    )
+    narrow, wide = (models.build("resnet8", 10, 3, width=w) for w in (1.0, 2.0))
+    assert wide.net.head.in_features == 2 * narrow.net.head.in_features == 128
+    assert models.build("resnet8", 10, 3, width=0.5).net.stem[0].out_channels == 8
+
+
+def test_a_wider_stride_leaves_the_weights_as_they_are():
+    usual, quick = (models.build("resnet8", 10, 1, stem_stride=s).eval() for s in (1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(usual.parameters(), quick.parameters(), strict=True))
+    assert not torch.allclose(usual(torch.rand(1, 1, 32, 32)), quick(torch.rand(1, 1, 32, 32)))
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_normalisation_is_inside(name):
+    mean, std = [0.2, 0.5, 0.7], [0.1, 0.3, 0.2]
+    network = models.build(name, 10, 3, mean=mean, std=std).eval()
+    images = torch.rand(2, 3, 32, 32)
+    by_hand = (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    with torch.no_grad():
+        assert torch.equal(network(images), network.net(by_hand))
+    assert "normalize.mean" in network.state_dict()  # it travels with the weights
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_seed_is_a_network_and_the_callers_random_state_stays(name):
+    with untouched_rng():
+        first = models.build(name, 10, 1, seed=3)
+    torch.rand(5)
+    again, other = models.build(name, 10, 1, seed=3), models.build(name, 10, 1, seed=4)
+    pairs = list(zip(first.parameters(), again.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b, _ in pairs)
+    assert any(not torch.equal(a, c) for a, _, c in pairs)
+
+
+def test_a_refused_build_leaves_the_random_state_too():
+    with untouched_rng(), pytest.raises(SettingError):
+        models.build("lenet", 10, 1, size=8)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_the_description_makes_a_twin(name):
+    import json
+
+    settings = {"stem_stride": 2} if name.startswith("resnet") else {}
+    network = models.build(
+        name, 5, 2, width=0.5, size=20, seed=9, mean=[0.1, 0.2], std=[0.3, 0.4], **settings
+    )
+    twin = models.build(**json.loads(json.dumps(network.spec)))
+    twin.load_state_dict(network.state_dict())
+    images = torch.rand(2, 2, 20, 20)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(images), twin.eval()(images))
+    assert twin.spec == network.spec
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (dict(classes=0), "classes must be a whole number"),
+        (dict(classes=2.5), "classes"),
+        (dict(channels=True), "channels"),
+        (dict(width=0), "width must be above 0"),
+        (dict(width=-1), "width"),
+        (dict(width=float("nan")), "width"),
+        (dict(size=15), "at least 16 pixels"),
+        (dict(name="resnet8", size=4), "at least 8 pixels"),
+        (dict(name="resnet8", stem_stride=3), "stem_stride must be 1 or 2"),
+        (dict(stem_stride=2), "model lenet: .*stem_stride"),
+        (dict(mean=[0.5, 0.5], std=[1.0]), "one number a channel"),
+        (dict(std=[0.0]), "std above 0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_name(arguments, words):
+    with pytest.raises(SettingError, match=words):
+        models.build(**(dict(name="lenet", classes=10, channels=1) | arguments))
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(UnknownNameError, match="unknown model 'resnet-8': did you mean 'resnet8'"):
+        models.build("resnet-8", 10, 1)

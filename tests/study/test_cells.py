@@ -1,0 +1,92 @@
+"""What a cell is. Committed records name their cells by hash: the ids written down here must not change."""
+
+import pytest
+
+from lotterylib.study import expand, load_profile
+from lotterylib.study.cells import with_ancestors
+from tests.study.helpers import TINY, cell_of, tiny
+
+
+def test_ids_stay_what_the_committed_records_were_written_under():
+    cells = expand(load_profile("smoke"))
+    assert cells[0].id == "9acd70637ac269f5"
+    assert cells[-1].id == "705e9da3ced4f281"
+    assert cells[-1].label == "lottery 48.8% resnet8 fashion-mini seed 1"
+    assert cells[0].metric_id("accuracy", {}) == "9acd70637ac269f5-accuracy-57489530"
+    laptop = expand(load_profile("laptop"))
+    assert (laptop[0].id, laptop[-1].id) == ("7fd145195ad0c4e5", "4481cb35cf6e79f1")
+
+
+def test_equal_descriptions_are_equal_cells():
+    assert [c.id for c in expand(tiny())] == [c.id for c in expand(tiny())]
+    explicit = tiny(pruners={"lottery": {"rate": 0.2, "scope": "all"}})  # the defaults, spelt out
+    assert cell_of(explicit, "lottery").id == cell_of(tiny(), "lottery").id
+    by_sparsity = tiny(rounds=[], sparsities=[0.2, 0.488])
+    assert cell_of(by_sparsity, "lottery", 1).id == cell_of(tiny(), "lottery", 1).id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(recipe=TINY["recipe"] | {"lr": 0.01}),
+        dict(models=[{"name": "lenet", "width": 0.25}]),
+        dict(models=[{"name": "resnet8", "width": 0.5}]),
+        dict(models=[{"name": "lenet", "width": 0.5, "settings": {"stem": 1}}]),
+        dict(dataset={"name": "digits", "limit": 61}),
+        dict(dataset={"name": "fashion-mini", "limit": 60}),
+        dict(seeds=[1]),
+        dict(rounds=[2, 3]),
+        dict(pruners={"lottery": {"scope": "conv"}}),
+        dict(pruners={"lottery": {"rate": 0.3}}),
+    ],
+)
+def test_whatever_determines_the_result_changes_the_id(change):
+    assert cell_of(tiny(**change), "lottery").id != cell_of(tiny(), "lottery").id
+
+
+def test_where_the_data_lie_and_what_is_measured_do_not():
+    moved = tiny(dataset={"name": "digits", "limit": 60, "root": "/elsewhere"})
+    assert [c.id for c in expand(moved)] == [c.id for c in expand(tiny())]
+    cell = cell_of(tiny(), "lottery")
+    assert cell.metric_id("accuracy", {"k": 1}) != cell.metric_id("accuracy", {})
+    assert cell.metric_id("accuracy", {"a": 1, "b": 2}) == cell.metric_id("accuracy", {"b": 2, "a": 1})
+
+
+def test_one_dense_network_a_seed_whatever_the_pruners():
+    cells = expand(tiny(seeds=[0, 1]))
+    assert sum(c.pruner == "dense" for c in cells) == 2
+    assert len(cells) == 2 * (1 + 3 * 2)
+    assert cell_of(tiny(), "magnitude").dense().id == cell_of(tiny(), "lottery").dense().id == cells[0].id
+    assert cell_of(tiny(), "random").dense() is None
+
+
+def test_a_study_of_the_dense_network_alone():
+    assert [c.pruner for c in expand(tiny(pruners=[], rounds=[]))] == ["dense"]
+
+
+def test_ancestors_come_first_and_once():
+    cells = with_ancestors(expand(tiny(rounds=[2, 5, 18], seeds=[0, 1])))
+    place = {cell.id: i for i, cell in enumerate(cells)}
+    assert len(place) == len(cells) == 2 * (1 + 3 + 3 + 18)
+    for cell in cells:
+        assert all(place[parent.id] < place[cell.id] for parent in cell.parents())
+
+
+def test_eighteen_rounds_have_seventeen_before_them_and_the_dense_network():
+    [last] = (c for c in expand(tiny(rounds=[18])) if c.pruner == "lottery")
+    chain = with_ancestors([last])
+    assert [c.pruner for c in chain] == ["dense"] + ["lottery"] * 18
+    assert [c.sparsity for c in chain[1:]] == pytest.approx([1 - 0.8**n for n in range(1, 19)])
+
+
+def test_rounds_asked_for_and_rounds_passed_through_are_the_same_cells():
+    asked = {c.id for c in expand(tiny(rounds=list(range(1, 18)))) if c.pruner == "lottery"}
+    [last] = (c for c in expand(tiny(rounds=[18])) if c.pruner == "lottery")
+    assert {c.id for c in with_ancestors([last])[1:-1]} == asked
+
+
+def test_cells_travel_between_processes():
+    import pickle
+
+    cell = cell_of(tiny(), "lottery")
+    assert pickle.loads(pickle.dumps(cell)).id == cell.id

@@ -1,0 +1,242 @@
+"""Studies in real processes: what happens to them, and what it must not change."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from lotterylib.cli import main
+from lotterylib.study import Profile, Store, records
+from lotterylib.study.scheduler import ATTEMPTS, _run
+from lotterylib.study.store import failures, missing
+from lotterylib.study.work import measure_ticket
+from tests.study.helpers import (
+    SLOW,
+    TINY,
+    assert_same_study,
+    cell_of,
+    family,
+    fatal_for_one,
+    finish,
+    lottery,
+    start,
+    tiny,
+    wait_for,
+    wait_for_tickets,
+    workers_of,
+    write,
+)
+
+SLOW_PROFILE = Profile(**SLOW)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """(profile file, store of a run that nothing happened to)."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    profile, store = write(folder, SLOW), folder / "store"
+    status, out, errors = lottery("run", "--profile", profile, "--store", store, "--workers", 2)
+    assert status == 0, errors
+    assert "16 found" in out
+    assert "100%" in errors and "16/16" in errors  # one bar over the whole study
+    return profile, store
+
+
+def test_a_finished_study_is_left_alone(undisturbed, capsys):
+    profile, store = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in store.rglob("*")}
+    assert main(["run", "--profile", str(profile), "--store", str(store)]) == 0
+    assert "every cell" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in store.rglob("*")}
+    assert not (store / "attempts").exists()
+
+
+def test_killed_in_the_middle_resumes_to_the_same_bits(undisturbed, tmp_path):
+    profile, whole = undisturbed
+    run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
+    wait_for_tickets(tmp_path / "s", 4)
+    os.killpg(run.pid, signal.SIGKILL)
+    finish(run)
+    assert missing(SLOW_PROFILE, Store(tmp_path / "s"))  # it was the middle
+    status, out, errors = lottery(
+        "run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet"
+    )
+    assert status == 0, errors
+    assert errors == ""  # --quiet
+    assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
+
+
+def test_two_runs_at_once_on_one_store(undisturbed, tmp_path):
+    profile, whole = undisturbed
+    arguments = ("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 1, "--quiet")
+    runs = [start(*arguments), start(*arguments)]
+    ends = [finish(run) for run in runs]
+    assert [status for status, _, _ in ends] == [0, 0], ends
+    assert [errors for _, _, errors in ends] == ["", ""]
+    assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "SIGINT to the main process"])
+def test_an_interrupt_ends_it_in_seconds_and_leaves_nobody(undisturbed, tmp_path, to_all):
+    profile, _ = undisturbed
+    run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
+    wait_for_tickets(tmp_path / "s", 1)
+    everyone = family(run)
+    began = time.monotonic()
+    (os.killpg if to_all else os.kill)(run.pid, signal.SIGINT)
+    status, _, errors = finish(run, 20)
+    assert status == 130
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in errors and "resumes" in errors
+    psutil.wait_procs(everyone, timeout=3)
+    assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not failures(SLOW_PROFILE, Store(tmp_path / "s"))  # interrupted is not failed
+
+
+def test_an_interrupt_while_workers_start(undisturbed, tmp_path):
+    profile, _ = undisturbed
+    run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
+    wait_for(lambda: workers_of(run))
+    everyone = family(run)
+    os.killpg(run.pid, signal.SIGINT)
+    status, _, errors = finish(run, 40)
+    assert status == 130 and "Traceback" not in errors
+    psutil.wait_procs(everyone, timeout=3)
+    assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_worker_that_dies_is_replaced(undisturbed, tmp_path):
+    """And all that listens, listens on loopback."""
+    profile, whole = undisturbed
+    run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
+    wait_for_tickets(tmp_path / "s", 2)
+    listening = [c.laddr.ip for p in [psutil.Process(run.pid), *family(run)] for c in p.net_connections() if c.status == "LISTEN"]  # fmt: skip
+    assert listening and set(listening) == {"127.0.0.1"}
+    workers_of(run)[0].kill()
+    status, out, errors = finish(run)
+    assert status == 0, errors
+    assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
+
+
+def test_a_cell_that_always_kills_its_worker_fails_by_name_and_takes_no_other_along(tmp_path):
+    profile, store = tiny(pruners=["random", "magnitude"], rounds=[1], seeds=[0, 1]), Store(tmp_path / "s")
+    todo, guilty = missing(profile, store), cell_of(profile, "magnitude").label
+    summary = _run(todo, store, None, 2, 1, None, False, fatal_for_one, measure_ticket)
+    assert summary.failures == {
+        guilty: f"the worker died {ATTEMPTS} times while computing it (out of memory?)"
+    }
+    assert list(failures(profile, store)) == [guilty]
+    assert len(records(profile, store)) == 5
+    assert not (tmp_path / "s" / "attempts").exists()
+
+
+def test_divergence_is_recorded_named_and_final_and_the_others_go_on(tmp_path, capsys):
+    """Fine-tuning at an absurd rate: the first round diverges, later rounds need it, other pruners do not care."""
+    content = TINY | {
+        "pruners": {"magnitude": {}, "lottery": {"retraining": "fine-tune", "fine_tune_lr": 1e9}},
+        "recipe": TINY["recipe"] | {"epochs": 5},
+    }
+    profile, store = write(tmp_path, content), Store(tmp_path / "s")
+    arguments = ["--profile", str(profile), "--store", str(store.root)]
+    status, out, errors = lottery("run", *arguments, "--workers", 2, "--quiet")
+    assert status == 1
+    assert "failed: lottery 20.0% lenet digits seed 0: training diverged: the loss was" in errors
+    needs = "lottery 48.8% lenet digits seed 0: needs lottery 20.0% lenet digits seed 0, which failed"
+    assert needs in errors
+    assert "Traceback" not in errors
+
+    study = Profile(**content)
+    assert {row["pruner"] for row in records(study, store)} == {"dense", "magnitude"}
+    assert len(records(study, store)) == 3
+
+    before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*")}
+    assert main(["run", *arguments, "--quiet"]) == 1  # nothing is tried again, and it still says so
+    assert needs in capsys.readouterr().err
+    assert before == {p: p.stat().st_mtime_ns for p in store.root.rglob("*")}
+
+    assert main(["status", *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "3 of 5 cells finished" in text and "training diverged" in text and "final" in text
+
+
+def test_a_full_disk_fails_cells_by_name_and_leaves_no_half_file(tmp_path):
+    """The operating system refuses to let any file grow beyond 20 kB: room for records, not for tickets."""
+    profile = write(tmp_path, TINY | {"pruners": ["magnitude", "random"], "rounds": [1]})
+
+    def small_files_only():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    status, _, errors = lottery(
+        "run", "--profile", profile, "--store", tmp_path / "s", "--workers", 1, "--quiet",
+        before=small_files_only,
+    )  # fmt: skip
+    assert status == 1
+    assert "failed: dense 0.0% lenet digits seed 0: OSError: [Errno 27]" in errors
+    assert "failed: random 20.0% lenet digits seed 0: OSError: [Errno 27]" in errors
+    assert "magnitude 20.0% lenet digits seed 0: needs dense 0.0% lenet digits seed 0, which failed" in errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "s" / "tickets").iterdir())
+    assert not list((tmp_path / "s").rglob("*.partial"))
+
+
+def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
+    """Started from another folder than the workers', with a relative store; its end is one clear line."""
+    profile, whole = undisturbed
+    port = _free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    (tmp_path / "elsewhere").mkdir()
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path / "elsewhere")
+    python = [sys.executable, "-m"]
+    scheduler = subprocess.Popen(
+        [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
+         "--dashboard-address", "127.0.0.1:0", "--no-dashboard"], **quiet,
+    )  # fmt: skip
+    worker = [*python, "distributed.cli.dask_worker", address, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
+    workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
+    try:
+        status, _, errors = lottery(
+            "run", "--profile", profile, "--store", "s", "--scheduler", address, "--quiet", cwd=tmp_path
+        )
+        assert status == 0, errors
+        assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
+
+        run = start(
+            "run", "--profile", profile, "--store", "t", "--scheduler", address, "--quiet", cwd=tmp_path
+        )
+        wait_for_tickets(tmp_path / "t", 1)
+        scheduler.kill()
+        status, _, errors = finish(run, 60)
+        assert status == 2 and "Traceback" not in errors
+        assert errors.splitlines()[-1].startswith("lottery run: the scheduler")
+    finally:
+        for process in [*workers, scheduler]:
+            for child in (
+                psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            ):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys):
+    profile = write(tmp_path, TINY)
+    began = time.monotonic()
+    for address in (f"tcp://127.0.0.1:{_free_port()}", "nonsense://127.0.0.1:1"):
+        assert main(["run", "--profile", str(profile), "--store", str(tmp_path / "s"), "--scheduler", address]) == 2  # fmt: skip
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"no Dask scheduler answers at {address}" in error
+    assert time.monotonic() - began < 15
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

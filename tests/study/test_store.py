@@ -1,0 +1,180 @@
+import json
+import shutil
+
+import pytest
+
+from lotterylib.errors import DataError
+from lotterylib.results import tidy
+from lotterylib.study import Store, expand, records
+from lotterylib.study import store as store_module
+from lotterylib.study.cells import with_ancestors
+from lotterylib.study.store import Reference, export, failures, missing
+from lotterylib.study.work import find_ticket, measure_ticket
+from tests.study.helpers import TINY, cell_of, tiny
+
+PROFILE = tiny(pruners=["random", "lottery"])
+
+
+def complete(profile, store: Store) -> Store:
+    """Does a whole study here, as workers would."""
+    store.open_for_writing()
+    for cell in with_ancestors(expand(profile)):
+        find_ticket(store, cell, 1, "cpu")
+    for cell, wanted in missing(profile, store):
+        measure_ticket(store, cell, wanted, 1, "cpu")
+    return store
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return complete(PROFILE, Store(tmp_path_factory.mktemp("study") / "store"))
+
+
+@pytest.fixture
+def store(template, tmp_path):
+    """A finished study, to be damaged."""
+    shutil.copytree(template.root, tmp_path / "store")
+    return Store(tmp_path / "store")
+
+
+def one_line(caught) -> str:
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_finished_study_lacks_nothing(store):
+    assert missing(PROFILE, store) == [] and failures(PROFILE, store) == {}
+    assert len(records(PROFILE, store)) == len(expand(PROFILE)) == 5
+
+
+def test_a_fresh_store_lacks_everything_and_is_not_made_by_looking(tmp_path):
+    store = Store(tmp_path / "none")
+    assert [cell.id for cell, _ in missing(PROFILE, store)] == [cell.id for cell in expand(PROFILE)]
+    assert failures(PROFILE, store) == {} and records(PROFILE, store) == []
+    assert not store.root.exists()
+
+
+def test_tickets_are_what_their_cells_say(store):
+    for cell in with_ancestors(expand(PROFILE)):
+        ticket = store.load_ticket(cell)
+        assert ticket.sparsity == pytest.approx(cell.sparsity, abs=1e-4)
+        assert (ticket.rewind is not None) == (cell.pruner == "dense")
+    row = store.record(cell_of(PROFILE, "lottery", 1), "accuracy", {})
+    assert 0 <= row["value"] <= 1 and row["samples"] == 60 and row["chance"] == 0.1
+    assert row["ticket"]["kept"] == store.load_ticket(cell_of(PROFILE, "lottery", 1)).mask.kept
+    assert row["threads"] == 1 and {"revision", "versions", "device", "seconds"} <= row.keys()
+
+
+@pytest.mark.parametrize("content", ['{"format": 99}', "{", "[1]", ""])
+def test_a_store_of_another_version_is_one_line(store, content):
+    (store.root / "store.json").write_text(content)
+    with pytest.raises(DataError, match="--store") as caught:
+        Store(store.root)
+    assert str(store.root) in one_line(caught)
+
+
+@pytest.mark.parametrize("content", ["{", "", "[]", "null", "\x00\x01"])
+def test_a_damaged_record_is_one_line_that_says_what_to_delete(store, content):
+    path = store.record_path(cell_of(PROFILE, "lottery"), "accuracy", {})
+    path.write_text(content)
+    with pytest.raises(DataError, match="delete it and run again") as caught:
+        records(PROFILE, store)
+    assert str(path) in one_line(caught)
+    path.unlink()
+    [(cell, wanted)] = missing(PROFILE, store)
+    assert (cell.label, wanted) == ("lottery 20.0% lenet digits seed 0", {"accuracy": {}})
+
+
+def test_a_truncated_ticket_is_trained_again_to_the_same_bits(store):
+    """It counts as missing, for itself and for those that start from it."""
+    parent, child = (c for c in expand(PROFILE) if c.pruner == "lottery")
+    for cell in (parent, child):
+        whole = store.ticket_path(cell).read_bytes()
+        store.ticket_path(cell).write_bytes(whole[: len(whole) // 2])
+    before = child.previous()
+    assert store.has_ticket(before) and not store.has_ticket(parent) and not store.has_ticket(child)
+    assert find_ticket(store, before, 1, "cpu").what == "kept"
+    assert find_ticket(store, child, 1, "cpu").what == "found"
+    assert find_ticket(store, parent, 1, "cpu").what == "found"
+    again = measure_again(store, child)
+    assert again == again_from(store, child)
+
+
+def measure_again(store, cell):
+    old = store.record(cell, "accuracy", {})["value"]
+    store.record_path(cell, "accuracy", {}).unlink()
+    return old
+
+
+def again_from(store, cell):
+    assert measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu").what == "found"
+    return store.record(cell, "accuracy", {})["value"]
+
+
+def test_export_round_trips_through_the_reference(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "REFERENCE", tmp_path / "reference")
+    folder = export(PROFILE, store)
+    assert folder == tmp_path / "reference" / "tiny"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["records"] == 5 and len(manifest["revisions"]) == 1
+    from_reference = records(PROFILE)
+    assert from_reference == records(PROFILE, store)
+    assert len(tidy(from_reference)) == 5
+    assert missing(PROFILE, Store(tmp_path / "empty"), reference=True) == []
+    assert len(missing(PROFILE, Store(tmp_path / "empty"))) == 5
+    other = tiny(recipe=TINY["recipe"] | {"lr": 0.01})  # another study of the same name finds none of it
+    assert records(other) == [] and len(missing(other, Store(tmp_path / "empty"), reference=True)) == 7
+    first = (folder / "records.jsonl").read_bytes()
+    export(PROFILE, store)
+    assert (folder / "records.jsonl").read_bytes() == first
+
+
+def test_export_refuses_holes(store, tmp_path):
+    store.record_path(cell_of(PROFILE, "random"), "accuracy", {}).unlink()
+    with pytest.raises(DataError, match="accuracy of random 20.0% lenet digits seed 0 is missing") as caught:
+        export(PROFILE, store, tmp_path / "out")
+    one_line(caught)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("records.jsonl", lambda b: b[:-20]),
+        ("records.jsonl", lambda b: b.replace(b"0.", b"1.", 1)),
+        ("manifest.json", lambda b: b"{"),
+        ("manifest.json", lambda b: b"[]"),
+        ("manifest.json", lambda b: b"{}"),
+    ],
+)
+def test_a_damaged_reference_is_one_line(store, tmp_path, monkeypatch, name, damage):
+    monkeypatch.setattr(store_module, "REFERENCE", tmp_path / "reference")
+    path = export(PROFILE, store) / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match="damaged.*fetch it again") as caught:
+        records(PROFILE)
+    assert str(path) in one_line(caught)
+
+
+def test_a_reference_without_its_records_is_one_line(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "REFERENCE", tmp_path / "reference")
+    (export(PROFILE, store) / "records.jsonl").unlink()
+    with pytest.raises(DataError, match=r"records\.jsonl is missing"):
+        _ = Reference("tiny").rows
+
+
+def test_the_store_goes_before_the_reference(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "REFERENCE", tmp_path / "reference")
+    export(PROFILE, store)
+    cell = cell_of(PROFILE, "random")
+    row = store.record(cell, "accuracy", {}) | {"value": 0.125}
+    store.save_record(cell, "accuracy", {}, row)
+    assert row in records(PROFILE, store) and row not in records(PROFILE)
+
+
+def test_committed_references_are_whole():
+    for folder in store_module.REFERENCE.glob("*/"):
+        assert (
+            len(Reference(folder.name).rows) == json.loads((folder / "manifest.json").read_text())["records"]
+        )

@@ -1,0 +1,175 @@
+"""What a worker does when things go wrong, one cell at a time and without Dask."""
+
+import errno
+import os
+
+import pytest
+
+from lotterylib import files, metrics
+from lotterylib.metrics import Measurement, Metric
+from lotterylib.study import Store, records
+from lotterylib.study.cells import with_ancestors
+from lotterylib.study.scheduler import ATTEMPTS, _attempt, run
+from lotterylib.study.store import failures, missing
+from lotterylib.study.work import _threads as one_thread
+from lotterylib.study.work import find_ticket, measure_ticket
+from tests.conftest import untouched_rng
+from tests.study.helpers import TINY, cell_of, same_state, tiny
+
+DIVERGING = tiny(recipe=TINY["recipe"] | {"lr": 1e9, "epochs": 5})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store").open_for_writing()
+
+
+def fail_to_write(monkeypatch, where: str = ""):
+    """A full disk, for files below a folder of that name."""
+    whole = files.os.replace
+
+    def full(source, target):
+        if where in str(target):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        whole(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+
+
+def test_a_worker_leaves_the_random_state_alone(store):
+    with untouched_rng():
+        cell = cell_of(tiny(), "random")
+        assert find_ticket(store, cell, 1, "cpu").what == "found"
+        assert measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu").what == "found"
+
+
+def test_divergence_is_final_and_what_needs_it_is_named(store):
+    dense, lottery = cell_of(DIVERGING, "dense"), cell_of(DIVERGING, "lottery", 1)
+    outcome = find_ticket(store, dense, 1, "cpu")
+    assert outcome.what == "failed" and "training diverged: the loss was" in outcome.reasons[dense.label]
+    assert store.is_final(dense) and store.is_final(lottery) and not store.has_ticket(dense)
+    assert not store.is_final(cell_of(DIVERGING, "random"))
+    outcome = find_ticket(store, lottery, 1, "cpu")
+    assert outcome.reasons == {lottery.label: f"needs {dense.label}, which failed"}
+    outcome = measure_ticket(store, lottery, {"accuracy": {}}, 1, "cpu")
+    assert outcome.reasons == {lottery.label: f"needs {dense.label}, which failed"}
+    assert records(DIVERGING, store) == []
+    found = failures(DIVERGING, store)
+    assert {label.split()[0] for label in found} == {"dense", "magnitude", "lottery"}
+    assert len(found) == 1 + 2 + 3  # with the round in between
+
+
+def test_a_study_of_final_failures_ends_at_once(store):
+    """No cluster is started for it, and all of it is named."""
+    for pruner, level in (("dense", 0), ("random", 0), ("random", 1)):
+        find_ticket(store, cell_of(DIVERGING, pruner, level), 1, "cpu")
+    summary = run(missing(DIVERGING, store), store, scheduler="tcp://127.0.0.1:1")
+    assert summary.failures.keys() == summary.final == failures(DIVERGING, store).keys()
+    assert not summary.counts
+
+
+def test_nothing_to_do_is_no_work(store):
+    assert not run([], store, scheduler="tcp://127.0.0.1:1").counts
+
+
+def test_a_passing_failure_is_tried_again_and_forgotten(store, monkeypatch):
+    cell = cell_of(tiny(), "dense")
+    with monkeypatch.context() as patch:
+        fail_to_write(patch, "tickets")
+        assert find_ticket(store, cell, 1, "cpu").what == "failed"
+    assert "No space left" in failures(tiny(), store)[cell.label]["reason"]
+    assert not store.is_final(cell) and not store.is_final(cell_of(tiny(), "lottery"))
+    assert failures(tiny(), store)[cell_of(tiny(), "lottery").label]["reason"] == f"needs {cell.label}, which failed"  # fmt: skip
+    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    assert failures(tiny(), store) == {}
+
+
+def test_a_disk_too_full_even_for_the_failure_still_names_the_cell(store, monkeypatch):
+    cell = cell_of(tiny(), "random")
+    fail_to_write(monkeypatch)
+    outcome = find_ticket(store, cell, 1, "cpu")
+    assert outcome.what == "failed" and "No space left" in outcome.reasons[cell.label]
+    left = [p for p in store.root.rglob("*") if p.is_file()]
+    assert [p.name for p in left] == ["store.json"]
+
+
+def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, monkeypatch):
+    """It neither hides behind the ticket nor takes the ticket's own record away, and other metrics go on."""
+    profile, cell = tiny(), cell_of(tiny(), "random")
+    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    training = store.about(cell)
+
+    def broken(subject):
+        raise ValueError("no such luck")
+
+    fine = Metric("Fine", "geometry", "higher", "1", "here", lambda subject: Measurement(1.0, None, 1))
+    monkeypatch.setitem(metrics._METRICS, "fine", fine)
+    with monkeypatch.context() as patch:
+        bad = Metric("Test accuracy", "generalization", "higher", "fraction", "here", broken)
+        patch.setitem(metrics._METRICS, "accuracy", bad)
+        outcome = measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu")
+    name = f"accuracy of {cell.label}"
+    assert outcome.what == "failed" and outcome.reasons == {name: "ValueError: no such luck"}
+    assert store.record(cell, "fine", {})["value"] == 1.0 and store.record(cell, "accuracy", {}) is None
+    assert failures(profile, store) == {name: {"kind": "measuring", "reason": "ValueError: no such luck"}}
+    assert store.about(cell) == training and store.failure(cell) is None
+    assert cell.id in {c.id for c, _ in missing(profile, store)}
+    assert measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu").what == "found"
+    assert failures(profile, store) == {} and not list((store.root / "unmeasured").iterdir())
+    assert measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu").what == "kept"
+
+
+def test_a_damaged_record_fails_its_cell_not_the_study(store):
+    cell = cell_of(tiny(), "random")
+    find_ticket(store, cell, 1, "cpu")
+    path = store.record_path(cell, "accuracy", {})
+    path.parent.mkdir()
+    path.write_text("{")
+    outcome = measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu")
+    [(label, reason)] = outcome.reasons.items()
+    assert cell.label in label and str(path) in reason and "delete it" in reason
+
+
+def test_tickets_of_a_lottery_chain_do_not_depend_on_who_found_them(store):
+    """Round by round through the store, or all at once in memory: the same bits."""
+    cell = cell_of(tiny(rounds=[3]), "lottery")
+    for step in with_ancestors([cell]):
+        assert find_ticket(store, step, 1, "cpu").what == "found"
+    data = cell.dataset.load()
+    with one_thread(1):
+        alone = cell.build_pruner().find(
+            cell.model.build(data, cell.seed), data, cell.sparsity, cell.recipe, cell.seed,
+            device="cpu", progress=False,
+        )  # fmt: skip
+    stored = store.load_ticket(cell)
+    assert stored.mask.equals(alone.mask)
+    assert same_state(stored.model.state_dict(), alone.model.state_dict())
+
+
+def test_a_temporary_file_is_no_ticket(store):
+    """What a killed writer may leave behind."""
+    cell = cell_of(tiny(), "random")
+    store.ticket_path(cell).parent.mkdir()
+    (store.ticket_path(cell).parent / f".{cell.id}.safetensors.abc.partial").write_bytes(os.urandom(100))
+    assert not store.has_ticket(cell)
+
+
+def test_attempts_are_counted_by_who_ran_not_by_who_waited(store, tmp_path):
+    """Three attempts that never ended: the fourth gives up, however often it is asked; one that ends is forgotten."""
+    cell, marks, ran = cell_of(tiny(), "random"), tmp_path / "attempts" / "find-x", []
+
+    def dies(*_):
+        ran.append(marks.stat().st_size)
+        raise SystemExit  # the worker is gone
+
+    for _ in range(ATTEMPTS):
+        with pytest.raises(SystemExit):
+            _attempt([], marks, dies, store, cell)
+    for _ in range(2):  # a lost outcome is computed again
+        outcome = _attempt([], marks, dies, store, cell)
+        assert outcome.reasons == {cell.label: "the worker died 3 times while computing it (out of memory?)"}
+    assert ran == [1, 2, 3]
+    assert store.failure(cell)["kind"] == "killed" and not store.is_final(cell)
+    marks.unlink()
+    assert _attempt([], marks, find_ticket, store, cell, 1, "cpu").what == "found"
+    assert not marks.exists()

@@ -1,0 +1,211 @@
+"""The command line, in this process; tests/study/test_processes.py starts real ones."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lotterylib.cli import main
+from lotterylib.study import Store
+from lotterylib.study.store import missing
+from lotterylib.study.work import find_ticket, measure_ticket
+from tests.study.helpers import TINY, cell_of, tiny, write
+
+COMMANDS = ("plan", "run", "status", "book", "data", "bench", "export")
+
+
+@pytest.fixture
+def profile(tmp_path):
+    return write(tmp_path, TINY)
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    try:
+        status = main([str(a) for a in arguments])
+    except SystemExit as exit:
+        status = exit.code
+    out = capsys.readouterr()
+    assert "Traceback" not in out.err
+    return status, out.out, out.err
+
+
+def test_help_is_quick_and_names_every_command():
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "lotterylib.cli", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert time.monotonic() - began < 10
+    for command in COMMANDS:
+        assert f"\n    {command} " in done.stdout
+    assert "examples:" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(capsys, command):
+    status, out, _ = call(capsys, command, "--help")
+    assert status == 0 and "--profile" in out and f"usage: lottery {command}" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "COMMAND"),
+        (["runn"], "runn"),
+        (["run", "--workers", "0"], "whole number of at least 1"),
+        (["run", "--workers", "two"], "whole number of at least 1"),
+        (["run", "--thread"], "--thread"),
+        (["run", "--profile", "labtop"], "did you mean 'laptop'"),
+        (["plan", "--profile", "none.yaml"], "none.yaml: cannot be read"),
+    ],
+)
+def test_bad_input_ends_with_status_two_and_says_why(capsys, arguments, words):
+    status, _, errors = call(capsys, *arguments)
+    assert status == 2 and words in errors.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_profile_with_a_mistake_is_one_line_from_every_command(capsys, tmp_path, command):
+    file = write(tmp_path, TINY | {"rounds": [0]})
+    status, out, errors = call(capsys, command, "--profile", file)
+    assert (status, out) == (2, "")
+    assert errors.count("\n") == 1 and errors.startswith(f"lottery {command}: {file}: rounds.0: ")
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status", "export"])
+def test_a_store_of_another_version_is_one_line(capsys, tmp_path, profile, command):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "store.json").write_text('{"format": 7}')
+    status, _, errors = call(capsys, command, "--profile", profile, "--store", tmp_path / "s")
+    assert status == 2 and errors.count("\n") == 1 and "format 7" in errors
+
+
+def test_a_fresh_store_is_planned_and_shown_but_not_made(capsys, tmp_path, profile):
+    status, out, _ = call(capsys, "plan", "--profile", profile, "--store", tmp_path / "s", "--workers", 1)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert status == 0
+    assert rows["dense"] == ["1", "0", "1", "1"]
+    assert rows["lottery"] == ["2", "0", "3", "2"]  # round 2 is trained on the way to round 3
+    assert rows["all"] == ["7", "0", "8", "7"]
+    assert "8 trainings in all" in out and "estimated training time with 1 worker(s)" in out
+    status, out, _ = call(capsys, "status", "--profile", profile, "--store", tmp_path / "s")
+    assert status == 0 and "0 of 7 cells finished, 0 of 8 tickets found, 0 failed" in out
+    assert not (tmp_path / "s").exists()
+
+
+def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
+    store = Store(tmp_path / "s").open_for_writing()
+    for pruner in ("random", "dense"):
+        find_ticket(store, cell_of(tiny(), pruner), 1, "cpu")
+    measure_ticket(store, cell_of(tiny(), "random"), {"accuracy": {}}, 1, "cpu")
+    _, out, _ = call(capsys, "plan", "--profile", profile, "--store", store.root)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert rows["random"] == ["2", "1", "1", "1"]
+    assert rows["dense"] == ["1", "0", "0", "1"]  # trained, not measured
+    _, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
+    assert "1 of 7 cells finished, 2 of 8 tickets found, 0 failed" in out
+
+
+def test_status_names_failures_of_trainings_and_measurements(capsys, tmp_path, profile):
+    store = Store(tmp_path / "s").open_for_writing()
+    random, dense = (cell_of(tiny(), pruner) for pruner in ("random", "dense"))
+    find_ticket(store, random, 1, "cpu")
+    store.save_unmeasured(random, "accuracy", {}, "ValueError: no luck", {})
+    store.save_failure(dense, "diverged", "training diverged: the loss was nan at step 3", {})
+    status, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
+    assert status == 0 and "7 failed" in out
+    assert f"failed: accuracy of {random.label}: ValueError: no luck (the next run tries again)" in out
+    assert f"failed: {dense.label}: training diverged: the loss was nan at step 3 (final" in out
+    assert f"failed: {cell_of(tiny(), 'lottery', 1).label}: needs {dense.label}, which failed (final" in out
+
+
+def test_plan_measures_speed_whatever_the_learning_rate(capsys, tmp_path):
+    file = write(tmp_path, TINY | {"recipe": TINY["recipe"] | {"lr": 1e9}})
+    status, out, errors = call(capsys, "plan", "--profile", file, "--store", tmp_path / "s")
+    assert status == 0 and errors == "" and "images/s a worker" in out
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"models": [{"name": "lenet", "settings": {"stem_stride": 2}}]}, "model lenet: "),
+        (
+            {"dataset": {"name": "fashion-mnist", "root": "/nonexistent"}},
+            "Fashion-MNIST: no readable idx files",
+        ),
+    ],
+)
+def test_what_would_fail_every_cell_is_met_before_workers_start(capsys, tmp_path, monkeypatch, change, words):
+    from torchvision.datasets import mnist
+
+    def refuse(*_, **__):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(mnist, "download_and_extract_archive", refuse)
+    monkeypatch.setattr(mnist.os, "makedirs", refuse)
+    file = write(tmp_path, TINY | change)
+    status, _, errors = call(capsys, "run", "--profile", file, "--store", tmp_path / "s")
+    assert status == 2 and errors.count("\n") == 1 and errors.startswith(f"lottery run: {words}")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:63", "gpu"])
+@pytest.mark.parametrize("command", ["plan", "run", "bench"])
+def test_a_device_that_is_not_there_is_one_line(capsys, tmp_path, profile, command, device):
+    store = [] if command == "bench" else ["--store", tmp_path / "s"]
+    status, _, errors = call(capsys, command, "--profile", profile, *store, "--device", device)
+    assert status == 2 and errors.count("\n") == 1 and f"device '{device}' cannot be used" in errors
+
+
+def test_data_and_bench(capsys, profile):
+    status, out, _ = call(capsys, "data", "--profile", profile)
+    assert status == 0 and "digits: train 60, val 60, test 60; 10 classes, 1×32×32 pixels" in out
+    status, out, _ = call(capsys, "bench", "--profile", profile)
+    assert status == 0 and "lenet on" in out and "training images/s" in out
+
+
+def test_export_refuses_an_unfinished_study_and_writes_a_finished_one(capsys, tmp_path):
+    file = write(tmp_path, TINY | {"pruners": [], "rounds": []})
+    arguments = ("export", "--profile", file, "--store", tmp_path / "s", "--to", tmp_path / "out")
+    status, _, errors = call(capsys, *arguments)
+    assert status == 2 and errors.count("\n") == 1 and "run the study to its end" in errors
+    store, profile = Store(tmp_path / "s").open_for_writing(), tiny(pruners=[], rounds=[])
+    for cell, wanted in missing(profile, store):
+        find_ticket(store, cell, 1, "cpu")
+        measure_ticket(store, cell, wanted, 1, "cpu")
+    status, out, _ = call(capsys, *arguments)
+    assert status == 0 and str(tmp_path / "out") in out
+    assert (tmp_path / "out" / "records.jsonl").read_text().count("\n") == 1
+
+
+def test_an_interrupt_is_a_line_and_status_130(capsys, monkeypatch, profile):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lotterylib.study.profile.load_profile", interrupted)
+    status, _, errors = call(capsys, "status", "--profile", profile)
+    assert status == 130 and "resumes" in errors
+
+
+def test_a_store_that_cannot_be_made_is_one_line(capsys, tmp_path, profile):
+    (tmp_path / "file").write_text("")
+    status, _, errors = call(capsys, "run", "--profile", profile, "--store", tmp_path / "file" / "s")
+    assert status == 1 and errors.count("\n") == 1 and str(tmp_path / "file") in errors
+
+
+def test_the_book_goes_on_without_diverged_cells_but_not_without_others(
+    capsys, monkeypatch, tmp_path, profile
+):
+    """A study with one diverged cell must have a book; one whose worker died must first be finished."""
+    from lotterylib.publish import book
+    from lotterylib.study import scheduler
+    from lotterylib.study.scheduler import Summary
+
+    made = []
+    monkeypatch.setattr(book, "make_book", lambda *a, **k: made.append(a) or tmp_path / "index.html")
+    arguments = ("book", "--profile", profile, "--store", tmp_path / "s")
+    for final, status in ((set(), 1), ({"a cell"}, 0)):
+        summary = Summary(failures={"a cell": "why"}, final=final)
+        monkeypatch.setattr(scheduler, "run", lambda *_, **__: summary)  # noqa: B023
+        got, _, errors = call(capsys, *arguments)
+        assert got == status and "failed: a cell: why" in errors
+        assert len(made) == (status == 0)

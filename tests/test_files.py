@@ -1,0 +1,54 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from lotterylib.files import write_whole
+
+
+def test_content_folders_and_rights(tmp_path):
+    target = tmp_path / "a" / "b" / "file.txt"
+    write_whole(target, b"one")
+    write_whole(target, b"two")
+    assert target.read_bytes() == b"two"
+    assert os.listdir(target.parent) == ["file.txt"]
+    assert target.stat().st_mode & 0o777 == 0o644  # readable by others, which mkstemp's are not
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "fdopen"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_full_disk_or_an_interrupt_leaves_nothing_half(tmp_path, monkeypatch, call, error, before):
+    target = tmp_path / "file.txt"
+    if before is not None:
+        target.write_bytes(before)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_whole(target, b"new" * 1000)
+    monkeypatch.undo()
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+def test_a_write_cut_short_by_the_disk_itself(tmp_path):
+    """Linux's own full device: the very first byte is refused."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    target = tmp_path / "file.txt"
+    original = os.fdopen
+
+    def on_a_full_disk(handle, mode):
+        os.close(handle)
+        return open("/dev/full", mode)
+
+    os.fdopen = on_a_full_disk
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            write_whole(target, b"new" * 10_000)
+    finally:
+        os.fdopen = original
+    assert not list(tmp_path.iterdir())
