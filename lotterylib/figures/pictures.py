@@ -154,6 +154,8 @@ def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
         axis.set_yticks(range(len(values)), [look(p).label for p in values])
         axis.invert_yaxis()
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}" if max(values.values()) < 10 * min(values.values()) else "")
         axis.set_xlabel(label)
         axis.margins(x=0.12)
         figure.tight_layout()

@@ -22,7 +22,8 @@ _STROKES = {Region.I: "-", Region.II: "--", Region.III: ":"}
 def sweep(
     table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
 ) -> tuple[Figure, str]:
-    """One panel a model: mean over seeds with the band of its 95 % interval; dense is the black dash-dot line.
+    """One row a model, all of it and a close-up: mean over seeds with the band of its 95 % interval; dense is the black
+    dash-dot line.
 
     The x axis counts rounds of pruning (20 % of the remaining weights each) and is labelled with the sparsity. A curve
     is solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and
@@ -40,19 +41,24 @@ def sweep(
         means[["low", "high"]] = means[["low", "high"]].clip(0, 100)
     panels = list(means.groupby(["dataset", "model"], sort=True))
     with styled():
-        figure, axes = plt.subplots(1, len(panels), figsize=(6.4 * len(panels), 4.2), squeeze=False)
-        for axis, ((dataset, model), panel) in zip(axes[0], panels, strict=True):
-            _panel(axis, panel, highlight)
-            axis.set_title(f"{model} on {dataset}", loc="left", fontsize=10)
-            axis.set_xlabel("sparsity (% of prunable weights removed)")
-            axis.set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
-        axes[0][0].legend(
-            handles=_legend(means), ncols=2, loc="lower left" if about.arrow == "↑" else "upper left"
+        figure, axes = plt.subplots(len(panels), 2, figsize=(9.6, 3.9 * len(panels)), squeeze=False)
+        for row, ((dataset, model), panel) in zip(axes, panels, strict=True):
+            for axis in row:
+                _panel(axis, panel, highlight)
+                axis.set_xlabel("sparsity (% of prunable weights removed)")
+            row[0].set_title(f"{model} on {dataset}", loc="left", fontsize=10)
+            row[0].set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
+            row[0].set_ylim(*_limits(panel.value))
+            row[1].set_title("the same, close to dense", loc="left", fontsize=10)
+            row[1].set_ylim(*_limits(panel.value, near=panel[panel.pruner == "dense"].value.iloc[0]))
+        entries = _legend(means)
+        figure.tight_layout()
+        figure.legend(
+            handles=entries, ncols=min(5, len(entries)), loc="upper center", bbox_to_anchor=(0.5, 0.0)
         )
         if smoke:
             figure.text(0.5, 0.5, "SMOKE RUN: NUMBERS MEAN NOTHING", color="red", alpha=0.6, fontsize=18,
                         ha="center", va="center", rotation=18)  # fmt: skip
-        figure.tight_layout()
     return figure, _alt(means, about, percent, smoke)
 
 
@@ -76,6 +82,16 @@ def _percent(sparsity: float) -> str:
 def rounds(sparsity: float) -> float:
     """How many rounds of 20 % lead to a sparsity: log(1 − s) / log 0.8."""
     return math.log(1 - sparsity) / math.log(0.8)
+
+
+def _limits(values: pd.Series, near: float | None = None) -> tuple[float, float]:
+    """The y axis: all mean values, or the three quarters nearest to ``near``; bands may leave it, since one collapsed
+    seed makes a band as wide as the axis."""
+    if near is not None:
+        far = (values - near).abs()
+        values = values[far <= far.quantile(0.75)]
+    margin = 0.08 * (values.max() - values.min()) or 0.01
+    return values.min() - margin, values.max() + margin
 
 
 def _panel(axis: Axes, panel: pd.DataFrame, highlight: str | None) -> None:
@@ -109,14 +125,13 @@ def _curve(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, alpha: fl
 
 
 def _legend(means: pd.DataFrame) -> list[Line2D]:
-    entries = []
+    entries, full = [], means.seeds.max()
     for pruner in in_order(means.pruner):
         label, colour, marker = look(pruner)
-        entries.append(
-            Line2D(
-                [], [], color=colour, marker=marker, linestyle="-." if pruner == "dense" else "-", label=label
-            )
-        )
+        if (seeds := means[means.pruner == pruner].seeds.min()) < full:
+            label += f" ({seeds} seed{'s' if seeds > 1 else ''})"
+        stroke = "-." if pruner == "dense" else "-"
+        entries.append(Line2D([], [], color=colour, marker=marker, linestyle=stroke, label=label))
     strokes = {"-": "Region I", "--": "Region II", ":": "Region III"}
     return entries + [Line2D([], [], color="#555555", linestyle=s, label=t) for s, t in strokes.items()]
 
@@ -135,8 +150,11 @@ def _alt(means: pd.DataFrame, about: metrics.Metric, percent: bool, smoke: bool)
             won = curve[curve.region == Region.I].sparsity.max()
             end = "never in Region I" if math.isnan(won) else f"in Region I up to {won:.1%} sparsity"
             first, last = curve.iloc[0], curve.iloc[-1]
+            fewer = (
+                f", {int(curve.seeds.min())} seed(s) only" if curve.seeds.min() < panel.seeds.max() else ""
+            )
             words.append(
                 f"{look(pruner).label}: {first.value:.3g}{unit} at {first.sparsity:.1%} sparsity, "
-                f"{last.value:.3g}{unit} at {last.sparsity:.1%}; {end}."
+                f"{last.value:.3g}{unit} at {last.sparsity:.1%}; {end}{fewer}."
             )
     return " ".join(words)

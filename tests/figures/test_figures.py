@@ -91,8 +91,17 @@ def test_axes_say_what_they_show(axis):
     assert "sparsity" in axis.get_xlabel() and "%" in axis.get_xlabel()
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "20", "48.8", "79", "98.2"]
     assert list(axis.get_xticks()) == pytest.approx(X)
-    legend = [t.get_text() for t in axis.get_legend().get_texts()]
+    [legend] = axis.figure.legends
+    legend = [t.get_text() for t in legend.get_texts()]
     assert legend == ["Dense", "LTH", "OMP", "RP", "Region I", "Region II", "Region III"]
+
+
+def test_a_pruner_with_fewer_seeds_is_marked():
+    rows = table()
+    figure, alt = figures.sweep(rows[(rows.pruner != "random") | (rows.seed == rows.seed.min())])
+    labels = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert "RP (1 seed)" in labels and "LTH" in labels
+    assert "1 seed(s) only" in alt
 
 
 def test_bands_need_two_seeds():
@@ -122,15 +131,16 @@ def test_the_alt_text_gives_the_facts():
     assert "OMP: 88 % at 20.0% sparsity, 20 % at 98.2%; never in Region I." in alt
 
 
-def test_one_panel_a_model():
+def test_one_row_a_model():
     import pandas as pd
 
     both = pd.concat([table(), table().assign(model="lenet")])
     figure, alt = figures.sweep(both)
-    assert [a.get_title(loc="left") for a in figure.axes] == [
+    assert [a.get_title(loc="left") for a in figure.axes[::2]] == [
         "lenet on fashion-mini",
         "resnet8 on fashion-mini",
     ]
+    assert all("close to dense" in a.get_title(loc="left") for a in figure.axes[1::2])
     assert "lenet on fashion-mini" in alt
 
 
