@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import matplotlib
-
-from ..errors import UnknownNameError
 
 
 class Look(NamedTuple):
@@ -31,6 +30,9 @@ LOOKS = {
     "small-dense": Look("Small dense", "#767676", "*"),
 }
 
+_SPARE_COLOURS = ("#117733", "#882255", "#332288", "#999933", "#661100")
+_SPARE_MARKERS = ("<", ">", "p", "d", "H", "8", "1")
+
 _SETTINGS = {
     "figure.dpi": 120,
     "savefig.dpi": 120,
@@ -47,10 +49,14 @@ _SETTINGS = {
 
 
 def look(pruner: str) -> Look:
-    """Label, colour and marker of a pruner or of "dense"."""
-    if pruner not in LOOKS:
-        raise UnknownNameError("pruner in a figure", pruner, LOOKS)
-    return LOOKS[pruner]
+    """Label, colour and marker of a pruner or of "dense". A pruner that is not listed above (a reader's own) goes by its
+    name, in a colour and with a marker that its name decides."""
+    if pruner in LOOKS:
+        return LOOKS[pruner]
+    number = zlib.crc32(pruner.encode())
+    return Look(
+        pruner, _SPARE_COLOURS[number % len(_SPARE_COLOURS)], _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
+    )
 
 
 def in_order(pruners) -> list[str]:

@@ -199,12 +199,16 @@ def test_words_of_masks_and_curves_are_numbers():
 
 
 def test_every_pruner_has_a_look_of_its_own():
-    assert set(pruners.names()) <= set(figures.LOOKS)
     for part in ("label", "colour", "marker"):
         values = [getattr(look, part) for look in figures.LOOKS.values()]
         assert len(set(values)) == len(values)
-    with pytest.raises(UnknownNameError, match="did you mean 'lottery'"):
-        figures.look("lotery")
+    assert len({figures.look(name).label for name in pruners.names()}) == len(pruners.names())
+
+
+def test_a_readers_own_pruner_is_drawn_under_its_name_and_always_alike():
+    mine = figures.look("largest-first")
+    assert mine.label == "largest-first" and mine == figures.look("largest-first")
+    assert mine.colour not in {look.colour for look in figures.LOOKS.values()}
 
 
 # --- show
