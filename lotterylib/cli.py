@@ -148,7 +148,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _compute(name: str, todo: list, store, options: argparse.Namespace):
     """Runs what is missing and says how it went; returns the summary."""
-    from .study.scheduler import run
+    from .study.scheduler import hush, run
+
+    hush()
 
     if not options.scheduler:
         _try_out([cell for cell, _ in todo], options.device)

@@ -29,6 +29,9 @@ class UnfinishedError(Exception):
 
 def main(job: str) -> int:
     job = json.loads(job)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored, if a shell started us in the background
     threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
     try:
         notebook = execute(**job)

@@ -53,6 +53,14 @@ class Summary:
     final: set[str] = field(default_factory=set)
 
 
+def hush() -> None:
+    """Silences Dask's own log for the rest of this process, where it would print tracebacks of connections that end
+    because we end. What matters of it, ``run`` says in the summary or raises."""
+    for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 def run(
     todo: list[tuple[Cell, dict[str, Record]]],
     store: Store,
