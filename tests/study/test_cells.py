@@ -88,3 +88,15 @@ def test_cells_travel_between_processes():
 
     cell = cell_of(tiny(), "lottery")
     assert pickle.loads(pickle.dumps(cell)).id == cell.id
+
+
+def test_a_pruner_may_have_fewer_seeds():
+    some = tiny(seeds=[0, 1], pruners=["random", "lottery"], fewer_seeds={"lottery": [1]})
+    seeds = {p: {c.seed for c in expand(some) if c.pruner == p} for p in ("dense", "random", "lottery")}
+    assert seeds == {"dense": {0, 1}, "random": {0, 1}, "lottery": {1}}
+
+
+@pytest.mark.parametrize("fewer", [{"lottery": [7]}, {"lottery": []}, {"snip": [0]}])
+def test_fewer_seeds_must_be_seeds_of_a_pruner_of_the_profile(fewer):
+    with pytest.raises(ValueError, match="fewer_seeds of"):
+        tiny(pruners=["lottery"], fewer_seeds=fewer)

@@ -2,10 +2,11 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from lotterylib.errors import DataError
 from lotterylib.results import tidy
-from lotterylib.study import Store, expand, records
+from lotterylib.study import Store, expand, load_profile, records, ticket
 from lotterylib.study import store as store_module
 from lotterylib.study.cells import with_ancestors
 from lotterylib.study.store import Reference, export, failures, missing
@@ -178,3 +179,31 @@ def test_committed_references_are_whole():
         assert (
             len(Reference(folder.name).rows) == json.loads((folder / "manifest.json").read_text())["records"]
         )
+
+
+def test_a_ticket_comes_from_the_store_else_from_the_reference(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "REFERENCE", tmp_path / "reference")
+    with pytest.raises(DataError, match="no ticket of lottery 20.0% lenet seed 0: run `lottery run"):
+        ticket(PROFILE, "lottery", 0.2)
+    folder = export(PROFILE, store)
+    local, shipped = ticket(PROFILE, "lottery", 0.2, store), ticket(PROFILE, "lottery", 0.2)
+    assert shipped.mask.equals(local.mask) and shipped.record == local.record
+    state = local.model.state_dict()
+    assert all(torch.equal(t, state[n]) for n, t in shipped.model.state_dict().items())
+    dense = ticket(PROFILE, "dense", 0.0)
+    assert dense.rewind is None and ticket(PROFILE, "dense", 0.0, store).rewind is not None
+    with pytest.raises(DataError, match="the profile tiny has no lottery 90.0% lenet seed 0"):
+        ticket(PROFILE, "lottery", 0.9)
+    for path in (folder / "tickets").glob("*"):
+        path.write_bytes(path.read_bytes()[:-4] + b"!!!!")  # whole to look at, but for its checksum
+    with pytest.raises(DataError, match="damaged.*fetch it again"):
+        ticket(PROFILE, "lottery", 0.2)
+
+
+def test_the_laptop_study_ships_a_ticket_for_every_cell_of_its_first_seed():
+    laptop = load_profile("laptop")
+    for cell in expand(laptop):
+        if cell.seed == laptop.seeds[0]:
+            found = Reference("laptop").ticket(cell)
+            assert found.sparsity == pytest.approx(cell.sparsity, abs=0.01), cell.label
+            assert found.record["cost"] > 0
