@@ -23,9 +23,8 @@ CHANGES = {
     "weight decay 5e-4": {"weight_decay": 5e-4},
     "crops of 2 pixels": {"crop_padding": 2},
     "no crops": {"crop_padding": 0},
-    "flips": {"flip": True},
     "12 epochs": {"epochs": 12},
-    "32 epochs": {"epochs": 32},
+    "36 epochs": {"epochs": 36},
 }
 
 
