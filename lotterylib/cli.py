@@ -79,8 +79,10 @@ def _parser() -> argparse.ArgumentParser:
             add("plan", _plan, "show the study's cells, what is finished, and the time the rest takes")
         )
     )
-    with_scheduler(
-        with_workers(with_store(add("run", _run, "compute what is missing; safe to stop and start again")))
+    run = add("run", _run, "compute what is missing; safe to stop and start again")
+    with_scheduler(with_workers(with_store(run)))
+    run.add_argument(
+        "--shipped", action="store_true", help="take tickets that come with the package, train only the others"
     )
     with_store(add("status", _status, "show what is finished, missing and failed"))
     book = add("book", _book, "compute what is missing, run every notebook, and build the site")
@@ -143,17 +145,20 @@ def _run(options: argparse.Namespace) -> int:
     if not todo:
         print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
         return 0
-    return 1 if _compute(profile.name, todo, store, options).failures else 0
+    return 1 if _compute(profile, todo, store, options, options.shipped).failures else 0
 
 
-def _compute(name: str, todo: list, store, options: argparse.Namespace):
+def _compute(profile, todo: list, store, options: argparse.Namespace, shipped: bool):
     """Runs what is missing and says how it went; returns the summary."""
     from .study.scheduler import hush, run
+    from .study.store import adopt
 
     hush()
-
+    cells = [cell for cell, _ in todo]
     if not options.scheduler:
-        _try_out([cell for cell, _ in todo], options.device)
+        _try_out(cells, options.device)
+    if shipped and (copied := adopt(profile, store, cells)):
+        print(f"{profile.name}: {copied} tickets come with the package", file=sys.stderr)
     summary = run(
         todo,
         store,
@@ -164,7 +169,7 @@ def _compute(name: str, todo: list, store, options: argparse.Namespace):
         progress=not options.quiet,
     )
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
-    print(f"{name}: tasks: {done}; store: {store.root}")
+    print(f"{profile.name}: tasks: {done}; store: {store.root}")
     for label, reason in summary.failures.items():
         print(f"  failed: {label}: {reason}{_again(label in summary.final)}", file=sys.stderr)
     return summary
@@ -207,7 +212,7 @@ def _book(options: argparse.Namespace) -> int:
     todo = missing(profile, store, reference=True)
     if todo:
         print(f"{profile.name}: {len(todo)} cells lack records; computing them", file=sys.stderr)
-        summary = _compute(profile.name, todo, store, options)
+        summary = _compute(profile, todo, store, options, shipped=True)
         if set(summary.failures) - summary.final:
             return 1
         if summary.final:  # they would diverge again: the book shows what there is

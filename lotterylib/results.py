@@ -18,11 +18,17 @@ COLUMNS = [
 
 def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a (dataset, model, pruner, sparsity, seed, metric) with ``value``, its standard ``error`` over samples
-    and the number of ``samples``. ``sparsity`` is the one asked for, in [0, 1]; dense rows have 0.
+    and the number of ``samples``. A record's variants are rows of their own, ``metric:variant``. ``sparsity`` is the one
+    asked for, in [0, 1]; dense rows have 0.
 
     Raises ``DataError`` when there is none, since an empty figure looks like a result.
     """
-    rows = [{c: r.get(c) for c in COLUMNS} for r in records if "metric" in r]
+    rows = []
+    for record in records:
+        if "metric" in record:
+            rows.append({c: record.get(c) for c in COLUMNS})
+            for variant, measured in record.get("variants", {}).items():
+                rows.append(rows[-1] | measured | {"metric": f"{record['metric']}:{variant}"})
     if not rows:
         raise DataError("no records: run `lottery run` first, or name a profile that has some (e.g. laptop)")
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -42,6 +42,16 @@ def test_tidy_is_one_sorted_row_a_record():
     assert list(random.sparsity) == [0.488] * 3 + [0.982] * 3
 
 
+def test_a_variant_is_a_row_of_its_own():
+    record = row("dense", 0.0, 0, 0.02, metric="ece") | {
+        "variants": {"corrupted": {"value": 0.2, "error": 0.01, "samples": 1_000}}
+    }
+    clean, corrupted = tidy([record]).to_dict("records")
+    assert (clean["metric"], clean["value"], clean["samples"]) == ("ece", 0.02, 10_000)
+    assert (corrupted["metric"], corrupted["value"], corrupted["error"]) == ("ece:corrupted", 0.2, 0.01)
+    assert corrupted["samples"] == 1_000 and corrupted["chance"] == 0.1
+
+
 def test_no_records_are_an_error_not_an_empty_figure():
     with pytest.raises(DataError, match="lottery run"):
         tidy([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, SettingError, UnknownNameError
 
 Split = tuple[Tensor, Tensor]
 
@@ -56,8 +57,32 @@ class Dataset:
 
     def limited(self, limit: int) -> Dataset:
         """The same data with at most ``limit`` images a split, as class-balanced as they divide."""
-        splits = {s: _first_of_each_class(getattr(self, s), limit) for s in ("train", "val", "test")}
+        splits = {}
+        for split in ("train", "val", "test"):
+            images, labels = getattr(self, split)
+            chosen = first_of_each_class(labels, limit)
+            splits[split] = images[chosen], labels[chosen]
         return replace(self, **splits)
+
+    def without(self, classes: Sequence[int | str]) -> tuple[Dataset, Tensor]:
+        """The data set of the other classes, relabelled 0, 1, … in their order, and the test images of the classes left
+        out: float32 [N, C, H, W], real images that are near the data set and not of it.
+
+        ``classes``: names or numbers. Raises ``UnknownNameError`` for a class that there is none of, ``SettingError`` if
+        it names no class or leaves fewer than two.
+        """
+        for c in classes:
+            if c not in self.class_names and c not in range(self.classes):
+                raise UnknownNameError(f"class of {self.name}", c, self.class_names)
+        out = {self.class_names.index(c) if isinstance(c, str) else c for c in classes}
+        kept = [c for c in range(self.classes) if c not in out]
+        if not out or len(kept) < 2:
+            raise SettingError(f"leave out 1 to {self.classes - 2} classes of {self.name}, not {len(out)}")
+        left_out = torch.isin(self.test[1], torch.tensor(sorted(out), device=self.test[1].device))
+        names = tuple(self.class_names[c] for c in kept)
+        splits = {s: _relabelled(getattr(self, s), kept) for s in ("train", "val", "test")}
+        title = f"{self.name} without {', '.join(self.class_names[c] for c in sorted(out))}"
+        return replace(self, name=title, class_names=names, **splits), self.test[0][left_out]
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on a device; moved once, then never copied again."""
@@ -104,11 +129,17 @@ def pad_to(images: Tensor, size: int) -> Tensor:
     return torch.nn.functional.pad(images, (left, size - width - left, top, size - height - top))
 
 
-def _first_of_each_class(split: Split, limit: int) -> Split:
+def _relabelled(split: Split, kept: list[int]) -> Split:
     images, labels = split
+    wanted = torch.tensor(kept, device=labels.device)  # rising, so a label's place in it is its new one
+    chosen = torch.isin(labels, wanted)
+    return images[chosen], torch.searchsorted(wanted, labels[chosen])
+
+
+def first_of_each_class(labels: Tensor, limit: int) -> Tensor:
+    """Places of ``limit`` images, in order: the first of each class, then the second, and so on."""
     rank = torch.empty_like(labels)  # how many of the same class came before
     for c in labels.unique():
         members = (labels == c).nonzero().squeeze(1)
         rank[members] = torch.arange(len(members), device=labels.device)
-    chosen = torch.argsort(rank, stable=True)[:limit].sort().values
-    return images[chosen], labels[chosen]
+    return torch.argsort(rank, stable=True)[:limit].sort().values

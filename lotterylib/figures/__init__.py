@@ -4,6 +4,11 @@ Every function returns a matplotlib figure and its alt text; ``show`` displays b
 and a reader without colours get the same facts.
 """
 
+from .calibration import calibration_under_shift, reliability_diagram
+from .corruptions import corruption_grid, corruption_heatmap
+from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
+from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
+from .interpretability import superpixel_cuts, superpixel_maps
 from .notebook import record, save, show
 from .pictures import (
     bars,
@@ -20,6 +25,9 @@ from .style import LOOKS, Look, look
 from .sweep import region_table, sweep
 
 __all__ = [
-    "LOOKS", "Look", "bars", "curves", "density_bars", "images", "layer_bars", "lines", "look", "mask_change",
-    "mask_picture", "record", "region_table", "save", "show", "sweep", "weight_histogram",
+    "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "calibration_under_shift",
+    "concept_counts", "concept_gallery", "corruption_grid", "corruption_heatmap", "curves", "density_bars",
+    "images", "layer_bars", "lines", "look", "mask_change", "mask_picture", "recall_changes", "record",
+    "region_table", "reliability_diagram", "save", "score_histograms", "show", "superpixel_cuts",
+    "superpixel_maps", "sweep", "unit_gallery", "unit_ious", "weight_histogram",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,9 @@ class Cell:
     sparsity: float
     seed: int
     recipe: Recipe
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -65,8 +69,10 @@ class Cell:
 
     def dense(self) -> Cell | None:
         """The dense network that this cell starts from, if it needs one."""
-        if self.pruner == DENSE or not self.build_pruner().needs_dense:
-            return None
+        return self.twin() if self.pruner != DENSE and self.build_pruner().needs_dense else None
+
+    def twin(self) -> Cell:
+        """The dense network of the same seed, which its metrics are compared with."""
         return Cell(self.dataset, self.model, DENSE, (), 0.0, self.seed, self.recipe)
 
     def previous(self) -> Cell | None:
@@ -103,16 +109,18 @@ def expand(profile: Profile) -> list[Cell]:
     return cells
 
 
-def with_ancestors(cells: list[Cell]) -> list[Cell]:
-    """The cells and all that they start from, each once, parents before children."""
+def with_ancestors(cells: list[Cell], found: Callable[[Cell], bool] = lambda cell: False) -> list[Cell]:
+    """The cells, the dense networks that they are compared with, and all that they start from: each once, parents
+    before children. What led to a cell whose ticket is ``found`` is not needed again."""
     ordered: dict[str, Cell] = {}
 
     def visit(cell: Cell) -> None:
         if cell.id not in ordered:
-            for parent in cell.parents():
+            for parent in [] if found(cell) else cell.parents():
                 visit(parent)
             ordered[cell.id] = cell
 
     for cell in cells:
+        visit(cell.twin())
         visit(cell)
     return list(ordered.values())

@@ -46,7 +46,7 @@ def images_per_second(
 
 def remaining(todo: list[tuple[Cell, dict[str, Record]]], store: Store) -> list[Cell]:
     """The trainings behind what is missing, shared rounds counted once, those that would diverge again left out."""
-    every = with_ancestors([cell for cell, _ in todo])
+    every = with_ancestors([cell for cell, _ in todo], store.has_ticket)
     return [cell for cell in every if not store.has_ticket(cell) and not store.is_final(cell)]
 
 

@@ -83,8 +83,8 @@ class Live(_Strict):
 class Profile(_Strict):
     """One study. Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of
     it, and all of it where ``pruners`` is empty. ``longer`` names the profile that trains the dense network for longer, to
-    show that the recipe converges. ``fewer_seeds`` (pruner → some of the seeds) is for pruners that not all seeds have been
-    spent on."""
+    show that the recipe converges. ``fewer_seeds`` (pruner → some of the seeds) and ``metric_seeds`` (those on which more
+    than accuracy is measured; empty: all) are for what not all seeds have been spent on."""
 
     name: str
     title: str = ""
@@ -100,6 +100,7 @@ class Profile(_Strict):
     live: Live
     longer: str | None = None
     fewer_seeds: dict[str, list[int]] = {}
+    metric_seeds: list[int] = []
 
     @field_validator("pruners", "metrics", mode="before")
     @classmethod
@@ -145,6 +146,8 @@ class Profile(_Strict):
                 raise ValueError(
                     f"fewer_seeds of {pruner}: want a pruner of this profile and some of its seeds, got {seeds}"
                 )
+        if not set(self.metric_seeds) <= set(self.seeds):
+            raise ValueError(f"metric_seeds: want some of the seeds {self.seeds}, got {self.metric_seeds}")
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise ValueError(f"models repeats a name: {names}; give the second one a profile of its own")
@@ -154,6 +157,12 @@ class Profile(_Strict):
     def levels(self) -> list[float]:
         """The sparsities of the study, rising, dense left out."""
         return sorted(self.sparsities or [1 - (1 - ROUND) ** r for r in self.rounds])
+
+    def metrics_at(self, seed: int) -> dict[str, dict[str, Any]]:
+        """What is measured on the networks of a seed: metric → settings."""
+        if seed in (self.metric_seeds or self.seeds):
+            return self.metrics
+        return {"accuracy": self.metrics["accuracy"]}
 
     def live_case(self, seed: int = 0) -> tuple[nn.Module, Dataset, Recipe]:
         """An untrained network, a little data (the whole test set is left out) and a short recipe, to be trained in

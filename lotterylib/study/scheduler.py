@@ -96,7 +96,7 @@ def _run(
     """``run``, with the work itself as arguments."""
     summary = Summary()
     cells = []
-    for cell in with_ancestors([cell for cell, _ in todo]):
+    for cell in with_ancestors([cell for cell, _ in todo], store.has_ticket):
         if store.is_final(cell):
             summary.failures[cell.label] = store.failure(cell)["reason"]
             summary.final.add(cell.label)
@@ -143,7 +143,7 @@ def _submit(
             tickets[cell.id] = task
             tasks[task] = cell
         if cell.id in metrics:
-            before = [tickets[cell.id]] if cell.id in tickets else []
+            before = [tickets[c.id] for c in {cell, cell.twin()} if c.id in tickets]
             task = client.submit(
                 _attempt, before, attempts / f"measure-{cell.id}", measure, store, cell, metrics[cell.id], *how,
                 key=f"measure-{cell.id}-{attempts.name}", pure=False, priority=0,

@@ -23,7 +23,7 @@ from ..datasets.base import verify
 from ..errors import DataError
 from ..files import write_whole
 from ..ticket import Ticket, is_whole
-from .cells import Cell, expand, with_ancestors
+from .cells import DENSE, Cell, expand, with_ancestors
 from .profile import Profile, load_profile
 
 FORMAT = 1
@@ -152,8 +152,8 @@ class Store:
 
 
 class Reference:
-    """What comes with the package for a profile: ``records.jsonl`` and the tickets of the first seed, with their
-    checksums in ``manifest.json``. A damaged file raises ``DataError``."""
+    """What comes with the package for a profile: ``records.jsonl`` and the tickets, with their checksums in
+    ``manifest.json``. A damaged file raises ``DataError``."""
 
     def __init__(self, profile: str):
         self.folder = REFERENCE / profile
@@ -179,19 +179,19 @@ class Reference:
         rows = map(json.loads, content.decode().splitlines())
         return {row["id"]: row for row in rows}
 
-    def ticket(self, cell: Cell) -> Ticket | None:
-        """The cell's ticket, if it is one of those that come with the package."""
+    def ticket_path(self, cell: Cell) -> Path | None:
+        """Where the cell's ticket lies, its content checked, if it is one of those that come with the package."""
         checksum = self.manifest.get("tickets", {}).get(cell.id)
         if checksum is None:
             return None
         path = self.folder / "tickets" / f"{cell.id}.safetensors"
         verify(path, checksum)
-        return Ticket.load(path)
+        return path
 
 
 def wanted(profile: Profile) -> list[tuple[Cell, str, Record]]:
     """Every measurement that the profile asks for: (cell, metric, settings)."""
-    return [(cell, m, settings) for cell in expand(profile) for m, settings in profile.metrics.items()]
+    return [(cell, m, s) for cell in expand(profile) for m, s in profile.metrics_at(cell.seed).items()]
 
 
 def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
@@ -235,8 +235,8 @@ def ticket(
     local = None if not store else store if isinstance(store, Store) else Store(Path(store))
     if local and local.has_ticket(cell):
         return local.load_ticket(cell)
-    if found := Reference(profile.name).ticket(cell):
-        return found
+    if shipped := Reference(profile.name).ticket_path(cell):
+        return Ticket.load(shipped)
     raise DataError(f"no ticket of {sought}: run `lottery run --profile {profile.name}` and name its store")
 
 
@@ -263,9 +263,21 @@ def missing(profile: Profile, store: Store, reference: bool = False) -> list[tup
     return list(todo.values())
 
 
+def adopt(profile: Profile, store: Store, cells: list[Cell]) -> int:
+    """Copies into the store those of the cells' tickets that come with the package, so that a new metric needs no
+    training. Returns how many were copied."""
+    reference, copied = Reference(profile.name), 0
+    for cell in with_ancestors(cells, store.has_ticket):
+        if not store.has_ticket(cell) and (shipped := reference.ticket_path(cell)):
+            ticket = Ticket.load(shipped)
+            store.open_for_writing().save_ticket(cell, ticket, {"source": f"reference/{profile.name}"})
+            copied += 1
+    return copied
+
+
 def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
-    """Writes a complete study as reference: one sorted text file of records, the tickets of the first seed without
-    their rewind states, and a manifest with the checksums.
+    """Writes a complete study as reference: one sorted text file of records, the tickets that the store holds (only the
+    dense ones with their rewind states, which pruners start from), and a manifest with the checksums.
 
     Raises ``DataError`` if a measurement is missing: a reference has no holes.
     """
@@ -280,13 +292,12 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
     folder = folder or REFERENCE / profile.name
     shutil.rmtree(folder / "tickets", ignore_errors=True)
     tickets = {}
-    for cell in expand(profile):
-        if cell.seed == profile.seeds[0]:
-            path = folder / "tickets" / f"{cell.id}.safetensors"
-            found = store.load_ticket(cell)
-            found.rewind = None
-            found.save(path)
-            tickets[cell.id] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for cell in filter(store.has_ticket, expand(profile)):
+        path = folder / "tickets" / f"{cell.id}.safetensors"
+        found = store.load_ticket(cell)
+        found.rewind = found.rewind if cell.pruner == DENSE else None
+        found.save(path)
+        tickets[cell.id] = hashlib.sha256(path.read_bytes()).hexdigest()
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in sorted(rows, key=lambda r: r["id"]))
     manifest = {
         "profile": profile.name,

@@ -72,10 +72,15 @@ def measure_ticket(
         if not store.has_ticket(cell):
             failure = store.failure(cell) or {"reason": "there is no ticket to measure"}
             return Outcome("failed", {cell.label: failure["reason"]})
+        if not store.has_ticket(cell.twin()):
+            return Outcome("failed", {f"measuring {cell.label}": f"needs {cell.twin().label}, which failed"})
         ticket, data = store.load_ticket(cell), _data(cell.dataset)
+        dense = None if cell.pruner == DENSE else _dense_subject(store, cell.twin(), device)
     except Exception as error:
         return Outcome("failed", {f"measuring {cell.label}": _words(error)})
-    subject = metrics.Subject(ticket.model, data, ticket.mask, cell.seed, device)
+    subject = metrics.Subject(
+        ticket.model, data, ticket.mask, cell.seed, device, dense, store.root / "generated"
+    )
     training = {k: ticket.record[k] for k in ("kept", "prunable", "sparsity", "precision")}
     for metric, settings in todo.items():
         began = time.perf_counter()
@@ -120,13 +125,16 @@ def _row(cell: Cell, metric: str, settings: Record, measured: metrics.Measuremen
         "sparsity": round(cell.sparsity, 9),
         "seed": cell.seed,
         "metric": metric,
-        "value": measured.value,
-        "error": measured.error,
-        "samples": measured.samples,
+        **_numbers(measured),
         "chance": 1 / data.classes,
         "settings": {"metric": settings, "cell": cell.identity},
+        **({"variants": {n: _numbers(m) for n, m in measured.variants.items()}} if measured.variants else {}),
         **({"extra": measured.extra} if measured.extra else {}),
     }
+
+
+def _numbers(measured: metrics.Measurement) -> Record:
+    return {"value": measured.value, "error": measured.error, "samples": measured.samples}
 
 
 def _facts(began: float, device: str | None) -> dict[str, Any]:
@@ -142,6 +150,15 @@ def _facts(began: float, device: str | None) -> dict[str, Any]:
 @functools.lru_cache(maxsize=2)
 def _load_data(name: str, root: Path | None, limit: int | None) -> Dataset:
     return DataSource(name=name, root=root, limit=limit).load()
+
+
+@functools.lru_cache(maxsize=1)
+def _dense_subject(store: Store, cell: Cell, device: str | None) -> metrics.Subject:
+    """The dense network that tickets are compared with; what was measured on it serves all tickets of its seed."""
+    ticket = store.load_ticket(cell)
+    return metrics.Subject(
+        ticket.model, _data(cell.dataset), None, cell.seed, device, cache=store.root / "generated"
+    )
 
 
 def _data(source: DataSource) -> Dataset:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from lotterylib.results import tidy
 from lotterylib.study import Store, expand, load_profile, records, ticket
 from lotterylib.study import store as store_module
 from lotterylib.study.cells import with_ancestors
-from lotterylib.study.store import Reference, export, failures, missing
+from lotterylib.study.estimate import remaining
+from lotterylib.study.store import Reference, adopt, export, failures, missing, wanted
 from lotterylib.study.work import find_ticket, measure_ticket
-from tests.study.helpers import TINY, cell_of, tiny
+from lotterylib.ticket import Ticket
+from tests.study.helpers import TINY, cell_of, same_state, tiny
 
 PROFILE = tiny(pruners=["random", "lottery"])
 
@@ -190,8 +193,7 @@ def test_a_ticket_comes_from_the_store_else_from_the_reference(store, tmp_path, 
     assert shipped.mask.equals(local.mask) and shipped.record == local.record
     state = local.model.state_dict()
     assert all(torch.equal(t, state[n]) for n, t in shipped.model.state_dict().items())
-    dense = ticket(PROFILE, "dense", 0.0)
-    assert dense.rewind is None and ticket(PROFILE, "dense", 0.0, store).rewind is not None
+    assert same_state(ticket(PROFILE, "dense", 0.0).rewind, ticket(PROFILE, "dense", 0.0, store).rewind)
     with pytest.raises(DataError, match="the profile tiny has no lottery 90.0% lenet seed 0"):
         ticket(PROFILE, "lottery", 0.9)
     for path in (folder / "tickets").glob("*"):
@@ -204,6 +206,32 @@ def test_the_laptop_study_ships_a_ticket_for_every_cell_of_its_first_seed():
     laptop = load_profile("laptop")
     for cell in expand(laptop):
         if cell.seed == laptop.seeds[0]:
-            found = Reference("laptop").ticket(cell)
+            found = Ticket.load(Reference("laptop").ticket_path(cell))
             assert found.sparsity == pytest.approx(cell.sparsity, abs=0.01), cell.label
             assert found.record["cost"] > 0
+
+
+def test_shipped_tickets_serve_a_new_metric_without_training(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "REFERENCE", tmp_path / "reference")
+    export(PROFILE, store)
+    fresh = Store(tmp_path / "fresh")
+    more = PROFILE.model_copy(update={"pruners": PROFILE.pruners | {"magnitude": {}}})
+    todo = missing(more, fresh)
+    assert adopt(more, fresh, [cell for cell, _ in todo]) == len(expand(PROFILE))
+    assert {cell.pruner for cell in remaining(todo, fresh)} == {"magnitude"}  # and no round that only led to others
+    for cell in expand(PROFILE):
+        measure_ticket(fresh, cell, {"accuracy": {}}, 1, "cpu")
+        value, again = (s.record(cell, "accuracy", {})["value"] for s in (store, fresh))
+        assert value == again
+    new = cell_of(more, "magnitude")  # starts from the shipped dense network's rewind state
+    assert find_ticket(fresh, new, 1, "cpu").what == "found"
+    assert find_ticket(store, new, 1, "cpu").what == "found"
+    assert same_state(*(s.load_ticket(new).model.state_dict() for s in (store, fresh)))
+
+
+def test_more_than_accuracy_may_be_measured_on_some_seeds_only():
+    profile = tiny(seeds=[0, 1], metrics=["accuracy", "nll"], metric_seeds=[1])
+    counted = Counter((m, cell.seed) for cell, m, _ in wanted(profile))
+    assert counted == {("accuracy", 0): 7, ("accuracy", 1): 7, ("nll", 1): 7}
+    with pytest.raises(ValueError, match="metric_seeds: want some of the seeds"):
+        tiny(metric_seeds=[3])

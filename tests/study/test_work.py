@@ -39,6 +39,7 @@ def fail_to_write(monkeypatch, where: str = ""):
 def test_a_worker_leaves_the_random_state_alone(store):
     with untouched_rng():
         cell = cell_of(tiny(), "random")
+        assert find_ticket(store, cell.twin(), 1, "cpu").what == "found"
         assert find_ticket(store, cell, 1, "cpu").what == "found"
         assert measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu").what == "found"
 
@@ -97,6 +98,9 @@ def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, monke
     """It neither hides behind the ticket nor takes the ticket's own record away, and other metrics go on."""
     profile, cell = tiny(), cell_of(tiny(), "random")
     assert find_ticket(store, cell, 1, "cpu").what == "found"
+    alone = measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu")
+    assert "needs dense 0.0% lenet digits seed 0, which failed" in alone.reasons.values()
+    assert find_ticket(store, cell.twin(), 1, "cpu").what == "found"
     training = store.about(cell)
 
     def broken(subject):

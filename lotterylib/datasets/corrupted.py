@@ -1,0 +1,170 @@
+"""Corrupted copies of data sets: generated once and kept, or read from the published archives.
+
+CIFAR-10-C, CIFAR-100-C (doi.org/10.5281/zenodo.2535967, 3555552) and ImageNet-C (2235448) are read in the layouts
+that their archives unpack to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import DataError
+from ..files import write_whole
+from .base import Split, check_split, first_of_each_class
+from .corruptions import CORRUPTIONS, SEVERITIES, VERSION, check_choice, corrupt
+
+__all__ = ["CORRUPTIONS", "ImageFiles", "corrupted", "read_cifar_c", "read_imagenet_c"]
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+def corrupted(images: Tensor, corruption: str, *, folder: Path | None = None, seed: int = 0) -> Tensor:
+    """Images [N, C, H, W] under all severities of a corruption: float32 [5, N, C, H, W], as ``corrupt`` gives them.
+
+    With a ``folder`` they are generated once: kept there as 8-bit pixels behind their SHA-256, under a name that
+    depends on the images, the corruption, the seed and the algorithm's version. A damaged file is generated anew.
+    Processes may share the folder. Raises what ``corrupt`` raises, and ``OSError`` where the folder cannot be written.
+    """
+    if folder is None:
+        return torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
+    path = folder / f"{corruption}-{_key(images, corruption, seed)}.pixels"
+    pixels = _read(path, len(SEVERITIES) * images.numel())
+    if pixels is None:
+        result = torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
+        pixels = (result * 255).round().byte().cpu().numpy()
+        write_whole(path, hashlib.sha256(pixels).digest() + pixels.tobytes())
+    return torch.from_numpy(pixels).view(len(SEVERITIES), *images.shape).float().div(255).to(images.device)
+
+
+def _key(images: Tensor, corruption: str, seed: int) -> str:
+    about = f"{corruption} {seed} {VERSION} {list(images.shape)} {images.dtype}"
+    content = hashlib.sha256(about.encode())
+    content.update(images.contiguous().cpu().numpy())
+    return content.hexdigest()[:16]
+
+
+def _read(path: Path, size: int) -> np.ndarray | None:
+    """The pixels of a kept file, or None if there is none or it is damaged."""
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except FileNotFoundError:
+        return None
+    digest, pixels = content[:_DIGEST], content[_DIGEST:]
+    whole = len(pixels) == size and hashlib.sha256(pixels).digest() == digest.tobytes()
+    return pixels if whole else None
+
+
+def read_cifar_c(folder: Path, corruption: str, severity: int, limit: int | None = None) -> Split:
+    """One severity of CIFAR-10-C or CIFAR-100-C: images float32 [10,000, 3, 32, 32], labels int64 [10,000].
+
+    ``folder`` holds ``<corruption>.npy``, uint8 [50,000, 32, 32, 3] with the severities 1 to 5 one after the other, and
+    ``labels.npy``. Raises ``DataError`` for a missing or malformed file, in one line that says where it should be.
+    """
+    check_choice(corruption, severity)
+    pixels = _load_npy(folder / f"{corruption}.npy")
+    labels = _load_npy(folder / "labels.npy")
+    count = len(pixels) // len(SEVERITIES)
+    if pixels.dtype != np.uint8 or pixels.shape != (5 * count, 32, 32, 3) or count == 0:
+        raise DataError(
+            f"{folder / f'{corruption}.npy'}: want uint8 [50000, 32, 32, 3] (five severities one after the other), "
+            f"got {pixels.dtype} {list(pixels.shape)}"
+        )
+    if labels.shape != pixels.shape[:1]:
+        raise DataError(
+            f"{folder / 'labels.npy'}: want {len(pixels)} labels, as many as images, got {list(labels.shape)}"
+        )
+    block = slice((severity - 1) * count, severity * count)
+    targets = torch.from_numpy(labels[block].astype(np.int64))
+    chosen = _chosen(targets, limit)
+    images = torch.from_numpy(pixels[block][chosen.numpy()]).permute(0, 3, 1, 2).float().div(255)
+    split = images.contiguous(), targets[chosen]
+    check_split(*split, classes=100, where=str(folder))
+    return split
+
+
+class ImageFiles(Sequence[Tensor]):
+    """Images that stay on disk until asked for: ``files[i]`` is float32 [3, H, W], ``files[a:b]`` a batch [N, 3, H, W].
+
+    An unreadable file raises ``DataError`` when it is asked for.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int | slice) -> Tensor:
+        if isinstance(index, slice):
+            return torch.stack([self._open(p) for p in self._paths[index]])
+        return self._open(self._paths[index])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return map(self._open, self._paths)
+
+    @staticmethod
+    def _open(path: Path) -> Tensor:
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+        except OSError as error:
+            raise DataError(f"{path} is no readable image ({error}); unpack the archive again") from None
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def read_imagenet_c(
+    folder: Path, corruption: str, severity: int, limit: int | None = None, classes: int = 1000
+) -> tuple[ImageFiles, Tensor]:
+    """One severity of ImageNet-C: images on disk (224 × 224 pixels, read when asked for) and labels int64 [N].
+
+    ``folder`` holds ``<corruption>/<severity>/<wnid>/*.JPEG``, or the same inside the archives' four groups
+    (``weather/fog/…``). Labels number the WordNet ids in sorted order, so all of the ``classes`` must be there.
+
+    Raises ``DataError`` for missing folders, in one line that says what should be where.
+    """
+    check_choice(corruption, severity)
+    inside = Path(corruption) / str(severity)
+    found = [p for p in (folder / inside, *sorted(folder.glob(f"*/{inside}"))) if p.is_dir()]
+    if not found:
+        raise DataError(
+            f"ImageNet-C: no folder {folder / inside}; unpack the archive that holds {corruption} "
+            f"(zenodo.org/records/2235448) into {folder}"
+        )
+    wnids = sorted(p.name for p in found[0].iterdir() if p.is_dir())
+    if len(wnids) != classes:
+        raise DataError(
+            f"ImageNet-C: {found[0]} has {len(wnids)} class folders, it should have {classes}: unpack it again"
+        )
+    members = [
+        (path, label) for label, w in enumerate(wnids) for path in sorted((found[0] / w).glob("*.JPEG"))
+    ]
+    if not members:
+        raise DataError(f"ImageNet-C: no .JPEG files in the class folders of {found[0]}: unpack it again")
+    paths, labels = zip(*members, strict=True)
+    targets = torch.tensor(labels)
+    chosen = _chosen(targets, limit)
+    return ImageFiles([paths[i] for i in chosen.tolist()]), targets[chosen]
+
+
+def _chosen(labels: Tensor, limit: int | None) -> Tensor:
+    return torch.arange(len(labels)) if limit is None else first_of_each_class(labels, limit)
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is missing: unpack CIFAR-10-C.tar (zenodo.org/records/2535967) or CIFAR-100-C.tar "
+            f"(zenodo.org/records/3555552) so that it is there"
+        ) from None
+    except (ValueError, EOFError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is damaged ({reason}): unpack it again") from None

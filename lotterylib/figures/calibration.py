@@ -1,0 +1,129 @@
+"""Pictures of confidence: reliability diagrams, and what corruption does to calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from .. import metrics
+from ..errors import SettingError
+from .style import in_order, look, styled
+
+_FEW = 20  # a bin with fewer images says little about its accuracy
+_EDGE, _PALE_EDGE = "#444444", "#BBBBBB"
+# face, hatch, legend; the hatches differ so that the gaps are told apart without colour
+_HELD = ("#9FCBEA", "", "held: confidence that came true")
+_TOO_SURE = ("#F6C9A8", "///", "too sure: from accuracy up to confidence")
+_TOO_UNSURE = ("#B9E0CF", "\\\\\\", "too unsure: from confidence up to accuracy")
+_PARTS = (_HELD, _TOO_SURE, _TOO_UNSURE)
+
+
+def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, str]:
+    """Accuracy against confidence, a panel a network, and under it how its confidences spread.
+
+    ``diagrams``: title → what ``metrics.calibration.reliability`` returns; a pruner's name is replaced by its label. The
+    hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
+    """
+    if not diagrams:
+        raise SettingError("no reliability diagrams to draw: want title → metrics.calibration.reliability(…)")
+    columns = 2 if len(diagrams) == 4 else min(3, len(diagrams))
+    blocks = -(-len(diagrams) // columns)
+    with styled():
+        figure = plt.figure(figsize=(max(4.2, 3.2 * columns), 4.4 * blocks + 0.6), layout="constrained")
+        grid = figure.add_gridspec(blocks, columns)
+        words = []
+        for i, (name, bins) in enumerate(diagrams.items()):
+            above, below = (
+                grid[divmod(i, columns)].subgridspec(2, 1, height_ratios=[3, 1]).subplots(sharex=True)
+            )
+            title = look(name).label
+            error = _panel(above, below, bins)
+            above.set_title(f"{title}: ECE {error:.3f}", loc="left", fontsize=10)
+            if i % columns == 0:
+                above.set_ylabel("accuracy")
+                below.set_ylabel("images (%)")
+            words.append(_words(title, bins, error))
+        parts = [Patch(facecolor=f, hatch=h, edgecolor=_EDGE, label=t) for f, h, t in _PARTS]
+        parts.append(Patch(facecolor="white", edgecolor=_PALE_EDGE, label=f"pale: fewer than {_FEW} images"))
+        figure.legend(handles=parts, ncols=1 if columns == 1 else 2, loc="outside lower center")
+    return figure, "Accuracy of images by their confidence, a diagonal being perfect. " + " ".join(words)
+
+
+def calibration_under_shift(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], metric: str = "ece"
+) -> tuple[Figure, str]:
+    """A calibration score against the severity of corruption, before (left) and after temperature scaling (right).
+
+    ``curves``: pruner → ``extra["by_severity"]`` of its record, which holds the score at severities 0 (clean) to 5,
+    averaged over corruptions, under ``corrupted`` and ``corrupted-scaled``.
+    """
+    if not curves:
+        raise SettingError('no curves to draw: want pruner → extra["by_severity"] of its record')
+    about = metrics.describe(metric)
+    panels = {"corrupted": "as trained", "corrupted-scaled": "after temperature scaling"}
+    with styled():
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+        for axis, (variant, title) in zip(axes, panels.items(), strict=True):
+            for pruner in in_order(curves):
+                label, colour, marker = look(pruner)
+                stroke = "-." if pruner == "dense" else "-"
+                axis.plot(curves[pruner][variant], stroke, marker=marker, color=colour, label=label)
+            axis.set_title(title, loc="left", fontsize=10)
+            axis.set_xticks(range(6), ["clean", *"12345"])
+            axis.set_xlabel("severity of corruption")
+        axes[0].set_ylabel(f"{about.label} {about.arrow}")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.tight_layout()
+        figure.legend(
+            handles, labels, ncols=min(5, len(labels)), loc="upper center", bbox_to_anchor=(0.5, 0.0)
+        )
+    ends = "; ".join(
+        f"{look(p).label} from {curves[p]['corrupted'][0]:.3g} (clean) to {curves[p]['corrupted'][-1]:.3g} (severity 5), "
+        f"with scaling from {curves[p]['corrupted-scaled'][0]:.3g} to {curves[p]['corrupted-scaled'][-1]:.3g}"
+        for p in in_order(curves)
+    )
+    return figure, f"{about.label} ({about.direction} is better) against severity of corruption: {ends}."
+
+
+def _panel(above: Axes, below: Axes, bins: pd.DataFrame) -> float:
+    """Draws one network; returns its ECE."""
+    held = bins[bins["count"] > 0]
+    share = held["count"] / held["count"].sum()
+    width = bins.high[0] - bins.low[0]
+    for row in held.itertuples():
+        gap = row.confidence - row.accuracy
+        pale = row.count < _FEW
+        style = {"width": width, "linewidth": 0.6, "edgecolor": _PALE_EDGE if pale else _EDGE}
+        for height, bottom, (face, hatch, _) in (
+            (min(row.accuracy, row.confidence), 0, _HELD),
+            (abs(gap), min(row.accuracy, row.confidence), _TOO_SURE if gap > 0 else _TOO_UNSURE),
+        ):
+            face = to_rgba(face, 0.3 if pale else 1)
+            above.bar(row.low + width / 2, height, bottom=bottom, color=face, hatch=hatch, **style)
+    above.plot([0, 1], [0, 1], "--", color="black", linewidth=1.2)
+    below.bar(held.low + width / 2, 100 * share, width, color="#BBBBBB", edgecolor=_EDGE, linewidth=0.6)
+    said, true = (float((share * held[column]).sum()) for column in ("confidence", "accuracy"))
+    above.text(
+        0.04, 0.96, f"says {said:.1%}\nis right {true:.1%}", transform=above.transAxes, va="top", fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+    )  # fmt: skip
+    above.set(xlim=(0, 1), ylim=(0, 1))
+    below.set(ylim=(0, 100), xlabel="confidence")
+    return float((share * (held.accuracy - held.confidence).abs()).sum())
+
+
+def _words(title: str, bins: pd.DataFrame, error: float) -> str:
+    held = bins[bins["count"] > 0]
+    share = held["count"] / held["count"].sum()
+    over = int((held.confidence > held.accuracy).sum())
+    return (
+        f"{title}: ECE {error:.3f}, mean confidence {(share * held.confidence).sum():.1%}, accuracy "
+        f"{(share * held.accuracy).sum():.1%}; too sure in {over} of {len(held)} bins with images, "
+        f"{bins['count'].iloc[-1] / bins['count'].sum():.0%} of the images in the most confident bin."
+    )

@@ -1,0 +1,130 @@
+"""Pictures of corrupted images, and of what they do to networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..datasets import CORRUPTIONS, corrupt
+from ..errors import DataError
+from .style import look, styled
+
+COMMON = CORRUPTIONS[:15]
+
+
+def corruption_grid(
+    image: Tensor,
+    severities: Sequence[int] = (3,),
+    corruptions: Sequence[str] = COMMON,
+    scale: Literal["cifar-c", "imagenet-c"] | None = None,
+) -> tuple[Figure, str]:
+    """One image [C, H, W] in [0, 1] as it is, and under each corruption. At one severity these are tiles, four a row; at
+    several, a row a corruption. ``scale``: as in ``datasets.corrupt``."""
+    tiles = {c: [corrupt(image, c, s, scale=scale) for s in severities] for c in corruptions}
+    with styled():
+        if len(severities) == 1:
+            rows, columns = -(-(1 + len(tiles)) // 4), 4
+            figure, axes = plt.subplots(rows, columns, figsize=(6.4, 1.75 * rows), squeeze=False)
+            _show(axes.flat[0], image, "as it is")
+            for axis, (name, (tile,)) in zip(axes.flat[1:], tiles.items(), strict=False):
+                _show(axis, tile, _words(name))
+            for axis in axes.flat[1 + len(tiles) :]:
+                axis.axis("off")
+        else:
+            rows, columns = len(tiles), 1 + len(severities)
+            figure, axes = plt.subplots(
+                rows, columns, figsize=(1.3 * columns, 1.4 * rows + 0.2), squeeze=False
+            )
+            for row, (name, pictures) in zip(axes, tiles.items(), strict=True):
+                _show(row[0], image, "")
+                row[0].set_ylabel(_words(name), fontsize=9)
+                for axis, picture in zip(row[1:], pictures, strict=True):
+                    _show(axis, picture, "")
+            for axis, title in zip(
+                axes[0], ("as it is", *(f"severity {s}" for s in severities)), strict=True
+            ):
+                axis.set_title(title, fontsize=9)
+        figure.tight_layout(pad=0.4)
+    moved = "; ".join(
+        f"{_words(name)} {', '.join(f'{(p - image).abs().mean():.2f}' for p in pictures)}"
+        for name, pictures in tiles.items()
+    )
+    return figure, (
+        f"One image as it is and under {len(tiles)} corruption(s) at severity "
+        f"{', '.join(str(s) for s in severities)}. Mean change of a pixel, of at most 1: {moved}."
+    )
+
+
+def corruption_heatmap(
+    accuracies: Mapping[str, Mapping[str, Sequence[float]]], floor: float | None = None
+) -> tuple[Figure, str]:
+    """Accuracy under each corruption (row) at each severity (column), written into the cells; one panel a network:
+    network → corruption → a share in [0, 1] for each severity. Cells at or below ``floor`` are crossed out.
+
+    Raises ``DataError`` where the panels' corruptions or the rows' severities differ.
+    """
+    names = list(next(iter(accuracies.values())))
+    tables = {network: _table(cells, names, network) for network, cells in accuracies.items()}
+    severities = np.arange(1, next(iter(tables.values())).shape[1] + 1)
+    with styled():
+        size = min(9.6, 1.7 + 3.1 * len(tables)), 0.29 * len(names) + 1.2
+        figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False)
+        for axis, (network, table) in zip(axes[0], tables.items(), strict=True):
+            axis.imshow(100 * table, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+            for (row, column), share in np.ndenumerate(table):
+                shade = "black" if share > 0.6 else "white"
+                axis.text(
+                    column, row, f"{100 * share:.0f}", ha="center", va="center", color=shade, fontsize=9
+                )
+                if floor is not None and share <= floor:
+                    ends = [column - 0.45, column + 0.45], [row + 0.42, row - 0.42]
+                    axis.plot(*ends, color="white", linewidth=1)
+            axis.set_xticks(severities - 1, severities)
+            axis.set_yticks(range(len(names)), [_words(n) for n in names], fontsize=9)
+            axis.tick_params(length=0)
+            axis.grid(False)
+            axis.spines[:].set_visible(False)
+            axis.set_title(f"{look(network).label}: mean {table.mean():.1%}", loc="left", fontsize=10)
+            axis.set_xlabel("severity")
+        axes[0, 0].set_ylabel("accuracy (%) ↑")
+        figure.tight_layout()
+    words = [_told(look(network).label, table, names, floor) for network, table in tables.items()]
+    return figure, f"Accuracy under each corruption at severities 1 to {len(severities)}. {' '.join(words)}"
+
+
+def _show(axis: plt.Axes, picture: Tensor, title: str) -> None:
+    grid = picture.movedim(0, -1).squeeze(-1).cpu().numpy()
+    axis.imshow(grid, cmap="gray", vmin=0, vmax=1)  # as the pixels are: a fog that is white looks white
+    axis.set_title(title, fontsize=9)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
+def _table(cells: Mapping[str, Sequence[float]], names: Sequence[str], network: str) -> np.ndarray:
+    if list(cells) != list(names) or len({len(row) for row in cells.values()}) != 1:
+        raise DataError(
+            f"{network}: want the corruptions {', '.join(names)} with equally many severities each"
+        )
+    return np.array([cells[name] for name in names], dtype=float)
+
+
+def _told(label: str, table: np.ndarray, names: Sequence[str], floor: float | None) -> str:
+    last = table[:, -1]
+    best, worst = names[int(last.argmax())], names[int(last.argmin())]
+    text = (
+        f"{label}: {table.mean():.1%} on average, {table[:, 0].mean():.1%} at severity 1 and {last.mean():.1%} at the "
+        f"last, where {_words(best)} leaves {last.max():.1%} and {_words(worst)} {last.min():.1%}"
+    )
+    if floor is None:
+        return f"{text}."
+    return f"{text}; {int((table <= floor).sum())} of {table.size} cells are at or below {floor:.1%}."
+
+
+def _words(corruption: str) -> str:
+    return corruption.replace("_", " ").replace("jpeg", "JPEG")

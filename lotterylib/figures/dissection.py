@@ -1,0 +1,201 @@
+"""Pictures of what units stand for: concepts, units with their formulas, and which concepts vanish with sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..errors import DataError
+from ..metrics.dissection import Dissection
+from .style import look, styled
+
+_SHOWN = np.array(to_rgb("#E69F00"))
+
+
+def concept_gallery(
+    images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6
+) -> tuple[Figure, str]:
+    """Each concept (name → bool [N, H, W]) on one of the images [N, C, H, W] that show it: one where it covers more
+    than in most, orange where it is."""
+    rows = -(-len(concepts) // columns)
+    with styled():
+        figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, 1.45 * rows), squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, (name, mask) in zip(axes.flat, concepts.items(), strict=False):
+            size = mask.sum(axis=(1, 2))
+            some = np.argsort(size, kind="stable")[-max(1, (size > 0).sum() // 4)]
+            picture = 0.8 * _colour(images[some])
+            picture[mask[some]] = 0.35 * picture[mask[some]] + 0.65 * _SHOWN
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_title(name, fontsize=9)
+        figure.tight_layout(pad=0.3)
+    covers = ", ".join(f"{name} ({mask.mean():.1%} of all pixels)" for name, mask in concepts.items())
+    return figure, f"One image for each concept, with the pixels that show it in orange: {covers}."
+
+
+def unit_gallery(
+    images: Tensor,
+    rows: Sequence[tuple[str, Dissection, int]],
+    concepts: Mapping[str, np.ndarray],
+    columns: int = 6,
+) -> tuple[Figure, str]:
+    """Units with their formulas: a row a (pruner or "dense", dissection, unit), with the images on which the unit fires
+    most: orange where it fires, dark elsewhere, blue lines around what fulfils the formula. Below: the share of what it
+    fires on that fulfils the formula; a solid green frame with ✓ if there is any, else a dashed red one with ✗."""
+    with styled():
+        figure, axes = plt.subplots(
+            len(rows), columns, figsize=(1.3 * columns, 1.8 * len(rows)), squeeze=False
+        )
+        words = []
+        for line, (network, found, unit) in zip(axes, rows, strict=True):
+            formula, fires = found.formulas[unit][-1], found.fires(unit)
+            holds = np.zeros_like(fires) if formula is None else formula.mask(concepts)
+            size = fires.sum(axis=(1, 2))
+            top = [i for i in np.argsort(-size, kind="stable")[:columns] if size[i]]
+            shares = [(fires[i] & holds[i]).sum() / size[i] for i in top]
+            about = f"IoU {formula.iou:.3f}, {formula}" if formula else "no formula"
+            for axis in line:
+                axis.axis("off")
+            for axis, image, share in zip(line, top, shares, strict=False):
+                _fired(axis, _colour(images[image]), fires[image], holds[image], share)
+            line[0].set_title(f"{look(network).label}, unit {unit}: {about}", fontsize=9.5, loc="left")
+            fit = sum(share > 0 for share in shares)
+            words.append(
+                f"{look(network).label}, unit {unit}: {about}; it fires on that in {fit} of {len(top)} images"
+            )
+        figure.subplots_adjust(0.01, 0.03, 0.99, 0.96, wspace=0.08, hspace=0.42)
+    return figure, f"Units with the images they fire on most. {'. '.join(words)}."
+
+
+def _fired(axis: Axes, picture: np.ndarray, fires: np.ndarray, holds: np.ndarray, share: float) -> None:
+    """One image of ``unit_gallery``."""
+    picture[~fires] *= 0.4
+    picture[fires] = 0.6 * picture[fires] + 0.4 * _SHOWN
+    axis.axis("on")
+    axis.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
+    if holds.any():
+        axis.contour(holds, levels=[0.5], colors="#56B4E9", linewidths=1)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.set_xlabel(f"{'✓' if share else '✗'} {share:.0%}", fontsize=9, labelpad=2)
+    for side in axis.spines.values():
+        side.set(visible=True, linewidth=2.5, linestyle="-" if share else (0, (3, 2)))
+        side.set_color("#009E73" if share else "#D62728")
+
+
+def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> tuple[Figure, str]:
+    """The IoU of every unit's best formula, largest first, one line a network (pruner, or any other name → IoUs), with
+    the threshold above which a unit counts as explained."""
+    with styled():
+        figure, axis = plt.subplots(figsize=(6.4, 3.4))
+        words = []
+        for network, values in ious.items():
+            label, colour, marker = look(network)
+            falling = np.sort(values)[::-1]
+            above = int((falling > threshold).sum())
+            stroke = "-." if network == "dense" else "-"
+            axis.plot(
+                range(1, len(falling) + 1),
+                falling,
+                stroke,
+                color=colour,
+                marker=marker,
+                markevery=8,
+                label=label,
+            )
+            words.append(
+                f"{label} has {above} of {len(falling)} units above it, the best at {falling[0]:.3f}"
+            )
+        axis.axhline(threshold, color="#555555", linestyle=":", linewidth=1.3)
+        axis.annotate(
+            f"explained: above {threshold:g}", (1, threshold), (0, 3), textcoords="offset points",
+            xycoords=("axes fraction", "data"), ha="right", fontsize=9,
+        )  # fmt: skip
+        axis.set_xlabel("units, best explained first")
+        axis.set_ylabel("IoU with the best formula ↑")
+        axis.set_ylim(bottom=0)
+        axis.legend()
+        figure.tight_layout()
+    return figure, f"IoU of each unit with its formula, sorted; threshold {threshold:g}: {'; '.join(words)}."
+
+
+def concept_counts(
+    records: Iterable[Mapping[str, Any]], pruners: Sequence[str] = ("lottery", "random"), top: int = 16
+) -> tuple[Figure, str]:
+    """Which concepts vanish first: explained units that name a concept, a row a concept, a column a sparsity, one panel a
+    pruner, from the study's records of ``explained_units`` (mean over seeds). The ``top`` most frequent concepts of the
+    dense network; those that the first pruner loses earliest stand on top.
+
+    Of the first data set and model in the records. Raises ``DataError`` if there are no such records.
+    """
+    rows = [r for r in records if r.get("metric") == "explained_units"]
+    absent = [p for p in ("dense", *pruners) if p not in {r["pruner"] for r in rows}]
+    if absent:
+        raise DataError(f"no records of explained_units for {', '.join(absent)}")
+    rows = [r for r in rows if (r["dataset"], r["model"]) == (rows[0]["dataset"], rows[0]["model"])]
+    tables = {p: _mean_counts([r for r in rows if r["pruner"] in ("dense", p)]) for p in pruners}
+    first = tables[pruners[0]]
+    names = first[0.0].sort_values(ascending=False, kind="stable").index[:top]
+    left = first.loc[names].iloc[:, 1:].mean(axis=1) / first.loc[names, 0.0]
+    names = left.sort_values(kind="stable").index
+    with styled():
+        figure, axes = plt.subplots(
+            1, len(pruners), figsize=(9.6, 0.27 * len(names) + 1.1), sharey=True, squeeze=False
+        )
+        largest, words = (
+            max(table.loc[names.intersection(table.index)].to_numpy().max() for table in tables.values()),
+            [],
+        )
+        for axis, (pruner, table) in zip(axes[0], tables.items(), strict=True):
+            grid = table.reindex(names, fill_value=0)
+            axis.imshow(grid, cmap="Blues", vmin=0, vmax=1.7 * largest, aspect="auto")
+            for (y, x), units in np.ndenumerate(grid.to_numpy()):
+                axis.text(
+                    x,
+                    y,
+                    f"{units:.2g}",
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    color="#999999" if not units else "black",
+                )
+            axis.set_xticks(
+                range(grid.shape[1]),
+                ["dense", *(f"{100 * level:.3g}" for level in grid.columns[1:])],
+                rotation=45,
+            )
+            axis.set_yticks(range(len(names)), names, fontsize=9)
+            axis.set_xlabel("sparsity (% of prunable weights removed)")
+            axis.set_title(look(pruner).label, loc="left", fontsize=10)
+            axis.grid(False)
+            gone = {level: [n for n in names if grid.loc[n, level] == 0] for level in grid.columns[1:]}
+            lost = "; ".join(f"{', '.join(g) or 'none'} at {level:.1%}" for level, g in gone.items())
+            words.append(f"{look(pruner).label} names these no more: {lost}")
+        figure.tight_layout()
+    counts = ", ".join(f"{n} {first.loc[n, 0.0]:.2g}" for n in names)
+    return figure, f"Explained units that name a concept. Dense: {counts}. {'. '.join(words)}."
+
+
+def _mean_counts(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Units that name a concept, mean over seeds: a row a concept, a column a sparsity, rising."""
+    levels = sorted({r["sparsity"] for r in rows})
+    counts = {
+        s: pd.DataFrame([r["extra"]["concepts"] for r in rows if r["sparsity"] == s]).fillna(0).mean()
+        for s in levels
+    }
+    return pd.DataFrame(counts, dtype=float).fillna(0)
+
+
+def _colour(image: Tensor) -> np.ndarray:
+    """[C, H, W] → [H, W, 3]."""
+    picture = image.movedim(0, -1).cpu().numpy()
+    return picture.repeat(3, axis=-1) if picture.shape[-1] == 1 else picture.copy()

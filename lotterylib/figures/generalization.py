@@ -1,0 +1,150 @@
+"""Pictures of what unseen, foreign and attacked images do to a network, and of who pays for pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from ..metrics.generalization import ood_auroc
+from .style import look, styled
+
+_OUTSIDE = (("#D62728", "-"), ("#0072B2", "--"), ("#7F4A1E", ":"), ("#009E73", "-."))
+_ATTACKS = (("-", "o"), ("--", "s"), (":", "^"))
+
+
+def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure, str]:
+    """How sure each network is of its own images and of others: network → set → scores [N] in [0, 1], the first set
+    being the distribution's own (grey area), the others lines. The ROC-AUC of each stands above the panel."""
+    bins = np.linspace(0, 1, 26)
+    words = []
+    with styled():
+        figure, axes = plt.subplots(
+            1, len(scores), figsize=(min(9.6, 4.6 * len(scores)), 3.5), sharey=True, squeeze=False
+        )
+        for axis, (network, sets) in zip(axes[0], scores.items(), strict=True):
+            (own, inside), *others = sets.items()
+            areas = {name: ood_auroc(inside, outside) for name, outside in others}
+            axis.hist(inside, bins, weights=_per_cent(inside), color="#bbbbbb", label=own)
+            for (name, outside), (colour, stroke) in zip(others, cycle(_OUTSIDE), strict=False):
+                axis.hist(
+                    outside, bins, weights=_per_cent(outside), histtype="step", color=colour, linestyle=stroke,
+                    linewidth=1.7, label=name,
+                )  # fmt: skip
+            axis.set_yscale("log")
+            axis.set_ylim(0.2, 130)
+            axis.set_yticks([1, 10, 100], ["1", "10", "100"])
+            listed = "\n".join(f"{name} {area:.3f}" for name, area in areas.items())
+            axis.set_title(f"{look(network).label}, ROC-AUC ↑\n{listed}", loc="left", fontsize=9)
+            axis.set_xlabel("largest softmax probability")
+            spans = ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
+            words.append(
+                f"{look(network).label}: median {inside.median():.2f} on {own}; ROC-AUC against {spans}"
+            )
+        axes[0, 0].set_ylabel("images (%)")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.tight_layout()
+        figure.legend(handles, labels, ncols=len(labels), loc="upper center", bbox_to_anchor=(0.5, 0.0))
+    return figure, f"Histograms of the largest softmax probability. {'; '.join(words)}."
+
+
+def attack_curves(
+    accuracies: Mapping[str, Mapping[str, Sequence[float]]], epsilons: Sequence[float]
+) -> tuple[Figure, str]:
+    """Accuracy against the strength of an attack: network → attack → a share for each of ``epsilons``, in 1/255. The
+    colour tells the network, stroke and marker the attack."""
+    attacks = list(dict.fromkeys(attack for curves in accuracies.values() for attack in curves))
+    strokes = dict(zip(attacks, cycle(_ATTACKS), strict=False))
+    x, words = range(len(epsilons)), []
+    with styled():
+        figure, axis = plt.subplots(figsize=(6.4, 3.8))
+        for network, curves in accuracies.items():
+            label, colour, _ = look(network)
+            for attack, shares in curves.items():
+                stroke, marker = strokes[attack]
+                axis.plot(x, [100 * s for s in shares], stroke, marker=marker, color=colour, markersize=5)
+                words.append(f"{label} under {attack} from {shares[0]:.1%} to {shares[-1]:.1%}")
+        axis.set_xticks(x, [f"{e:g}" for e in epsilons])
+        axis.set_xlabel("largest change of a pixel, ε · 255")
+        axis.set_ylabel("accuracy (%) ↑")
+        axis.set_ylim(-3, 103)
+        entries = [Line2D([], [], color=look(n).colour, label=look(n).label) for n in accuracies]
+        entries += [
+            Line2D([], [], color="#555555", linestyle=s, marker=m, markersize=5, label=a)
+            for a, (s, m) in strokes.items()
+        ]
+        axis.legend(handles=entries, fontsize=9)
+        figure.tight_layout()
+    span = f"{epsilons[0]:g}/255 to {epsilons[-1]:g}/255"
+    return figure, f"Accuracy against attack strength, {span}: {'; '.join(words)}."
+
+
+def adversarial_examples(
+    images: Tensor, adversarial: Tensor, before: Sequence[str], after: Sequence[str]
+) -> tuple[Figure, str]:
+    """A column an image: as it was, what was added (grey: nothing; black and white: the most, down and up), and the
+    sum. ``images`` and ``adversarial`` [N, C, H, W]; ``before`` and ``after``: the network's answers."""
+    change = adversarial - images
+    most = change.abs().max().clamp(min=1e-12)
+    rows = {"image": images, "change": 0.5 + change / (2 * most), "sum": adversarial}
+    with styled():
+        figure, axes = plt.subplots(
+            3, len(images), figsize=(min(9.6, 1.25 * len(images) + 0.5), 4.3), squeeze=False
+        )
+        for row, (name, pictures) in zip(axes, rows.items(), strict=True):
+            for axis, picture in zip(row, pictures, strict=True):
+                grid = picture.movedim(0, -1).squeeze(-1).cpu().numpy()
+                axis.imshow(grid, cmap="gray" if name == "change" else "gray_r", vmin=0, vmax=1)
+                axis.set(xticks=[], yticks=[])
+                axis.grid(False)
+                axis.spines[:].set_visible(False)
+            row[0].set_ylabel(f"± {255 * most:.3g}/255" if name == "change" else name)
+        for column, (old, new) in enumerate(zip(before, after, strict=True)):
+            axes[0, column].set_title(old, fontsize=8)
+            axes[2, column].set_xlabel(new, fontsize=8)
+        figure.tight_layout(pad=0.4)
+    answers = "; ".join(f"{old} becomes {new}" for old, new in zip(before, after, strict=True))
+    return figure, (
+        f"{len(images)} images, the change of at most {255 * most:.3g}/255 that was added to each, and the sum, which "
+        f"looks the same. The network's answers: {answers}."
+    )
+
+
+def recall_changes(
+    changes: Mapping[str, Mapping[str, float | None]],
+    errors: Mapping[str, Mapping[str, float]],
+) -> tuple[Figure, str]:
+    """Who pays: change of recall of each class against dense, in percentage points, with 95 % intervals (1.96 standard
+    errors). ``changes`` and ``errors``: pruner → class → share; a class without a change (None) has no mark."""
+    classes = list(next(iter(changes.values())))
+    words = []
+    with styled():
+        figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(classes) + 1.4))
+        for i, (pruner, row) in enumerate(changes.items()):
+            label, colour, marker = look(pruner)
+            known = [c for c in classes if row[c] is not None]
+            y = [classes.index(c) + 0.6 * ((i + 0.5) / len(changes) - 0.5) for c in known]
+            axis.errorbar(
+                [100 * row[c] for c in known], y, xerr=[196 * errors[pruner][c] for c in known],
+                fmt=marker or "o", color=colour, markersize=5, linewidth=1.3, label=label,
+            )  # fmt: skip
+            worst, best = min(known, key=row.__getitem__), max(known, key=row.__getitem__)
+            words.append(
+                f"{label} between {100 * row[worst]:+.1f} ({worst}) and {100 * row[best]:+.1f} ({best})"
+            )
+        axis.axvline(0, color="black", linestyle="-.", linewidth=1.3)
+        axis.set_yticks(range(len(classes)), classes)
+        axis.invert_yaxis()
+        axis.set_xlabel("change of recall against dense (percentage points) ↑")
+        axis.legend(ncols=min(4, len(changes)), loc="lower center", bbox_to_anchor=(0.4, 1.0))
+        figure.tight_layout()
+    return figure, f"Change of each class's recall against dense, in percentage points: {'; '.join(words)}."
+
+
+def _per_cent(scores: Tensor) -> np.ndarray:
+    return np.full(len(scores), 100 / len(scores))

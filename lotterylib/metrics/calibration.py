@@ -1,0 +1,414 @@
+"""Second dimension: when the network says 90 %, is it right nine times in ten?
+
+Binned scores compare what was said with what came true, bin by bin; proper scores (negative log-likelihood, Brier) ask
+for confidence and accuracy at once. All are lower-is-better.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from ..errors import DataError, SettingError
+from ..rng import generator
+from .subject import Measurement, Subject
+
+TEMPERATURES = (0.01, 100.0)  # where a fit looks; a result at an end means that there is no optimum between
+_ROUNDING = 1e-3  # how far from 1 a row of probabilities may sum, from low precision or printed digits
+_RESAMPLES = 200  # bootstrap: the standard error itself is then good to 5 %
+_CHUNK = 2**22  # numbers held at once while resampling: 32 MB
+
+Forecasts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Binning = Callable[[Tensor, int], Tensor]
+# (logits [cells, N, classes], labels [N]) → a value a cell [cells], and draws [cells, M]: the standard deviation of
+# their mean over cells is the standard error of the values' mean
+Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """How far confidence and accuracy lie apart, bin by bin: in [0, 1], lower is better.
+
+        ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|
+
+    Confidence is the largest probability of an image. Bins are of equal width and right-closed, ((b−1)/B, b/B];
+    confidence 1.0 falls into the last, 0 into the first (Naeini et al., 2015; Guo et al., 2017, equation 3).
+
+    ``probabilities``: [N, classes]; ``labels``: int [N]. On few images the score is biased upwards: see
+    ``calibration_floor``. Raises ``DataError`` for no images, rows that are no probabilities (a sum within 0.001 of 1
+    counts as rounding), NaN, or labels out of range; ``SettingError`` for fewer than one bin.
+    """
+    return _calibration_error(probabilities, labels, bins, _top_label, _equal_width)
+
+
+def static_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Calibration of every class's probability, not of the top one alone: in [0, 1], lower is better.
+
+        SCE = 1/K · Σ_k Σ_b n_bk/N · |frequency of class k(b, k) − mean probability of k(b, k)|
+
+    Bins as in ``expected_calibration_error``, over each class's probabilities for all N images (Nixon et al., 2019). A
+    class without images is no special case: all that was promised to it is error. With many classes nearly all
+    probabilities are near 0, and so is the score: compare networks on the same data only. Raises as
+    ``expected_calibration_error`` does.
+    """
+    return _calibration_error(probabilities, labels, bins, _each_class, _equal_width)
+
+
+def adaptive_calibration_error(
+    probabilities: Tensor, labels: Tensor, bins: int = 15, classwise: bool = True
+) -> float:
+    """Calibration error with bins that hold as many images each: in [0, 1], lower is better.
+
+    ``classwise``: over every class's probabilities, which is the ACE of Nixon et al. (2019),
+
+        ACE = 1/K · Σ_k Σ_r n_rk/N · |frequency of class k(r, k) − mean probability of k(r, k)|
+
+    with n_rk/N = 1/R where N divides by the number of bins R. Otherwise over the top probability alone: the "adaptive
+    ECE" of other authors. Equal probabilities always share a bin, so the score does not depend on the order of images;
+    bins are then unequal, and weighted by what they hold. Raises as ``expected_calibration_error`` does.
+    """
+    return _calibration_error(
+        probabilities, labels, bins, _each_class if classwise else _top_label, _equal_mass
+    )
+
+
+def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
+    """The ECE to expect of a *perfectly calibrated* network with these confidences on as many images.
+
+    Its hits are coins of probability cᵢ, so the sum of a bin's residuals has variance V_b = Σ cᵢ(1 − cᵢ) and a mean
+    absolute value of √(2 V_b/π) if it is normal; 2 V_b bounds it where few images make it anything but.
+
+        floor = 1/N · Σ_b min(√(2 V_b/π), 2 V_b)
+
+    An ECE near its floor cannot be told from perfect calibration. Raises as ``expected_calibration_error`` does.
+    """
+    confidence = _probabilities(probabilities, bins).amax(dim=1)
+    spread = confidence.double() * (1 - confidence.double())
+    variance = torch.zeros(bins).double().index_add_(0, _equal_width(confidence, bins), spread)
+    return torch.minimum((2 / math.pi * variance).sqrt(), 2 * variance).sum().item() / len(confidence)
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean surprise at the labels, in nats: 0 or more, lower is better, without bound for the confidently wrong.
+
+        NLL = 1/N · Σᵢ (log Σₖ exp zᵢₖ − zᵢ,yᵢ)
+
+    From ``logits`` [N, classes] in float64: a softmax first would round to 0, and its logarithm to −∞. Raises
+    ``DataError`` for no images, logits that are not finite, or labels out of range.
+    """
+    logits, labels = _check_logits(logits, labels)
+    return _surprise(logits, labels).mean().item()
+
+
+def brier_score(probabilities: Tensor, labels: Tensor) -> float:
+    """Squared distance of the forecast from the truth: in [0, 2], lower is better.
+
+        Brier = 1/N · Σᵢ Σₖ (pᵢₖ − [k = yᵢ])²
+
+    A sum over classes, as Brier (1950) has it, so that always being surely wrong costs 2; some libraries halve it.
+    Raises as ``expected_calibration_error`` does.
+    """
+    probabilities, labels = _check(probabilities, labels)
+    return _squares(probabilities.double(), labels).mean().item()
+
+
+def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> pd.DataFrame:
+    """What a reliability diagram draws: a row a bin (``low``, ``high``], with the ``count`` of images, their mean
+    ``confidence`` and their ``accuracy``, both NaN for an empty bin. The ECE is Σ count/N · |accuracy − confidence|.
+
+    Raises as ``expected_calibration_error`` does.
+    """
+    probabilities, labels = _check(probabilities, labels, bins)
+    confidence, hit = (t[0] for t in _top_label(probabilities, labels))
+    index = _equal_width(confidence, bins)
+    count = index.bincount(minlength=bins)
+    said, true = (index.bincount(t.double(), minlength=bins) / count for t in (confidence, hit))
+    edges = torch.arange(bins + 1).double() / bins
+    columns = {"low": edges[:-1], "high": edges[1:], "count": count, "confidence": said, "accuracy": true}
+    return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+
+
+def temperature(logits: Tensor, labels: Tensor) -> float:
+    """The T > 0 whose softmax(z/T) has the least negative log-likelihood: above 1 for a network too sure of itself.
+
+    Fit it on validation data. NLL is convex in β = 1/T, so its minimum is where the slope changes sign:
+
+        ∂NLL/∂β = 1/N · Σᵢ Σₖ softmax(β zᵢ)ₖ · (zᵢₖ − zᵢ,yᵢ)
+
+    Looks within ``TEMPERATURES`` and returns an end if the best T lies beyond: the lower one if every label has the
+    largest logit, the upper one for a network that is no better than chance. Logits that say nothing give 1. Dividing by
+    T never changes which class is first (Guo et al., 2017, section 4.2). Raises as ``negative_log_likelihood`` does.
+    """
+    logits, labels = _check_logits(logits, labels)
+    margins = logits - logits.gather(1, labels[:, None])  # of every class over the label's
+    if not margins.any():
+        return 1.0
+
+    def slope(log_temperature: float) -> float:
+        beta = math.exp(-log_temperature)
+        return ((beta * margins).softmax(dim=1) * margins).sum(dim=1).mean().item()
+
+    coldest, hottest = TEMPERATURES
+    if slope(math.log(coldest)) <= 0:
+        return coldest
+    if slope(math.log(hottest)) >= 0:
+        return hottest
+    return math.exp(brentq(slope, math.log(coldest), math.log(hottest), xtol=1e-12))
+
+
+# --- measuring a network. Each takes ``images``: how many test images are corrupted. Variants: ``scaled`` (after
+# temperature scaling, fitted on clean validation images), ``corrupted`` (mean over 15 corruptions × 5 severities of the
+# score of each) and ``corrupted-scaled`` (at the same temperature).
+
+
+def measure_ece(subject: Subject, bins: int = 15, images: int = 1000) -> Measurement:
+    """ECE, with the variant ``equal-mass`` and what reliability diagrams draw; the error is bootstrapped over images."""
+    score = _binned(subject.seed, bins, _top_label, _equal_width)
+    measured = _measure(subject, images, score)
+    values, draws = _binned(subject.seed, bins, _top_label, _equal_mass)(
+        subject.test_logits[None].double(), subject.test_labels
+    )
+    measured.variants["equal-mass"] = _summary([values], [draws], len(subject.test_labels))
+    heats = {"before": 1.0, "after": measured.extra["temperature"]}
+    before, after = ((subject.test_logits.double() / heat).softmax(dim=1) for heat in heats.values())
+    measured.extra.update(
+        floor=round(calibration_floor(before, bins), 6),
+        reliability={
+            "before": _plain(reliability(before, subject.test_labels, bins)),
+            "after": _plain(reliability(after, subject.test_labels, bins)),
+        },
+    )
+    return measured
+
+
+def measure_sce(subject: Subject, bins: int = 15, images: int = 1000) -> Measurement:
+    """SCE; the error is bootstrapped over images."""
+    return _measure(subject, images, _binned(subject.seed, bins, _each_class, _equal_width))
+
+
+def measure_ace(subject: Subject, bins: int = 15, images: int = 1000) -> Measurement:
+    """Class-wise ACE; the error is bootstrapped over images, with the bins of the whole sample."""
+    return _measure(subject, images, _binned(subject.seed, bins, _each_class, _equal_mass))
+
+
+def measure_nll(subject: Subject, images: int = 1000) -> Measurement:
+    """NLL in nats; the error is that of a mean over images."""
+    return _measure(subject, images, _averaged(_surprise))
+
+
+def measure_brier(subject: Subject, images: int = 1000) -> Measurement:
+    """Brier score; the error is that of a mean over images."""
+    return _measure(subject, images, _averaged(lambda z, labels: _squares(z.softmax(dim=-1), labels)))
+
+
+def _measure(subject: Subject, images: int, score: Score) -> Measurement:
+    if images < 1:
+        raise SettingError(f"images must be 1 or more, got {images}")
+    heat = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
+    sample, labels = subject.sample(images)
+    clean = subject.once(("sample logits", images), lambda: subject.logits(sample))
+    corrupted = subject.corrupted_logits(images).values()
+    measured, severities = {}, {}
+    for suffix, t in (("", 1.0), ("scaled", heat)):
+        on_test = _scores(score, [subject.test_logits[None]], subject.test_labels, t)
+        measured[suffix or "clean"] = _summary(*on_test, len(subject.test_labels))
+        name = "-".join(filter(None, ("corrupted", suffix)))
+        values, draws = _scores(score, corrupted, labels.cpu(), t)
+        measured[name] = _summary(values, draws, len(labels))
+        [same_images], _ = _scores(score, [clean[None]], labels.cpu(), t)
+        severities[name] = [
+            round(v, 6) for v in [*same_images.tolist(), *torch.stack(values).mean(0).tolist()]
+        ]
+    main = measured.pop("clean")
+    # severity 0 is clean, on the same images as the others: binned scores of fewer images are higher
+    extra = {"temperature": heat, "temperature_at_bound": heat in TEMPERATURES, "by_severity": severities}
+    return Measurement(main.value, main.error, main.samples, measured, extra)
+
+
+def _scores(
+    score: Score, batches: Iterable[Tensor], labels: Tensor, heat: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Values and draws of each batch of cells; a corruption at a time bounds the memory."""
+    parts = [score(_finite(logits) / heat, labels) for logits in batches]
+    return [values for values, _ in parts], [draws for _, draws in parts]
+
+
+def _summary(values: list[Tensor], draws: list[Tensor], samples: int) -> Measurement:
+    """The mean over all cells and its standard error."""
+    error = torch.cat(draws).mean(dim=0).std().item() if samples > 1 else None
+    return Measurement(torch.cat(values).mean().item(), error, samples)
+
+
+def _averaged(losses: Callable[[Tensor, Tensor], Tensor]) -> Score:
+    """A mean over images; its draws are the images' own losses over √N."""
+
+    def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        each = losses(logits, labels)
+        return each.mean(dim=1), each / math.sqrt(len(labels))
+
+    return score
+
+
+def _binned(seed: int, bins: int, forecasts: Forecasts, binning: Binning) -> Score:
+    """A calibration error; its draws are bootstrap resamples of the images, the same ones for every cell."""
+    _check_bins(bins)
+
+    def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        times = _resamples(len(labels), seed)
+        errors = _errors(logits.softmax(dim=-1), labels, bins, forecasts, binning, times)
+        return errors[:, 0], errors[:, 1:]
+
+    return score
+
+
+@functools.lru_cache(maxsize=2)
+def _resamples(count: int, seed: int) -> Tensor:
+    """How often each image counts: float64 [1 + resamples, N]. The first row is the sample itself."""
+    drawn = torch.randint(count, (_RESAMPLES, count), generator=generator(seed, "bootstrap", count))
+    drawn += count * torch.arange(_RESAMPLES)[:, None]
+    times = drawn.flatten().bincount(minlength=_RESAMPLES * count).view(_RESAMPLES, count)
+    return torch.cat([torch.ones(1, count).long(), times]).double()
+
+
+# --- binned scores
+
+
+def _calibration_error(
+    probabilities: Tensor, labels: Tensor, bins: int, forecasts: Forecasts, binning: Binning
+) -> float:
+    probabilities, labels = _check(probabilities, labels, bins)
+    once = torch.ones(1, len(labels)).double()
+    return _errors(probabilities, labels, bins, forecasts, binning, once).item()
+
+
+def _errors(
+    probabilities: Tensor, labels: Tensor, bins: int, forecasts: Forecasts, binning: Binning, times: Tensor
+) -> Tensor:
+    """Calibration error of probabilities [..., N, classes] with each image counted ``times`` [R, N]: [..., R].
+
+    Counts cancel: n_b/N · |accuracy − confidence| = |Σ (hit − forecast)| / N over the bin's images, so a resample needs
+    nothing but a weighted sum of residuals.
+    """
+    forecast, hit = forecasts(probabilities, labels)  # [..., kinds, N]
+    shape, count = forecast.shape[:-1], forecast.shape[-1]
+    index = binning(forecast, bins).view(-1, 1, count)
+    residual = (hit.double() - forecast.double()).view(-1, 1, count)
+    step = max(1, _CHUNK // (bins * count))
+    parts = []
+    for place, value in zip(index.split(step), residual.split(step), strict=True):
+        apart = torch.zeros(len(place), bins, count).double().scatter_(1, place, value)
+        parts.append((apart @ times.T).abs().sum(dim=1) / count)
+    return torch.cat(parts).view(*shape, len(times)).mean(dim=-2)
+
+
+def _top_label(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """One forecast an image, that its first class is right: forecasts and hits, both [..., 1, N]."""
+    top = probabilities.max(dim=-1)
+    return top.values.unsqueeze(-2), (top.indices == labels).unsqueeze(-2)
+
+
+def _each_class(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """A forecast for every class of an image: forecasts and hits, both [..., classes, N]."""
+    forecast = probabilities.transpose(-1, -2).contiguous()
+    return forecast, (torch.arange(forecast.shape[-2])[:, None] == labels).expand_as(forecast)
+
+
+def _equal_width(forecast: Tensor, bins: int) -> Tensor:
+    """Bin of each forecast, 0 to bins − 1: bin b is (b/B, (b+1)/B]. Edges are rounded as the forecasts are, so that
+    0.8 lies on its edge in float32 too."""
+    inner = (torch.arange(1, bins).double() / bins).to(forecast.dtype)
+    return torch.bucketize(forecast, inner)
+
+
+def _equal_mass(forecast: Tensor, bins: int) -> Tensor:
+    """Bin of each forecast among its row's, by rank; the edge of a bin is the largest forecast that it holds, and
+    equal forecasts go to the same."""
+    last = -(-torch.arange(1, bins + 1) * forecast.shape[-1] // bins) - 1
+    return torch.searchsorted(forecast.sort(dim=-1).values[..., last].contiguous(), forecast.contiguous())
+
+
+# --- proper scores
+
+
+def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log softmax at the label: [..., N, classes] → [..., N]."""
+    place = labels.expand(logits.shape[:-1]).unsqueeze(-1)
+    return logits.logsumexp(dim=-1) - logits.gather(-1, place).squeeze(-1)
+
+
+def _squares(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Σₖ (pₖ − [k = y])²: [..., N, classes] → [..., N]."""
+    truth = torch.nn.functional.one_hot(labels, probabilities.shape[-1])
+    return (probabilities - truth).square().sum(dim=-1)
+
+
+def _plain(bins: pd.DataFrame) -> dict[str, list[Any]]:
+    """The columns as JSON values; None for NaN."""
+    return {name: [None if v != v else round(v, 6) for v in bins[name].tolist()] for name in bins}
+
+
+# --- what comes in
+
+
+def _check(probabilities: Any, labels: Any, bins: int = 1) -> tuple[Tensor, Tensor]:
+    """Probabilities within [0, 1] and labels, both on the CPU."""
+    probabilities = _probabilities(probabilities, bins)
+    return probabilities, _labels(labels, probabilities)
+
+
+def _check_logits(logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    logits = _finite(_table(logits, "logits"))
+    return logits, _labels(labels, logits)
+
+
+def _probabilities(given: Any, bins: int) -> Tensor:
+    _check_bins(bins)
+    given = _table(given, "probabilities")
+    given = given if given.dtype == torch.float32 else given.double()
+    if given.isnan().any():
+        raise DataError("probabilities contain NaN: the network is broken, not unsure")
+    off, least = (given.double().sum(dim=1) - 1).abs().max().item(), given.min().item()
+    if not off <= _ROUNDING or least < -_ROUNDING:
+        raise DataError(
+            f"rows must be probabilities: a sum is off 1 by {off:.3g}, the least entry is {least:.3g}; pass softmax(logits)"
+        )
+    return given.clamp(0, 1)
+
+
+def _table(given: Any, what: str) -> Tensor:
+    given = torch.as_tensor(given).detach().cpu()
+    if given.ndim != 2:
+        raise DataError(f"want {what} [N, classes], got {list(given.shape)}")
+    if given.numel() == 0:
+        raise DataError("no images to score")
+    return given
+
+
+def _labels(given: Any, scores: Tensor) -> Tensor:
+    given = torch.as_tensor(given).detach().cpu()
+    labels = given.long()
+    if given.shape != scores.shape[:1] or not torch.equal(labels.to(given.dtype), given):
+        raise DataError(
+            f"want a whole number as label of each of {len(scores)} images, got {given.dtype} {list(given.shape)}"
+        )
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise DataError(f"labels must lie in 0..{scores.shape[1] - 1}, got {labels.min()} to {labels.max()}")
+    return labels
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """The logits in float64."""
+    if not logits.isfinite().all():
+        raise DataError("logits are not finite: the network is broken, not unsure")
+    return logits.double()
+
+
+def _check_bins(bins: int) -> None:
+    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 1:
+        raise SettingError(f"bins must be a whole number of 1 or more, got {bins!r}")

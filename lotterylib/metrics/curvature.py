@@ -1,0 +1,441 @@
+"""The Hessian of the loss, in the weights or in the pixels, known only by its products with vectors.
+
+One product costs two gradients (Pearlmutter, 1994); the matrix itself, with its billions of entries, is never formed.
+Lanczos gives the ends of the spectrum, Hutchinson's probes the trace, both together the whole density of eigenvalues.
+
+In the weights there is one matrix; in the pixels there is one an image. So all that follows works on a stack of
+``rows`` matrices at once: vectors are [rows, size].
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ..errors import DataError, SettingError
+from ..masks import Mask
+from ..rng import generator
+
+Draw = Callable[..., Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Part = tuple[Tensor, Tensor]  # images and their labels
+Wrt = Literal["weights", "inputs"]
+LEAST_PROBES = 4  # before the stopping rule may speak: a spread of fewer is a guess
+
+
+class Estimate(float):
+    """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) spent on it, and whether it
+    ``converged`` to what was asked for."""
+
+    error: float | None
+    samples: int
+    converged: bool
+
+    def __new__(cls, value: float, error: float | None = None, samples: int = 0, converged: bool = True):
+        self = super().__new__(cls, value)
+        self.error, self.samples, self.converged = error, samples, converged
+        return self
+
+    def __repr__(self) -> str:
+        return f"{float(self):.6g}" + ("" if self.error is None else f" ± {self.error:.2g}")
+
+
+class Density(NamedTuple):
+    """``density`` [points] of eigenvalues over the grid ``eigenvalues`` [points]; it integrates to 1."""
+
+    eigenvalues: Tensor
+    density: Tensor
+
+
+def image_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each image, in nats: [N]."""
+    return F.cross_entropy(
+        logits.float() if logits.dtype == torch.bfloat16 else logits, labels, reduction="none"
+    )
+
+
+# --- the three questions
+
+
+def hessian_trace(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    wrt: Wrt = "weights",
+    mask: Mask | None = None,
+    *,
+    steps: int = 10,
+    relative_error: float = 0.02,
+    absolute_error: float = 1e-6,
+    max_probes: int = 100,
+    seed: int = 0,
+    batch_size: int = 256,
+    loss: Loss = image_losses,
+) -> Estimate:
+    """Sum of the Hessian's eigenvalues: total curvature of the mean loss, in nats; lower is flatter. It may be negative.
+
+    ``wrt="weights"``: H = ∂²L/∂θ² over the surviving prunable weights (those of convolutions and linear layers that
+    ``mask`` keeps; all of them without a mask), L being the mean loss of the batch in eval mode. Weights that the mask
+    removes count as 0, so it is H[mask][:, mask] of the ticket, however the ticket is stored.
+    ``wrt="inputs"``: the mean over images of tr ∂²ℓ/∂x², each image by itself: it depends on no batch size.
+
+        tr H = tr QᵀHQ + tr PHP,  P = I − QQᵀ          E[zᵀPHPz] = tr PHP,  z random signs
+
+    Q spans what ``steps`` products of Lanczos reach, which holds the few large eigenvalues; its part of the trace is
+    exact. Only the rest is estimated, by probes (Hutchinson, 1990; deflated like Hutch++, Meyer et al., 2021).
+    They stop when their standard error is at most ``relative_error`` · |trace| or ``absolute_error``; after
+    ``max_probes`` the ``Estimate`` says that it has not converged. ``seed`` decides the probes: every mask of one
+    network, and every image, sees the same ones.
+
+    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]; ``loss`` maps logits and labels to a loss an image. At most
+    ``batch_size`` images are in memory at once. The model is left as found.
+
+    Raises ``DataError`` for no images, labels that do not fit, a mask that keeps nothing, or a loss that is not
+    finite; ``SettingError`` for another ``wrt`` or a number outside its range.
+    """
+    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+    krylov = lanczos(hessian, steps, seed)
+    return deflated_trace(hessian, krylov, relative_error, absolute_error, max_probes, seed)
+
+
+def top_eigenvalue(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    wrt: Wrt = "weights",
+    mask: Mask | None = None,
+    *,
+    which: Literal["largest", "smallest", "magnitude"] = "largest",
+    steps: int = 30,
+    seed: int = 0,
+    batch_size: int = 256,
+    loss: Loss = image_losses,
+) -> Estimate:
+    """The end of the spectrum by Lanczos with full re-orthogonalisation: the sharpest direction; lower is flatter.
+
+    ``which``: ``largest`` and ``smallest`` in the algebraic sense (−3 < 1), or the one of largest ``magnitude``, with
+    its sign. In the inputs: the mean over images of each image's own. ``error`` is the residual ‖Hu − λu‖, which bounds
+    the distance to the nearest eigenvalue; converged means at most 1 % of it. The rest is as in ``hessian_trace``.
+    """
+    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+    krylov = lanczos(hessian, steps, seed)
+    value, residual = (part.mean().item() for part in krylov.end(which))
+    return Estimate(value, residual, krylov.diagonal.shape[1], residual <= 0.01 * abs(value))
+
+
+def spectral_density(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    wrt: Wrt = "weights",
+    mask: Mask | None = None,
+    *,
+    steps: int = 30,
+    runs: int = 4,
+    points: int = 2001,
+    width: float = 0.005,
+    seed: int = 0,
+    batch_size: int = 256,
+    loss: Loss = image_losses,
+) -> Density:
+    """How the eigenvalues are spread, by stochastic Lanczos quadrature (Ghorbani et al., 2019, section 2).
+
+        ρ(λ) = mean over runs of Σₖ τₖ N(λ; θₖ, s²),    τₖ = (first entry of T's k-th eigenvector)²
+
+    T is the tridiagonal matrix of a Lanczos run from a random start, θ its eigenvalues. s is ``width`` times the
+    spectrum's range. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels)
+    estimates the trace. The rest is as in ``hessian_trace``.
+    """
+    if runs < 1 or points < 2 or not width > 0:
+        raise SettingError(
+            f"want runs of 1 or more, 2 points or more, width above 0; got {runs}, {points}, {width}"
+        )
+    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+    found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
+    nodes, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*found, strict=True))
+    spread = width * float(nodes.max() - nodes.min()) or width * max(1.0, float(nodes.abs().max()))
+    # six standard deviations beyond the ends, and at least four points a standard deviation
+    low, high = float(nodes.min()) - 6 * spread, float(nodes.max()) + 6 * spread
+    grid = torch.linspace(low, high, max(points, math.ceil(4 * (high - low) / spread)), dtype=torch.float64)
+    bells = torch.exp(-0.5 * ((grid[:, None] - nodes) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
+    return Density(grid, bells @ (weights / weights.sum()))
+
+
+# --- Lanczos and Hutchinson
+
+
+@dataclass(frozen=True)
+class Krylov:
+    """What Lanczos found: ``basis`` [rows, steps, size] with orthonormal rows Q, and the tridiagonal T = QᵀHQ by its
+    ``diagonal`` [rows, steps] and ``beside`` [rows, steps], whose last entry is what the next step would have been."""
+
+    basis: Tensor
+    diagonal: Tensor
+    beside: Tensor
+
+    def eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues [rows, steps], rising, and eigenvectors [rows, steps, steps] (columns) of T."""
+        inner = self.beside[:, :-1]
+        return torch.linalg.eigh(
+            self.diagonal.diag_embed() + inner.diag_embed(offset=1) + inner.diag_embed(offset=-1)
+        )
+
+    def ritz(self) -> tuple[Tensor, Tensor]:
+        """Nodes and weights of the quadrature: eigenvalues of T, and how much of the start lies along each. Where T is
+        as large as H, they are its eigenvalues, and each counts alike."""
+        values, vectors = self.eigen()
+        whole = self.basis.shape[1] == self.basis.shape[2]
+        return values, torch.full_like(values, 1 / values.shape[1]) if whole else vectors[:, 0] ** 2
+
+    def end(self, which: str) -> tuple[Tensor, Tensor]:
+        """The ``largest``, the ``smallest`` or the eigenvalue of largest ``magnitude`` of each row, with its residual
+        ‖Hu − λu‖ = β · |last entry of T's eigenvector|: two tensors [rows]."""
+        if which not in ("largest", "smallest", "magnitude"):
+            raise SettingError(f"which must be 'largest', 'smallest' or 'magnitude', got {which!r}")
+        values, vectors = self.eigen()
+        ranked = {"largest": values, "smallest": -values, "magnitude": values.abs()}[which]
+        best = ranked.argmax(dim=1, keepdim=True)
+        residuals = self.beside[:, -1:] * vectors[:, -1].gather(1, best).abs()
+        return values.gather(1, best).squeeze(1), residuals.squeeze(1)
+
+
+@torch.no_grad()
+def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = torch.randn) -> Krylov:
+    """``steps`` products (at most ``size``) from a random start, normal unless told otherwise (signs may miss an eigenvector altogether):
+
+        βⱼ qⱼ₊₁ = H qⱼ − αⱼ qⱼ − βⱼ₋₁ qⱼ₋₁
+
+    Each new vector is made orthogonal to all before, twice, since rounding would bring found eigenvalues back as ghosts.
+    Where nothing is left (the start lay in an invariant subspace), a fresh random direction goes on, with β = 0.
+    """
+    if steps < 1:
+        raise SettingError(f"steps must be 1 or more, got {steps}")
+    steps = min(steps, hessian.size)
+    dice = generator(seed, "lanczos", run)
+    vector = _unit(hessian.random(draw, dice))
+    basis = vector.new_zeros(hessian.rows, steps, hessian.size)
+    diagonal = torch.zeros(hessian.rows, steps, dtype=torch.float64)
+    beside = torch.zeros_like(diagonal)
+    scale = vector.new_zeros(hessian.rows)
+    for j in range(steps):
+        basis[:, j], before = vector, basis[:, : j + 1]
+        image = hessian.product(vector)
+        diagonal[:, j] = (image * vector).sum(dim=1)
+        rest = without(before, image)
+        length, scale = rest.norm(dim=1), torch.maximum(scale, image.norm(dim=1))
+        spent = length <= 100 * torch.finfo(rest.dtype).eps * scale
+        beside[:, j] = length.masked_fill(spent, 0)
+        if spent.any():
+            rest = torch.where(spent[:, None], hessian.random(torch.randn, dice), rest)
+        vector = _unit(without(before, _unit(rest)))
+    return Krylov(basis, diagonal, beside)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
+
+
+def without(basis: Tensor, vectors: Tensor) -> Tensor:
+    """``vectors`` [rows, size] less their parts along ``basis`` [rows, k, size]."""
+    for _ in range(2):
+        along = torch.einsum("rks,rs->rk", basis, vectors)
+        vectors = vectors - torch.einsum("rks,rk->rs", basis, along)
+    return vectors
+
+
+@torch.no_grad()
+def deflated_trace(
+    hessian: Hessian, krylov: Krylov, relative_error: float, absolute_error: float, max_probes: int, seed: int
+) -> Estimate:
+    """See ``hessian_trace``. The rule compares with |trace|: a signed mean would stop at once where it is negative."""
+    if max_probes < LEAST_PROBES or relative_error < 0 or absolute_error < 0:
+        raise SettingError(
+            f"want max_probes of {LEAST_PROBES} or more and errors of 0 or more, "
+            f"got {max_probes}, {relative_error}, {absolute_error}"
+        )
+    exact = krylov.diagonal.sum(dim=1).mean().item()
+    dice = generator(seed, "probes")
+    found: list[float] = []
+    while len(found) < max_probes:
+        probe = without(krylov.basis, hessian.random(signs, dice))
+        found.append((probe * hessian.product(probe)).sum(dim=1).double().mean().item())
+        if len(found) >= LEAST_PROBES:
+            value = exact + statistics.mean(found)
+            error = statistics.stdev(found) / math.sqrt(len(found))
+            if error <= max(relative_error * abs(value), absolute_error):
+                return Estimate(value, error, len(found))
+    return Estimate(value, error, len(found), converged=False)
+
+
+# --- products with the Hessian
+
+
+@dataclass(frozen=True)
+class Hessian:
+    """``rows`` symmetric matrices of ``size``: ``product`` multiplies [rows, size] vectors; ``random(draw, dice)`` is a
+    vector drawn by ``draw(shape, generator=dice)``, the same for all rows."""
+
+    rows: int
+    size: int
+    product: Callable[[Tensor], Tensor]
+    random: Callable[[Draw, torch.Generator], Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        wrt: Wrt = "weights",
+        mask: Mask | None = None,
+        batch_size: int = 256,
+        loss: Loss = image_losses,
+    ) -> Hessian:
+        """The Hessian that ``hessian_trace`` describes."""
+        if wrt not in ("weights", "inputs"):
+            raise SettingError(f"wrt must be 'weights' or 'inputs', got {wrt!r}")
+        if batch_size < 1:
+            raise SettingError(f"batch_size must be 1 or more, got {batch_size}")
+        model, keep = surviving(model, mask)
+        images, labels = check_batch(model, images, labels, batch_size, loss)
+        parts = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+        if wrt == "inputs":
+            return cls._in_inputs(model, parts, loss)
+        return cls._in_weights(model, keep, parts, loss)
+
+    @classmethod
+    def _in_weights(cls, model: nn.Module, keep: dict[str, Tensor], parts: list[Part], loss: Loss) -> Hessian:
+        leaves = {name: model.get_parameter(name).clone().requires_grad_() for name in keep}
+        weights, count = list(leaves.values()), sum(len(labels) for _, labels in parts)
+
+        def chosen(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.cat([t[kept] for t, kept in zip(tensors, keep.values(), strict=True)])
+
+        def gradient(images: Tensor, labels: Tensor) -> Tensor:
+            with torch.enable_grad():
+                value = loss(functional_call(model, leaves, (images,)), labels).sum() / count
+                return chosen(_differentiate(value, weights))
+
+        graph = _Graphs(gradient, parts)
+
+        def product(vectors: Tensor) -> Tensor:
+            return sum(chosen(_differentiate(g, weights, vectors[0])) for g in graph)[None].detach()
+
+        def random(draw: Draw, dice: torch.Generator) -> Tensor:
+            # drawn for every weight, removed ones too: all masks of a network share what they have in common
+            return chosen([draw(weight.shape, generator=dice).to(weight) for weight in weights])[None]
+
+        return cls(1, sum(int(kept.sum()) for kept in keep.values()), product, random)
+
+    @classmethod
+    def _in_inputs(cls, model: nn.Module, parts: list[Part], loss: Loss) -> Hessian:
+        parts = [(images.clone().requires_grad_(), labels) for images, labels in parts]
+        first, count = parts[0][0], sum(len(labels) for _, labels in parts)
+
+        def gradient(images: Tensor, labels: Tensor) -> Tensor:
+            with torch.enable_grad():
+                value = loss(
+                    model(images), labels
+                ).sum()  # not the mean: an image knows nothing of the others
+                return _differentiate(value, [images])[0]
+
+        graph = _Graphs(gradient, parts)
+
+        def product(vectors: Tensor) -> Tensor:
+            pieces = vectors.view(count, *first.shape[1:]).split(len(first))
+            found = [
+                _differentiate(g, [images], piece)[0]
+                for g, (images, _), piece in zip(graph, parts, pieces, strict=True)
+            ]
+            return torch.cat(found).flatten(1).detach()
+
+        def random(draw: Draw, dice: torch.Generator) -> Tensor:
+            return draw(first.shape[1:], generator=dice).to(first).flatten().expand(count, -1)
+
+        return cls(count, first[0].numel(), product, random)
+
+
+class _Graphs:
+    """Gradients of all batches with their graphs. One batch keeps its graph from product to product, which saves half
+    the work; several are built anew each time, one after the other, since memory holds one."""
+
+    def __init__(self, gradient: Callable[[Tensor, Tensor], Tensor], parts: list[Part]):
+        self._gradient, self._parts = gradient, parts
+        self._kept = gradient(*parts[0]) if len(parts) == 1 else None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self._kept is not None:
+            yield self._kept
+        else:
+            yield from (self._gradient(*part) for part in self._parts)
+
+
+def _differentiate(value: Tensor, by: list[Tensor], along: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Gradients that may be differentiated again; 0 where ``value`` does not depend on a tensor."""
+    if not value.requires_grad:  # a gradient that is constant: no curvature at all
+        return tuple(torch.zeros_like(t) for t in by)
+    return torch.autograd.grad(
+        value,
+        by,
+        along,
+        retain_graph=True,
+        create_graph=along is None,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+
+
+def signs(shape: torch.Size, *, generator: torch.Generator) -> Tensor:
+    """±1 by the toss of a coin (Rademacher): for traces they vary less than normal numbers."""
+    return 2 * torch.randint(0, 2, shape, generator=generator) - 1
+
+
+def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A frozen copy of the model in eval mode whose removed weights are 0, and which entries of each prunable weight
+    survive (boolean tensors on the model's device). A weight that the mask does not name survives whole.
+
+    Raises ``SettingError`` for a mask of another network, ``DataError`` for one that keeps nothing.
+    """
+    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    keep = dict(Mask.ones(twin))
+    if mask is not None:
+        mask.check_matches({name: tensor.shape for name, tensor in keep.items()})
+        mask.apply_(twin)
+        keep |= {name: tensor.to(keep[name].device) for name, tensor in mask.items()}
+    if not any(tensor.any() for tensor in keep.values()):
+        raise DataError("the mask keeps no weight: there is no direction to walk in")
+    return twin, keep
+
+
+def check_batch(
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    """Images and labels on the model's device, in its precision.
+
+    Raises ``DataError`` for no images, labels that do not fit, or a loss that is not finite.
+    """
+    if len(images) == 0 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"want images [N, …] and labels [N], N above 0; got {list(images.shape)}, {list(labels.shape)}"
+        )
+    weight = next(model.parameters())
+    images, labels = images.detach().to(weight), labels.to(weight.device)
+    with torch.no_grad():
+        for part, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            logits = model(part)
+            if wanted.min() < 0 or wanted.max() >= logits.shape[1]:
+                raise DataError(
+                    f"labels must lie in 0..{logits.shape[1] - 1}, got {wanted.min()} to {wanted.max()}"
+                )
+            if not loss(logits, wanted).isfinite().all():
+                raise DataError("the loss of the network is not finite: it is broken, not flat")
+    return images, labels

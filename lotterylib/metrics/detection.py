@@ -1,0 +1,165 @@
+"""Does the network notice images that are none of its data set's? (out-of-distribution detection)
+
+Its confidence decides, and positive means in-distribution throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError, SettingError
+from ..rng import generator
+from .subject import Measurement, Subject
+
+_SETS = ("digits", "gaussian", "uniform")
+_REPLICATES = 200  # of a bootstrap: its standard error is then known to 5 %
+
+
+def max_softmax(logits: Tensor) -> Tensor:
+    """Maximum softmax probability, the confidence that detection ranks images by: float64 [N], in [1/classes, 1].
+
+        s(x) = maxₖ exp zₖ / Σⱼ exp zⱼ
+
+    In double precision, since in single all logits further than 17 apart tie at 1. Raises ``DataError`` for no images
+    or logits that are not finite. Hendrycks & Gimpel (2017), section 3.
+    """
+    if logits.ndim != 2 or logits.numel() == 0:
+        raise DataError(f"want logits [N, classes] of one image or more, got {list(logits.shape)}")
+    if not logits.isfinite().all():
+        raise DataError("logits are not finite: the network is broken, not sure or unsure")
+    return logits.double().softmax(dim=1).amax(dim=1)
+
+
+def ood_auroc(in_scores: Tensor, out_scores: Tensor) -> float:
+    """Area under the ROC curve: the probability that an image of the distribution scores higher than one from outside,
+    ties counting half. In [0, 1], higher is better, .5 is chance; swapped sets give 1 − x.
+
+        AUROC = 1/(N M) · Σᵢⱼ ([sᵢ > tⱼ] + ½ [sᵢ = tⱼ])
+
+    ``in_scores`` [N] and ``out_scores`` [M]: higher = more like the distribution. Raises ``DataError`` for an empty set,
+    another shape, or a NaN.
+    """
+    in_scores, out_scores = _checked(in_scores), _checked(out_scores)
+    return _placements(in_scores, out_scores).mean().item()
+
+
+def ood_fpr95(in_scores: Tensor, out_scores: Tensor) -> float:
+    """Share of images from outside that are let in when at least 95 % of the distribution's own are: in [0, 1], lower
+    is better.
+
+        FPR95 = 1/M · Σⱼ [tⱼ ≥ θ],   θ = the largest score with 1/N · Σᵢ [sᵢ ≥ θ] ≥ .95
+
+    A saturated network that scores everything alike lets all in. Arguments and errors as ``ood_auroc``.
+    """
+    in_scores, out_scores = _checked(in_scores), _checked(out_scores)
+    enough = (95 * len(in_scores) + 99) // 100  # ⌈.95 N⌉ without rounding
+    threshold = in_scores.kthvalue(len(in_scores) - enough + 1).values
+    return (out_scores >= threshold).double().mean().item()
+
+
+def ood_aupr(in_scores: Tensor, out_scores: Tensor) -> float:
+    """Area under the precision-recall curve, as average precision: in [0, 1], higher is better.
+
+        AP = Σₙ (Rₙ − Rₙ₋₁) Pₙ over the distinct thresholds n, falling
+
+    Chance is N / (N + M): values compare only between sets of the same two sizes (``measure_aupr`` takes equally
+    many of both, so chance is .5). Arguments and errors as ``ood_auroc``.
+    """
+    in_scores, out_scores = _checked(in_scores), _checked(out_scores)
+    scores, order = torch.cat([in_scores, out_scores]).sort(descending=True)
+    # a threshold takes all of equal scores or none: count at the last of them
+    last = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])
+    accepted = torch.arange(1, len(scores) + 1)[last].double()
+    hits = (order < len(in_scores)).cumsum(0)[last].double()
+    gained = hits.diff(prepend=torch.zeros(1, dtype=hits.dtype))
+    return (gained / len(in_scores) * hits / accepted).sum().item()
+
+
+def measure_auroc(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
+    """Mean AUROC over ``sets`` of outliers, one variant a set; the error is DeLong's, over images."""
+    inside, outside = _ood_scores(subject, sets)
+    # a set's AUROC is a mean over either side's placements; all sets share the images inside
+    rank_in = torch.stack([_placements(inside, out) for out in outside.values()])
+    rank_out = [_placements(out, inside) for out in outside.values()]
+    noise_in = rank_in.var(dim=1) / len(inside)
+    noise_out = torch.stack([ranks.var() / len(ranks) for ranks in rank_out])
+    variants = {
+        name: Measurement(ood_auroc(inside, out), math.sqrt(a + b), len(inside) + len(out))
+        for (name, out), a, b in zip(outside.items(), noise_in, noise_out, strict=True)
+    }
+    joint = rank_in.mean(dim=0).var() / len(inside) + noise_out.sum() / len(outside) ** 2
+    return _mean_of(variants, joint.sqrt().item(), len(inside) + sum(map(len, rank_out)))
+
+
+def measure_fpr95(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
+    """Mean FPR95 over ``sets`` of outliers, one variant a set; the error is a bootstrap over images of both sides."""
+    return _measure(ood_fpr95, *_ood_scores(subject, sets), subject.seed)
+
+
+def measure_aupr(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
+    """Mean average precision over ``sets`` of outliers, one variant a set; the error is a bootstrap over images.
+
+    All sets and the images of the distribution are cut to the same count, spread evenly over each, so chance is .5.
+    """
+    inside, outside = _ood_scores(subject, sets)
+    count = min(map(len, [inside, *outside.values()]))
+    inside, *rest = (scores[_spread(len(scores), count)] for scores in (inside, *outside.values()))
+    return _measure(ood_aupr, inside, dict(zip(outside, rest, strict=True)), subject.seed)
+
+
+def _ood_scores(subject: Subject, sets: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    if not sets:
+        raise SettingError("sets is empty: name a set of outliers, e.g. digits")
+    outside = {name: max_softmax(subject.outlier_logits(name)) for name in sets}
+    return max_softmax(subject.test_logits), outside
+
+
+def _measure(
+    score: Callable[[Tensor, Tensor], float], inside: Tensor, outside: dict[str, Tensor], seed: int
+) -> Measurement:
+    found = _bootstrap(lambda i, *o: [score(i, out) for out in o], [inside, *outside.values()], seed)
+    variants = {
+        name: Measurement(score(inside, out), error, len(inside) + len(out))
+        for (name, out), error in zip(outside.items(), found.std(dim=0).tolist(), strict=True)
+    }
+    return _mean_of(variants, found.mean(dim=1).std().item(), len(inside) + sum(map(len, outside.values())))
+
+
+def _mean_of(variants: dict[str, Measurement], error: float, samples: int) -> Measurement:
+    value = math.fsum(v.value for v in variants.values()) / len(variants)
+    return Measurement(value, error, samples, variants)
+
+
+def _placements(scores: Tensor, against: Tensor) -> Tensor:
+    """For each score the share of ``against`` below it, ties counting half: float64 [N]."""
+    ranked = against.sort().values
+    below, up_to = torch.searchsorted(ranked, scores), torch.searchsorted(ranked, scores, right=True)
+    return (below + up_to).double() / (2 * len(against))
+
+
+def _spread(size: int, count: int) -> Tensor:
+    """``count`` of ``size`` places, evenly spaced."""
+    return torch.arange(count) * size // count
+
+
+def _bootstrap(statistic: Callable[..., Sequence[float]], samples: Sequence[Tensor], seed: int) -> Tensor:
+    """The statistics of samples drawn anew, each with replacement: float64 [replicates, statistics]."""
+    dice = generator(seed, "bootstrap")
+
+    def drawn(scores: Tensor) -> Tensor:
+        return scores[torch.randint(len(scores), (len(scores),), generator=dice)]
+
+    return torch.tensor([statistic(*map(drawn, samples)) for _ in range(_REPLICATES)], dtype=torch.float64)
+
+
+def _checked(scores: Tensor) -> Tensor:
+    scores = torch.as_tensor(scores, dtype=torch.float64, device="cpu")
+    if scores.ndim != 1 or len(scores) == 0:
+        raise DataError(f"want one score an image, of one image or more, got {list(scores.shape)}")
+    if scores.isnan().any():
+        raise DataError("scores contain NaN, which has no rank")
+    return scores

@@ -1,0 +1,201 @@
+import json
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from torch import Tensor
+
+from lotterylib import datasets, metrics, models
+from lotterylib.errors import DataError, SettingError
+from lotterylib.metrics import Subject
+from lotterylib.metrics.generalization import max_softmax, ood_aupr, ood_auroc, ood_fpr95
+from tests.conftest import toy_data, toy_network, untouched_rng
+
+METRICS = {"ood_auroc": ood_auroc, "ood_fpr95": ood_fpr95, "ood_aupr": ood_aupr}
+
+
+def scores(inside=400, outside=250, levels=None, seed=0):
+    """Overlapping scores; ``levels`` rounds them, so that there are ties."""
+    dice = torch.Generator().manual_seed(seed)
+    both = [torch.randn(inside, generator=dice) + 1, torch.randn(outside, generator=dice)]
+    return [(s * levels).round() / levels if levels else s for s in both]
+
+
+def for_sklearn(inside, outside):
+    truth = torch.cat([torch.ones(len(inside)), torch.zeros(len(outside))])
+    return truth.numpy(), torch.cat([inside, outside]).numpy()
+
+
+@pytest.mark.parametrize("sizes", [(400, 250), (100, 700), (1, 30), (60, 1)])
+@pytest.mark.parametrize("levels", [None, 3, 1])
+def test_as_scikit_learn_has_it(sizes, levels):
+    inside, outside = scores(*sizes, levels)
+    truth, pooled = for_sklearn(inside, outside)
+    assert ood_auroc(inside, outside) == pytest.approx(roc_auc_score(truth, pooled), abs=1e-12)
+    assert ood_aupr(inside, outside) == pytest.approx(average_precision_score(truth, pooled), abs=1e-12)
+    false, true, _ = roc_curve(truth, pooled, drop_intermediate=False)
+    assert ood_fpr95(inside, outside) == pytest.approx(false[(true >= 0.95).argmax()], abs=1e-12)
+
+
+def test_auroc_counts_pairs():
+    inside, outside = torch.tensor([3.0, 2.0, 1.0]), torch.tensor([2.0, 0.0])
+    assert ood_auroc(inside, outside) == (2 + 1.5 + 1) / 6
+
+
+@pytest.mark.parametrize("levels", [None, 2])
+def test_swapped_sets_give_the_rest_to_one(levels):
+    inside, outside = scores(levels=levels)
+    assert ood_auroc(outside, inside) == pytest.approx(1 - ood_auroc(inside, outside), abs=1e-15)
+
+
+def test_only_the_order_counts():
+    inside, outside = scores()
+    for f in METRICS.values():
+        assert f(inside.exp(), outside.exp()) == f(inside, outside)
+
+
+def test_separated_and_tied_sets():
+    high, low = torch.tensor([0.9, 0.95]), torch.tensor([0.1, 0.2, 0.3])
+    assert (ood_auroc(high, low), ood_fpr95(high, low), ood_aupr(high, low)) == (1, 0, 1)
+    assert (ood_auroc(low, high), ood_fpr95(low, high)) == (0, 1)
+    same = torch.ones(40)  # a saturated network: every score is 1
+    assert (ood_auroc(same, same), ood_fpr95(same, same), ood_aupr(same, same)) == (0.5, 1, 0.5)
+    assert ood_aupr(same, torch.ones(120)) == 0.25  # chance is the share of the distribution's own
+
+
+def test_fpr95_at_the_edge():
+    """Of 20 the lowest may go, of 19 none may; a tie at the threshold is let in."""
+    twenty = torch.arange(1.0, 21)
+    assert ood_fpr95(twenty, torch.tensor([1.5])) == 0 and ood_fpr95(twenty, torch.tensor([2.0])) == 1
+    assert (
+        ood_fpr95(twenty[:19], torch.tensor([1.0])) == 1 and ood_fpr95(twenty[:19], torch.tensor([0.9])) == 0
+    )
+
+
+def test_infinite_scores_have_a_rank():
+    inside, outside = torch.tensor([math.inf, math.inf, 0.0]), torch.tensor([-math.inf, math.inf])
+    assert ood_auroc(inside, outside) == (1.5 + 1.5 + 1) / 6
+    assert ood_aupr(inside, outside) == pytest.approx(2 / 3 * 2 / 3 + 1 / 3 * 3 / 4)
+
+
+def test_single_and_double_precision_compare():
+    inside, outside = scores()
+    for f in METRICS.values():
+        assert f(inside.double(), outside) == f(inside, outside)
+
+
+@pytest.mark.parametrize("f", METRICS.values())
+def test_bad_scores_are_refused(f):
+    good = torch.rand(5)
+    for bad, words in [
+        (good[:0], "one image or more"),
+        (good.view(5, 1), "one score"),
+        (good * torch.nan, "NaN"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            f(bad, good)
+        with pytest.raises(DataError, match=words):
+            f(good, bad)
+
+
+def test_max_softmax():
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [math.log(6), 0.0, 0.0, 0.0], [1000.0, -1000.0, 0.0, 0.0]])
+    assert max_softmax(logits).tolist() == pytest.approx([0.25, 6 / 9, 1])
+    close = torch.tensor([[20.0, 0.0], [21.0, 0.0]])
+    assert max_softmax(close)[0] < max_softmax(close)[1] < 1  # single precision would tie both at 1
+    for bad in (
+        torch.zeros(0, 3),
+        torch.zeros(3),
+        torch.tensor([[0.0, math.inf]]),
+        torch.tensor([[math.nan, 0.0]]),
+    ):
+        with pytest.raises(DataError):
+            max_softmax(bad)
+
+
+@dataclass
+class Canned(Subject):
+    """A subject whose confidences are given: two-class logits (s, 0) have a maximum that rises with s > 0."""
+
+    inside: Tensor = None
+    outside: dict[str, Tensor] = None
+
+    @property
+    def test_logits(self):
+        return self.as_logits(self.inside)
+
+    def outlier_logits(self, name):
+        return self.as_logits(self.outside[name])
+
+    @staticmethod
+    def as_logits(scores):
+        return torch.stack([scores, torch.zeros_like(scores)], dim=1)
+
+
+def canned(inside, **outside):
+    return Canned(toy_network(), toy_data(), inside=inside, outside=outside)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_value_is_the_mean_and_the_sets_are_variants(name):
+    near, far = torch.rand(50) + 0.5, torch.rand(50) + 0.2
+    inside = torch.rand(50) + 1
+    with untouched_rng():
+        measured = metrics.evaluate(canned(inside, near=near, far=far), name, {"sets": ["near", "far"]})
+    expected = {"near": METRICS[name](inside, near), "far": METRICS[name](inside, far)}
+    assert {n: m.value for n, m in measured.variants.items()} == pytest.approx(expected)
+    assert measured.value == pytest.approx((expected["near"] + expected["far"]) / 2)
+    assert measured.samples == 150 and measured.variants["far"].samples == 100
+    assert metrics.evaluate(canned(inside, near=near, far=far), name, {"sets": ["near", "far"]}) == measured
+    json.dumps(measured.extra)
+
+
+def test_average_precision_is_measured_on_sets_of_one_size():
+    """Chance is .5 whatever the sizes, and all of a larger set is drawn on."""
+    coin = torch.arange(600) % 2 + 1.0
+    measured = metrics.evaluate(canned(coin, a=coin[:200], b=coin[:100]), "ood_aupr", {"sets": ["a", "b"]})
+    assert measured.value == pytest.approx(0.5) and measured.samples == 300
+    rising = torch.linspace(1, 2, 600)
+    assert metrics.evaluate(canned(rising, a=rising[:60]), "ood_aupr", {"sets": ["a"]}).samples == 120
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_errors_are_what_new_images_would_show(name):
+    """The reported error beside the spread of values over 150 new draws of all images."""
+
+    def subject(seed):
+        inside, near = scores(120, 90, seed=seed)
+        return canned(inside + 6, near=near + 6, far=scores(120, 90, seed=seed + 1000)[1] + 5.5)
+
+    drawn = [
+        metrics.evaluate(subject(seed), name, {"sets": ["near", "far"]})
+        for seed in range(150 if name == "ood_auroc" else 60)
+    ]
+    for pick in (lambda m: m, lambda m: m.variants["near"]):
+        spread = torch.tensor([pick(m).value for m in drawn]).std().item()
+        reported = torch.tensor([pick(m).error for m in drawn]).mean().item()
+        assert reported == pytest.approx(spread, rel=0.3)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_no_sets_are_refused(name):
+    with pytest.raises(SettingError, match="sets"):
+        metrics.evaluate(canned(torch.rand(5)), name, {"sets": []})
+
+
+def test_a_real_network_and_real_outliers():
+    data = datasets.load("fashion-mini", limit=40)
+    network = models.build("resnet8", 10, 1, width=0.25).train()
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    subject = Subject(network, data, device="cpu")
+    calls = []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    with untouched_rng():
+        found = {name: metrics.evaluate(subject, name) for name in METRICS}
+    once = len(calls)
+    assert all(0 <= m.value <= 1 and m.error >= 0 and len(m.variants) == 3 for m in found.values())
+    metrics.evaluate(subject, "ood_auroc")
+    assert len(calls) == once  # the passes are shared
+    assert network.training and all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
