@@ -44,7 +44,7 @@ def superpixel_maps(
     """LIME's coefficients of the same images [N, C, H, W] under several networks (pruner or "dense" → an explanation an
     image), all on one scale: a row an image, a column a network.
 
-    Orange and + speak for the answer, purple and − against it; signs stand where the coefficient is at least a fifth of
+    Orange and + speak for the answer, purple and − against it; signs stand where the coefficient is at least a tenth of
     the largest. Each panel names the network's answer, its probability and the explanation's R².
     """
     found = {network: list(row) for network, row in explanations.items()}
@@ -114,7 +114,7 @@ def _heat(axis: Axes, explanation: Explanation, scale: Normalize) -> None:
     axis.imshow(heat, cmap=_MAP, norm=scale, interpolation="nearest")
     _borders(axis, explanation.segments, "#666666")
     for i, slope in enumerate(explanation.coefficients.tolist()):
-        if abs(slope) >= 0.2 * scale.vmax:
+        if abs(slope) >= 0.1 * scale.vmax:
             rows, columns = np.nonzero(explanation.segments.numpy() == i)
             near = (
                 (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2

@@ -212,7 +212,7 @@ def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
     """How many trainings wait in line behind each cell: long chains start first, so that none is left at the end."""
     steps = {cell.id: 1 for cell in cells}
     for cell in reversed(cells):
-        for parent in cell.parents():
+        for parent in (p for p in cell.parents() if p.id in steps):  # else nothing waits on it
             steps[parent.id] = max(steps[parent.id], steps[cell.id] + 1)
     return steps
 

@@ -24,8 +24,8 @@ def complete(profile, store: Store) -> Store:
     store.open_for_writing()
     for cell in with_ancestors(expand(profile)):
         find_ticket(store, cell, 1, "cpu")
-    for cell, wanted in missing(profile, store):
-        measure_ticket(store, cell, wanted, 1, "cpu")
+    for cell, settings in missing(profile, store):
+        measure_ticket(store, cell, settings, 1, "cpu")
     return store
 
 
