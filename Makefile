@@ -21,6 +21,7 @@ run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=lapt
 
 bench: .venv/dev  ## measure speed, side by side, as ratios
 	@$(BIN)/python -m benchmarks.training
+	@$(BIN)/python -m benchmarks.metrics
 
 lint: .venv/dev  ## ruff: style and common mistakes
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", _run, "compute what is missing; safe to stop and start again")
     with_scheduler(with_workers(with_store(run)))
     run.add_argument(
-        "--shipped", action="store_true", help="take tickets that come with the package, train only the others"
+        "--shipped",
+        action="store_true",
+        help="take tickets that come with the package, train only the others",
     )
     with_store(add("status", _status, "show what is finished, missing and failed"))
     book = add("book", _book, "compute what is missing, run every notebook, and build the site")

@@ -8,6 +8,7 @@ from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
+from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
 from .notebook import record, save, show
 from .pictures import (
@@ -26,8 +27,9 @@ from .sweep import region_table, sweep
 
 __all__ = [
     "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "calibration_under_shift",
-    "concept_counts", "concept_gallery", "corruption_grid", "corruption_heatmap", "curves", "density_bars",
-    "images", "layer_bars", "lines", "look", "mask_change", "mask_picture", "recall_changes", "record",
-    "region_table", "reliability_diagram", "save", "score_histograms", "show", "superpixel_cuts",
-    "superpixel_maps", "sweep", "unit_gallery", "unit_ious", "weight_histogram",
+    "concept_counts", "concept_gallery", "connection", "corruption_grid", "corruption_heatmap", "curves",
+    "density_bars", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
+    "pixel_directions", "recall_changes", "record", "region_table", "reliability_diagram", "save",
+    "score_histograms", "show", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep",
+    "unit_gallery", "unit_ious", "weight_histogram",
 ]  # fmt: skip

@@ -182,6 +182,14 @@ _METRICS: dict[str, Metric] = {
         "IoU with formulas of concepts (Bau et al., 2017; Mu & Andreas, 2020, section 2)",
         dissection.measure_explained_units,
     ),
+    "unit_iou": Metric(
+        "Mean IoU of units",
+        "interpretability",
+        "higher",
+        "IoU, 0 to 1",
+        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)",
+        dissection.measure_unit_iou,
+    ),
     "hessian_trace": Metric(
         "Hessian trace, weights (nats)",
         "geometry",

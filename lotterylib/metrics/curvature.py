@@ -141,33 +141,35 @@ def spectral_density(
     *,
     steps: int = 30,
     runs: int = 4,
-    points: int = 2001,
-    width: float = 0.005,
+    width: float = 0.1,
     seed: int = 0,
     batch_size: int = 256,
     loss: Loss = image_losses,
 ) -> Density:
     """How the eigenvalues are spread, by stochastic Lanczos quadrature (Ghorbani et al., 2019, section 2).
 
-        ρ(λ) = mean over runs of Σₖ τₖ N(λ; θₖ, s²),    τₖ = (first entry of T's k-th eigenvector)²
+        ρ(λ) = mean over runs of Σₖ τₖ N(λ; θₖ, sₖ²),    τₖ = (first entry of T's k-th eigenvector)²
 
-    T is the tridiagonal matrix of a Lanczos run from a random start, θ its eigenvalues. s is ``width`` times the
-    spectrum's range. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels)
-    estimates the trace. The rest is as in ``hessian_trace``.
+    T is the tridiagonal matrix of a Lanczos run from a random start, θ its eigenvalues. A bell is as wide as a share
+    ``width`` of its eigenvalue's size, to which a thousandth of the largest is added: on a logarithmic axis all look
+    alike. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels) estimates the
+    trace. The rest is as in ``hessian_trace``.
     """
-    if runs < 1 or points < 2 or not width > 0:
-        raise SettingError(
-            f"want runs of 1 or more, 2 points or more, width above 0; got {runs}, {points}, {width}"
-        )
+    if runs < 1 or not width > 0:
+        raise SettingError(f"want runs of 1 or more and a width above 0, got {runs} and {width}")
     hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
     found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
     nodes, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*found, strict=True))
-    spread = width * float(nodes.max() - nodes.min()) or width * max(1.0, float(nodes.abs().max()))
-    # six standard deviations beyond the ends, and at least four points a standard deviation
-    low, high = float(nodes.min()) - 6 * spread, float(nodes.max()) + 6 * spread
-    grid = torch.linspace(low, high, max(points, math.ceil(4 * (high - low) / spread)), dtype=torch.float64)
+    least = nodes.abs().max() / 1000 or 1.0
+    spread = width * (nodes.abs() + least)
+    # Even steps of u with λ = least · sinh u grow as the bells do: more than four points a standard deviation, from
+    # six of them below the first node to six above the last.
+    ends = torch.stack([(nodes - 6 * spread).min(), (nodes + 6 * spread).max()]) / least
+    low, high = ends.asinh().tolist()
+    grid = least * torch.linspace(low, high, math.ceil(5 * (high - low) / width), dtype=torch.float64).sinh()
     bells = torch.exp(-0.5 * ((grid[:, None] - nodes) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
-    return Density(grid, bells @ (weights / weights.sum()))
+    density = bells @ weights
+    return Density(grid, density / torch.trapezoid(density, grid))
 
 
 # --- Lanczos and Hutchinson

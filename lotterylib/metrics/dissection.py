@@ -18,10 +18,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from ..datasets import Dataset
@@ -118,6 +120,16 @@ class Cells:
         _, first, cell, sizes = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
         shows = np.stack([_boolean(mask, name).ravel()[first] for name, mask in concepts.items()])
         return cls(tuple(concepts), shows.astype(np.float64), sizes.astype(np.float64), cell.ravel(), shape)
+
+    @cached_property
+    def by_image(self) -> csr_array:
+        """How many pixels of each image lie in each cell: sparse float64 [N, K]."""
+        starts = np.arange(0, self.cell.size + 1, math.prod(self.shape[1:]))
+        counts = csr_array(
+            (np.ones(self.cell.size), self.cell, starts), (self.shape[0], self.sizes.size), copy=True
+        )
+        counts.sum_duplicates()
+        return counts
 
     def hits(self, fires: np.ndarray) -> np.ndarray:
         """How many of the given pixels (flat indices) lie in each cell: float64 [K]."""
@@ -363,6 +375,31 @@ def feature_maps(
     return torch.cat(parts)
 
 
+@dataclass(frozen=True)
+class _Examined:
+    """A network's layer on the probe images: as it is, and with its maps ``dealt`` to other images. ``units``: of the
+    dense network's layer; ``draws``: int [200, N], how often each image is drawn when drawing with replacement."""
+
+    layer: str
+    units: int
+    concepts: Concepts
+    cells: Cells
+    found: Dissection
+    dealt: Dissection
+    draws: np.ndarray
+
+    def measure(self, score: Callable[[np.ndarray], np.ndarray], length: int) -> Measurement:
+        """Sum of the scores of the units' IoUs over the dense network's number of units, with its variants."""
+
+        def mean(dissection: Dissection, limit: int) -> Measurement:
+            value = score(dissection.ious(limit)).sum() / self.units
+            again = score(_redrawn(dissection, self.cells, limit, self.draws)).sum(axis=1) / self.units
+            return Measurement(float(value), float(again.std(ddof=1)), self.cells.shape[0])
+
+        variants = {"single": mean(self.found, 1), "chance": mean(self.dealt, length)}
+        return replace(mean(self.found, length), variants=variants)
+
+
 def measure_explained_units(
     subject: Subject,
     images: int = 2000,
@@ -383,45 +420,72 @@ def measure_explained_units(
     et al.'s, and serves here too: nearly no unit passes it by ``chance``, few do in an untrained network.
 
     The error is that of the images: they are drawn anew with replacement 200 times, with thresholds and formulas as they
-    were found. It says nothing of what another training seed would give. Variants: ``single``, explained by one concept
-    alone; ``chance``, the same maps laid on the wrong images, where only the search's luck and the concepts' usual places
-    explain anything. ``extra`` counts, for each concept, the explained units whose formula names it (not under NOT).
+    were found. It says nothing of what another training seed would give, which moves some dozens of units by more.
+    Variants: ``single``, explained by one concept alone; ``chance``, the same maps laid on the wrong images, where only
+    the search's luck and the concepts' usual places explain anything. ``extra`` counts, for each concept, the explained
+    units whose formula names it (not under NOT).
     """
     if not 0 <= threshold < 1:
         raise SettingError(f"threshold must lie in [0, 1), got {threshold}")
-    device, dense = pick_device(subject.device), subject.baseline
-    pictures, concepts, cells = dense.once(
-        ("dissection", images, broden), lambda: _probe(dense.data, *dense.sample(images), broden)
-    )
-    layer = layer or last_feature_map(dense.model, pictures[:1], device)
-    units = feature_maps(dense.model, pictures[:1], layer, device).shape[1]
-    maps = feature_maps(subject.model, pictures, layer, device)
-    found = dissect(maps, cells, length, beam, share)
-    random = np.random.default_rng(derive(subject.seed, "dissection"))
-    dealt = dissect(maps[torch.from_numpy(random.permutation(len(maps)))], cells, length, beam, share)
-    draws = random.multinomial(len(maps), np.full(len(maps), 1 / len(maps)), size=200)
-
-    def share_of(dissection: Dissection, limit: int) -> Measurement:
-        explained = dissection.ious(limit) > threshold
-        again = (_redrawn(dissection, cells, limit, draws) > threshold).sum(axis=1) / units
-        return Measurement(float(explained.sum() / units), float(again.std(ddof=1)), len(maps))
-
-    whole = share_of(found, length)
+    examined = _examine(subject, images, layer, length, beam, share, broden)
+    measured = examined.measure(lambda ious: ious > threshold, length)
+    found, concepts = examined.found, examined.concepts
     explained = {u: f for u, best in enumerate(found.formulas) if (f := best[-1]) and f.iou > threshold}
     named = Counter(name for formula in explained.values() for name in set(formula.named))
     kinds = Counter(k for f in explained.values() for k in {concepts.category[name] for name in f.named})
     extra = {
-        "layer": layer,
-        "units": units,
-        "cut": units - maps.shape[1],
+        "layer": examined.layer,
+        "units": examined.units,
+        "cut": examined.units - len(found.formulas),
         "dead": int(found.dead.sum()),
         "ious": [round(float(value), 4) for value in found.ious()],
         "concepts": {name: named[name] for name in concepts if named[name]},
         "categories": dict(sorted(kinds.items())),
         "formulas": {str(u): str(formula) for u, formula in explained.items()},
     }
-    variants = {"single": share_of(found, 1), "chance": share_of(dealt, length)}
-    return Measurement(whole.value, whole.error, whole.samples, variants, extra)
+    return replace(measured, extra=extra)
+
+
+def measure_unit_iou(
+    subject: Subject,
+    images: int = 2000,
+    layer: str | None = None,
+    length: int = 3,
+    beam: int = 5,
+    share: float = 0.005,
+    broden: str | None = None,
+) -> Measurement:
+    """Mean IoU of the units with their best formulas: ``measure_explained_units`` without a threshold, which makes it
+    steadier from seed to seed; in [0, 1], higher is better.
+
+        unit IoU = Σᵤ IoU(u, best formula of u) / units of that layer in the dense network
+
+    Dead units, and those that are cut away, count as 0. Settings, error and variants are ``measure_explained_units``'s.
+    """
+    examined = _examine(subject, images, layer, length, beam, share, broden)
+    return examined.measure(lambda ious: ious, length)
+
+
+def _examine(
+    subject: Subject, images: int, layer: str | None, length: int, beam: int, share: float, broden: str | None
+) -> _Examined:
+    """What both metrics look at, made once."""
+    device, dense = pick_device(subject.device), subject.baseline
+    pictures, concepts, cells = dense.once(
+        ("dissection", images, broden), lambda: _probe(dense.data, *dense.sample(images), broden)
+    )
+
+    def make() -> _Examined:
+        where = layer or last_feature_map(dense.model, pictures[:1], device)
+        units = feature_maps(dense.model, pictures[:1], where, device).shape[1]
+        maps = feature_maps(subject.model, pictures, where, device)
+        random = np.random.default_rng(derive(subject.seed, "dissection"))
+        found = dissect(maps, cells, length, beam, share)
+        dealt = dissect(maps[torch.from_numpy(random.permutation(len(maps)))], cells, length, beam, share)
+        draws = random.multinomial(len(maps), np.full(len(maps), 1 / len(maps)), size=200)
+        return _Examined(where, units, concepts, cells, found, dealt, draws)
+
+    return subject.once(("dissected", images, layer, length, beam, share, broden), make)
 
 
 def _probe(
@@ -447,7 +511,7 @@ def _redrawn(found: Dissection, cells: Cells, length: int, draws: np.ndarray) ->
     # a row a unit, a column an image
     fired = np.bincount(place, minlength=units * count).reshape(units, count)
     both = np.bincount(place, inside, minlength=units * count).reshape(units, count)
-    size = np.stack([row[cells.cell].reshape(count, -1).sum(axis=1) for row in holds])
+    size = (cells.by_image @ holds.T.astype(np.float64)).T
     union = draws @ (fired + size - both).T
     return np.divide(draws @ both.T, union, out=np.zeros(union.shape), where=union > 0)
 

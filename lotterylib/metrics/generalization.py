@@ -43,7 +43,6 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     ``logits``: [N, classes]; ``labels``: int [N]. A tie for the largest counts as a miss unless the label's logit is
     the first of the tie. Raises ``DataError`` for no images, shapes that do not fit, or a NaN, which no argmax can rank.
     """
-    _check(logits, labels)
     return _right(logits, labels).mean().item()
 
 
@@ -55,7 +54,6 @@ def recall(logits: Tensor, labels: Tensor) -> list[float | None]:
 
     Arguments and errors as ``accuracy``.
     """
-    _check(logits, labels)
     right, classes = _right(logits, labels), range(logits.shape[1])
     return [right[labels == c].mean().item() if (labels == c).any() else None for c in classes]
 
@@ -285,7 +283,8 @@ def _modes(predictions: Tensor, classes: int) -> Tensor:
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    """float64 [N]: 1 where the largest logit is the label's."""
+    """float64 [N]: 1 where the largest logit is the label's. Raises what ``accuracy`` promises."""
+    _check(logits, labels)
     return (logits.argmax(dim=1) == labels).double()
 
 

@@ -24,8 +24,8 @@ from ..training import pick_device, predict
 from .subject import Measurement, Subject
 
 __all__ = [
-    "Explanation", "draw_masks", "explain", "fidelity", "fidelity_r2", "linear_surrogates", "match_confidence",
-    "stability", "superpixels",
+    "Explanation", "Surrogates", "draw_masks", "explain", "fidelity", "fidelity_r2", "linear_surrogates",
+    "match_confidence", "stability", "superpixels",
 ]  # fmt: skip
 
 KERNEL_WIDTH, ALPHA = 0.25, 1.0  # as in the lime package
@@ -186,8 +186,7 @@ def explain(
     whose output is not finite; ``SettingError`` unless there are more samples than superpixels. Ribeiro et al. (2016).
     """
     if images.ndim == 3:
-        alone = None if segments is None else segments.unsqueeze(0)
-        return explain(model, images.unsqueeze(0), alone, samples=samples, seed=seed)[0]
+        return explain(model, *_batch_of_one(images, segments), samples=samples, seed=seed)[0]
     near = _neighbourhood(images, segments, samples, seed)
     outcomes, targets = _outcomes(_ask(model, images, near))
     found = linear_surrogates(near.masks, outcomes, near.counts)
@@ -211,9 +210,9 @@ def fidelity(
 
         fidelity = meanᵢ meanₛ (fᵢ(xᵢₛ) − bᵢ − xᵢₛ·βᵢ)²
 
-    Unweighted as in the paper's code, although the fit is weighted. Images on which the output is constant (it varies by less
-    than 1e-6) are left out: there, nothing is explained perfectly. Raises ``DataError`` where that leaves none, so that
-    a constant network is never best; else as ``explain``. Chen et al. (2022).
+    Unweighted as in the paper's code, although the fit is weighted. Images on which the output is constant (it varies by
+    less than 1e-6) are left out: there, nothing is explained perfectly. Raises ``DataError`` where that leaves none, so
+    that a constant network is never best; else as ``explain``, whose arguments it takes. Chen et al. (2022).
     """
     return _mean(explain(model, images, segments, samples=samples, seed=seed), "mse")
 
@@ -222,7 +221,8 @@ def fidelity_r2(
     model: nn.Module, images: Tensor, segments: Tensor | None = None, *, samples: int = 1000, seed: int = 0
 ) -> float:
     """Share of the probability's variance over samples that the linear model explains, mean over images: at most 1,
-    higher is better. Scale-free, unlike ``fidelity``; weighted by the kernel, as lime's ``score``.
+    higher is better. Scale-free, unlike ``fidelity``, though a softer softmax is also a straighter one; weighted by the
+    kernel, as lime's ``score``.
 
         R² = 1 − Σₛ πₛ (yₛ − ŷₛ)² / Σₛ πₛ (yₛ − ȳ)²
 
@@ -251,6 +251,8 @@ def stability(
     After Alvarez-Melis & Jaakkola (2018) and Plumb et al. (2020).
     """
     _check_noise(sigma, draws)
+    if images.ndim == 3:
+        images, segments = _batch_of_one(images, segments)
     near = _neighbourhood(images, segments, samples, seed)
     logits = _ask(model, images, near)
     noisy = [_ask(model, _noisy(images, sigma, draw, seed), near) for draw in range(draws)]
@@ -318,8 +320,8 @@ def measure_stability(
     """``stability``; images, error, variants and extra as in ``measure_fidelity``. More images and fewer samples than
     there, since its error comes from images and noise, hardly from masks.
 
-    Scale-free variant ``relative``: ‖Δβ‖² over the sum of both ‖β‖², from 0 (nothing changed) by 1 (nothing in common);
-    an unsure network gains nothing. Its control is ``relative-control``.
+    Scale-free variant ``relative``: ‖Δβ‖² over the sum of both ‖β‖², so 0 if nothing changed, 1 if the two have nothing
+    in common, 2 at most. Its control is ``relative-control``, since a softer softmax is also a straighter one.
     """
     _check_noise(sigma, draws)
     settings, noise = (images, samples, superpixels), (sigma, draws)
@@ -403,6 +405,10 @@ class Neighbourhood:
     segments: Tensor
     masks: Tensor
     counts: Tensor
+
+
+def _batch_of_one(image: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return image.unsqueeze(0), None if segments is None else segments.unsqueeze(0)
 
 
 def _neighbourhood(images: Tensor, segments: Tensor | None, samples: int, seed: int) -> Neighbourhood:

@@ -12,6 +12,15 @@ from torch.nn import functional as F
 from ..errors import SettingError
 
 
+class Pointwise(nn.Conv2d):
+    """A 1×1 convolution with a stride, computed as one without on every stride-th pixel: the same sum. oneDNN's own
+    writes beyond its memory where there are fewer than 8 input channels and no AVX-512 (uxlfoundation/oneDNN#6035)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, across = self.stride
+        return F.conv2d(x[..., ::down, ::across], self.weight, self.bias)
+
+
 class BasicBlock(nn.Module):
     """relu(BN(conv(relu(BN(conv(x))))) + shortcut(x)), 3×3 convolutions."""
 
@@ -24,7 +33,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                Pointwise(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:

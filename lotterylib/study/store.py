@@ -4,6 +4,7 @@
     tickets/<cell>.safetensors       the trained network
     cells/<cell>.json                how the ticket came to be, or why there is none
     records/<cell>-<metric>-….json   one measurement: a row of the results
+    generated/                       corrupted images, made once for all networks
 
 A file's name is the hash of all that determines its content, so two processes can only ever write the same thing.
 """

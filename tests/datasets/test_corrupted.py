@@ -9,7 +9,7 @@ from PIL import Image
 
 from lotterylib import datasets
 from lotterylib.datasets import corrupted as module
-from lotterylib.datasets.corrupted import CORRUPTIONS, corrupted, read_cifar_c, read_imagenet_c
+from lotterylib.datasets.corrupted import corrupted, read_cifar_c, read_imagenet_c
 from lotterylib.errors import DataError, SettingError, UnknownNameError
 
 
@@ -244,7 +244,3 @@ def test_readers_check_their_arguments_first(tmp_path, read):
         read(tmp_path, "fogs", 1)
     with pytest.raises(SettingError, match="severity must be 1, 2, 3, 4 or 5"):
         read(tmp_path, "fog", 0)
-
-
-def test_fifteen_and_four():
-    assert len(CORRUPTIONS) == 19

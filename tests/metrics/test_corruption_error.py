@@ -140,6 +140,14 @@ def test_accuracy_on_corrupted_images_and_its_clustered_error():
     assert measured.error > 1.5 * naive  # 15 cells of one image are not 15 images
 
 
+def test_a_broken_network_has_no_score():
+    dense, ticket = pair()
+    ticket.corrupted_logits = lambda images, held_out: {"fog": torch.full((5, 60, 3), torch.nan)}
+    for name in ("corruption_error", "corrupted_accuracy"):
+        with pytest.raises(DataError, match="NaN"):
+            metrics.evaluate(ticket, name, {"images": 60})
+
+
 def test_images_limits_the_sample():
     _, ticket = pair()
     assert metrics.evaluate(ticket, "corrupted_accuracy", {"images": 12}).samples == 12

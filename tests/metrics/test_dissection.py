@@ -176,6 +176,9 @@ def test_cells_keep_apart_what_any_concept_tells_apart():
     assert (
         cells.hits(np.array([4, 4, 7])) == np.bincount(cells.cell[[4, 4, 7]], minlength=len(cells.sizes))
     ).all()
+    assert cells.by_image.sum(axis=1).tolist() == [100] * 3
+    for image, counts in zip(cells.cell.reshape(3, 100), cells.by_image.toarray(), strict=True):
+        assert (counts == np.bincount(image, minlength=len(counts))).all()
     few = Cells.of({"left": concepts["left"]})
     assert sorted(few.sizes) == [100, 200]
 
@@ -344,6 +347,34 @@ def test_measuring_by_hand(fashion):
         Subject(small(fashion), fashion, device="cpu"), "explained_units", {"images": 50, "threshold": 0.05}
     )
     assert again == measured
+
+
+def test_measuring_one_network_does_not_change_what_the_next_is_measured_by(fashion):
+    dense = Subject(small(fashion), fashion, device="cpu")
+    ticket = Subject(small(fashion, seed=1), fashion, dense=dense, device="cpu")
+    alone = metrics.evaluate(
+        Subject(small(fashion, seed=1), fashion, device="cpu"), "explained_units", {"images": 50}
+    )
+    first = metrics.evaluate(dense, "explained_units", {"images": 50})
+    assert metrics.evaluate(ticket, "explained_units", {"images": 50}) == alone != first
+    assert metrics.evaluate(dense, "explained_units", {"images": 50}) == first
+
+
+def test_the_mean_iou_needs_no_second_pass(fashion):
+    dense = Subject(small(fashion), fashion, device="cpu")
+    cut = Subject(small(fashion, 0.125), fashion, dense=dense, device="cpu")
+    counted = metrics.evaluate(cut, "explained_units", {"images": 50})
+    passes = []
+    cut.model.register_forward_hook(lambda *_: passes.append(1))
+    measured = metrics.evaluate(cut, "unit_iou", {"images": 50})
+    assert not passes
+    assert measured.value == pytest.approx(
+        sum(counted.extra["ious"]) / 16, abs=1e-4
+    )  # of 16 dense units, 8 are there
+    assert (
+        0 < measured.variants["single"].value < measured.value < 0.5 and 0 < measured.error < measured.value
+    )
+    assert 0 < measured.variants["chance"].value < measured.value
 
 
 def test_a_ticket_gains_nothing_by_losing_units(fashion):

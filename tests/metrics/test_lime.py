@@ -135,6 +135,7 @@ def test_metrics_are_means_over_the_explanations():
         assert metric(network, IMAGES[0], samples=60) == getattr(
             explain(network, IMAGES[0], samples=60), score
         )
+    assert stability(network, IMAGES[0], samples=60) == stability(network, IMAGES[:1], samples=60)
 
 
 def test_stability_of_a_linear_model_grows_with_the_square_of_the_noise():
@@ -289,7 +290,7 @@ def test_measuring_is_the_pure_function_on_the_first_images():
     assert measured.error == pytest.approx((each.std() / math.sqrt(12)).item(), rel=1e-5)
 
 
-def test_relative_stability_forgives_no_lack_of_confidence():
+def test_relative_stability_does_not_depend_on_the_scale_of_the_logits():
     data, settings = toy_data(), {"images": 12, "samples": 40}
     almost = sharp_network(1e-2)  # so unsure that its probabilities are linear in its logits
     less = copy.deepcopy(almost)

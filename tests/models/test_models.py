@@ -3,6 +3,8 @@ import torch
 
 from lotterylib import models
 from lotterylib.errors import SettingError, UnknownNameError
+from lotterylib.models.resnet import Pointwise
+from lotterylib.rng import generator
 from tests.conftest import untouched_rng
 
 
@@ -113,3 +115,11 @@ def test_what_cannot_be_built_is_refused_by_name(arguments, words):
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(UnknownNameError, match="unknown model 'resnet-8': did you mean 'resnet8'"):
         models.build("resnet-8", 10, 1)
+
+
+@pytest.mark.parametrize("inputs, stride", [(4, 2), (3, 1), (16, 2)])
+def test_a_shortcut_is_the_strided_convolution_that_its_settings_say(inputs, stride):
+    shortcut = Pointwise(inputs, 6, 1, stride, bias=False).double()
+    images = torch.randn(3, inputs, 9, 9, dtype=torch.float64, generator=generator(0, "images"))
+    strided = torch.nn.functional.conv2d(images, shortcut.weight, stride=stride)
+    assert torch.allclose(shortcut(images), strided)

@@ -218,7 +218,9 @@ def test_shipped_tickets_serve_a_new_metric_without_training(store, tmp_path, mo
     more = PROFILE.model_copy(update={"pruners": PROFILE.pruners | {"magnitude": {}}})
     todo = missing(more, fresh)
     assert adopt(more, fresh, [cell for cell, _ in todo]) == len(expand(PROFILE))
-    assert {cell.pruner for cell in remaining(todo, fresh)} == {"magnitude"}  # and no round that only led to others
+    assert {cell.pruner for cell in remaining(todo, fresh)} == {
+        "magnitude"
+    }  # and no round that only led to others
     for cell in expand(PROFILE):
         measure_ticket(fresh, cell, {"accuracy": {}}, 1, "cpu")
         value, again = (s.record(cell, "accuracy", {})["value"] for s in (store, fresh))

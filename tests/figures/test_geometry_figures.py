@@ -1,0 +1,88 @@
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from lotterylib import figures
+from lotterylib.metrics.geometry import Density, Line, Surface
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def density(top):
+    """Bells at 0 and at ``top``."""
+    grid = torch.linspace(-2, top + 2, 2001, dtype=torch.float64)
+    bell = (
+        torch.exp(-0.5 * ((grid[:, None] - torch.tensor([0.0, top])) / 0.1) ** 2)
+        @ torch.tensor([0.99, 0.01]).double()
+    )
+    return Density(grid, bell / torch.trapezoid(bell, grid))
+
+
+def surface(height=1.0, points=5):
+    positions = torch.linspace(-1, 1, points, dtype=torch.float64)
+    return Surface(positions, height * (0.1 + positions[:, None] ** 2 + 2 * positions**2))
+
+
+def line(top):
+    t = torch.linspace(0, 1, 5, dtype=torch.float64)
+    return Line(t, 0.2 + 4 * top * t * (1 - t), 0.1 + 0.2 * t * (1 - t))
+
+
+@pytest.mark.parametrize("names", [["dense"], ["dense", "lottery", "a-pruner-of-mine"]])
+def test_spectra_mark_the_largest_eigenvalue(names):
+    figure, alt = figures.spectra({n: density(10.0 * (i + 1)) for i, n in enumerate(names)})
+    assert len(figure.axes) == len(names) and figure.axes[-1].get_xlabel().startswith("eigenvalue")
+    for i, axis in enumerate(figure.axes):
+        [line] = axis.lines
+        assert line.get_xdata()[0] == pytest.approx(10.0 * (i + 1), abs=0.02)
+        assert f"about {10 * (i + 1)}" in axis.get_title(loc="left") and axis.get_ylabel() == "density"
+    assert "Dense from" in alt and "to 10" in alt and "nan" not in alt
+
+
+@pytest.mark.parametrize("names", [["dense"], ["dense", "lottery", "random", "snip"]])
+def test_surfaces_share_one_colour_scale(names):
+    figure, alt = figures.surfaces({n: surface(10.0**i) for i, n in enumerate(names)})
+    panels = [a for a in figure.axes if a.get_title(loc="left")]
+    assert [a.get_title(loc="left") for a in panels] == [figures.look(n).label for n in names]
+    limits = {c.get_clim() for a in panels for c in a.collections if c.get_array() is not None and c.filled}
+    assert len(limits) == 1
+    bar = figure.axes[-1]
+    assert bar.get_ylabel() == "training loss (nats) ↓"
+    assert "Dense 0.1 at the centre" in alt
+
+
+def test_surfaces_bear_flat_empty_and_infinite_losses():
+    flat, zero, burst = surface(0.0), surface(0.0), surface()
+    flat = Surface(flat.positions, flat.losses + 2)
+    burst.losses[0, 0], burst.losses[1, 1] = torch.inf, torch.nan
+    for found in ({"dense": flat}, {"dense": zero}, {"dense": burst, "lottery": zero}):
+        figure, alt = figures.surfaces(found)
+        figure.canvas.draw()
+        assert "nan" not in alt and "inf" not in alt
+
+
+@pytest.mark.parametrize("names", [["dense and its ticket"], ["one", "two", "three", "four", "five"]])
+def test_lines_name_their_barriers(names):
+    figure, alt = figures.connection({n: line(0.5 * (i + 1)) for i, n in enumerate(names)})
+    loss, error = figure.axes
+    assert loss.get_ylabel() == "loss (nats) ↓" and error.get_ylabel() == "error (%) ↓"
+    for text, name in zip(figure.legends[0].get_texts(), names, strict=True):
+        assert text.get_text().startswith(f"{name}: barrier ")
+    assert f"{names[0]}: barrier 0.5 nats and 5 points" in alt
+    assert max(error.lines[0].get_ydata()) == pytest.approx(15)
+
+
+@pytest.mark.parametrize("channels, count", [(1, 1), (3, 4)])
+def test_directions_stand_below_their_images(channels, count):
+    pictures = torch.zeros(count, channels, 6, 6)
+    pictures[..., :3] = 1
+    on = torch.zeros_like(pictures)
+    on[..., :3] = -1
+    figure, alt = figures.pixel_directions(pictures, {"dense": on, "lottery": 1 - pictures, "random": 0 * on})
+    assert len(figure.axes) == 4 * count
+    assert [figure.axes[i * count].get_ylabel() for i in range(4)] == ["image", "Dense", "LTH", "RP"]
+    assert "Dense 100%; LTH 0%; RP 0%" in alt
