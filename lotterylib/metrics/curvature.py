@@ -46,7 +46,8 @@ class Estimate(float):
         return self
 
     def __repr__(self) -> str:
-        return f"{float(self):.6g}" + ("" if self.error is None else f" ± {self.error:.2g}")
+        error = "" if self.error is None else f" ± {self.error:.2g}"
+        return f"{float(self):.4g}{error}{'' if self.converged else ' (not converged)'}"
 
 
 class Density(NamedTuple):

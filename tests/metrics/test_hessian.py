@@ -379,6 +379,7 @@ def test_an_estimate_is_a_number():
         found == 2.5 and found + 1 == 3.5 and (found.error, found.samples, found.converged) == (0.1, 7, True)
     )
     assert repr(found) == "2.5 ± 0.1" and repr(Estimate(2.5)) == "2.5"
+    assert repr(Estimate(2, None, 3, converged=False)) == "2 (not converged)"
 
 
 def test_bad_input_is_refused():
