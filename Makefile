@@ -14,7 +14,7 @@ book: .venv/book  ## compute what is missing, run every notebook, build the site
 	@$(BIN)/lottery book --profile $(PROFILE) --store $(STORE)
 
 test: .venv/dev  ## all tests, with a smoke run from scratch and a strict book build
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
 	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)
