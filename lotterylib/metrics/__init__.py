@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from ..errors import UnknownNameError
 from . import calibration, detection, dissection, generalization, geometry, interpretability
-from .subject import Measurement, Subject
+from .subject import Measurement, Subject, paired
 
 __all__ = [
     "Measurement", "Metric", "Subject", "calibration", "describe", "dissection", "evaluate",
-    "generalization", "geometry", "interpretability", "names",
+    "generalization", "geometry", "interpretability", "names", "paired",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -228,7 +229,7 @@ def _measure(subject: Subject, images: int, score: Score) -> Measurement:
     main = measured.pop("clean")
     # severity 0 is clean, on the same images as the others: binned scores of fewer images are higher
     extra = {"temperature": heat, "temperature_at_bound": heat in TEMPERATURES, "by_severity": severities}
-    return Measurement(main.value, main.error, main.samples, measured, extra)
+    return replace(main, variants=measured, extra=extra)
 
 
 def _scores(
@@ -241,8 +242,10 @@ def _scores(
 
 def _summary(values: list[Tensor], draws: list[Tensor], samples: int) -> Measurement:
     """The mean over all cells and its standard error."""
-    error = torch.cat(draws).mean(dim=0).std().item() if samples > 1 else None
-    return Measurement(torch.cat(values).mean().item(), error, samples)
+    mean = torch.cat(draws).mean(dim=0)
+    return Measurement(
+        torch.cat(values).mean().item(), mean.std().item() if samples > 1 else None, samples, draws=mean
+    )
 
 
 def _averaged(losses: Callable[[Tensor, Tensor], Tensor]) -> Score:

@@ -88,11 +88,16 @@ def measure_auroc(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
     noise_in = rank_in.var(dim=1) / len(inside)
     noise_out = torch.stack([ranks.var() / len(ranks) for ranks in rank_out])
     variants = {
-        name: Measurement(ood_auroc(inside, out), math.sqrt(a + b), len(inside) + len(out))
-        for (name, out), a, b in zip(outside.items(), noise_in, noise_out, strict=True)
+        name: Measurement(
+            ood_auroc(inside, out), math.sqrt(a + b), len(inside) + len(out), draws=_placed([ranks, against])
+        )
+        for (name, out), a, b, ranks, against in zip(
+            outside.items(), noise_in, noise_out, rank_in, rank_out, strict=True
+        )
     }
     joint = rank_in.mean(dim=0).var() / len(inside) + noise_out.sum() / len(outside) ** 2
-    return _mean_of(variants, joint.sqrt().item(), len(inside) + sum(map(len, rank_out)))
+    draws = _placed([rank_in.mean(dim=0), *(ranks / len(outside) for ranks in rank_out)])
+    return _mean_of(variants, joint.sqrt().item(), len(inside) + sum(map(len, rank_out)), draws)
 
 
 def measure_fpr95(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
@@ -123,15 +128,22 @@ def _measure(
 ) -> Measurement:
     found = _bootstrap(lambda i, *o: [score(i, out) for out in o], [inside, *outside.values()], seed)
     variants = {
-        name: Measurement(score(inside, out), error, len(inside) + len(out))
-        for (name, out), error in zip(outside.items(), found.std(dim=0).tolist(), strict=True)
+        name: Measurement(score(inside, out), draws.std().item(), len(inside) + len(out), draws=draws)
+        for (name, out), draws in zip(outside.items(), found.T, strict=True)
     }
-    return _mean_of(variants, found.mean(dim=1).std().item(), len(inside) + sum(map(len, outside.values())))
+    draws = found.mean(dim=1)
+    return _mean_of(variants, draws.std().item(), len(inside) + sum(map(len, outside.values())), draws)
 
 
-def _mean_of(variants: dict[str, Measurement], error: float, samples: int) -> Measurement:
+def _mean_of(variants: dict[str, Measurement], error: float, samples: int, draws: Tensor) -> Measurement:
     value = math.fsum(v.value for v in variants.values()) / len(variants)
-    return Measurement(value, error, samples, variants)
+    return Measurement(value, error, samples, variants, draws=draws)
+
+
+def _placed(samples: Sequence[Tensor]) -> Tensor:
+    """``Measurement.draws`` of a sum of means over independent samples of images, whose variance is the sum of theirs."""
+    count = sum(map(len, samples))
+    return torch.cat([(s - s.mean()) * math.sqrt((count - 1) / (len(s) * (len(s) - 1))) for s in samples])
 
 
 def _placements(scores: Tensor, against: Tensor) -> Tensor:

@@ -394,7 +394,8 @@ class _Examined:
         def mean(dissection: Dissection, limit: int) -> Measurement:
             value = score(dissection.ious(limit)).sum() / self.units
             again = score(_redrawn(dissection, self.cells, limit, self.draws)).sum(axis=1) / self.units
-            return Measurement(float(value), float(again.std(ddof=1)), self.cells.shape[0])
+            draws = torch.from_numpy(again)
+            return Measurement(float(value), draws.std().item(), self.cells.shape[0], draws=draws)
 
         variants = {"single": mean(self.found, 1), "chance": mean(self.dealt, length)}
         return replace(mean(self.found, length), variants=variants)

@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..training import pick_device
 from .attacks import check_attack, fgsm, input_gradient, pgd, shifted
 from .detection import max_softmax, ood_aupr, ood_auroc, ood_fpr95
-from .subject import Measurement, Subject
+from .subject import Measurement, Subject, of_images
 
 __all__ = [
     "accuracy", "corruption_error", "fgsm", "identified_exemplars", "max_softmax", "mistakes", "ood_aupr",
@@ -67,7 +67,7 @@ def measure_accuracy(subject: Subject) -> Measurement:
         "recall": {name: share if share is None else round(share, 6) for name, share in named.items()},
         "mistakes": _encoded(logits.argmax(dim=1) - labels, logits.shape[1]),
     }
-    return _share(accuracy(logits, labels), len(labels), extra=extra)
+    return _share(_right(logits, labels), extra=extra)
 
 
 def mistakes(extra: Mapping[str, Any]) -> Tensor:
@@ -135,7 +135,7 @@ def measure_corrupted_accuracy(subject: Subject, images: int = 1000, held_out: b
     """
     measured = _measure_corrupted(subject, images, held_out=False)
     variants = {"held-out": _measure_corrupted(subject, images, held_out=True)} if held_out else {}
-    return Measurement(measured.value, measured.error, measured.samples, variants)
+    return replace(measured, variants=variants)
 
 
 def _measure_relative(
@@ -156,7 +156,7 @@ def _measure_corrupted(subject: Subject, images: int, held_out: bool) -> Measure
     wrong = _wrong(subject, images, held_out)
     error = uniform_corruption_error({name: cells.mean(dim=1).tolist() for name, cells in wrong.items()})
     each = torch.cat(list(wrong.values())).mean(dim=0)
-    return Measurement(1 - error, _standard_error(each), len(each))
+    return Measurement(1 - error, _standard_error(each), len(each), draws=of_images(1 - each))
 
 
 def _wrong(subject: Subject, images: int, held_out: bool) -> dict[str, Tensor]:
@@ -180,17 +180,17 @@ def measure_fgsm(subject: Subject, images: int = 1000, epsilon: float = 8 / 255)
     check_attack(pictures, labels, epsilon)
     direction = input_gradient(_at_home(subject), pictures, labels).sign()  # it serves every strength
 
-    def at(strength: float) -> float:
-        return accuracy(subject.logits(shifted(pictures, direction, strength)), labels.cpu())
+    def at(strength: float) -> Tensor:
+        return _right(subject.logits(shifted(pictures, direction, strength)), labels.cpu())
 
     curve = {strength: at(strength / 255) for strength in _CURVE}
-    variants = {"2/255": _share(curve[2], len(labels))}
+    variants = {"2/255": _share(curve[2])}
     extra = {
         "epsilon_255ths": list(curve),
-        "accuracy": [round(share, 6) for share in curve.values()],
+        "accuracy": [round(right.mean().item(), 6) for right in curve.values()],
         "no_gradient": (direction == 0).flatten(1).all(dim=1).double().mean().item(),
     }
-    return _share(at(epsilon), len(labels), variants=variants, extra=extra)
+    return _share(at(epsilon), variants=variants, extra=extra)
 
 
 def measure_pgd(
@@ -202,7 +202,7 @@ def measure_pgd(
 
     def at(strength: float) -> Measurement:
         moved = pgd(_at_home(subject), pictures, labels, strength, steps, seed=subject.seed)
-        return _share(accuracy(subject.logits(moved), labels.cpu()), len(labels))
+        return _share(_right(subject.logits(moved), labels.cpu()))
 
     return replace(at(epsilon), variants={"2/255": at(2 / 255)})
 
@@ -288,8 +288,10 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(dim=1) == labels).double()
 
 
-def _share(value: float, count: int, **more: Any) -> Measurement:
-    return Measurement(value, math.sqrt(value * (1 - value) / count), count, **more)
+def _share(right: Tensor, **more: Any) -> Measurement:
+    """The share of images that a network gets right, from 1 or 0 an image."""
+    value, count = right.mean().item(), len(right)
+    return Measurement(value, math.sqrt(value * (1 - value) / count), count, draws=of_images(right), **more)
 
 
 def _standard_error(values: Tensor) -> float:

@@ -37,7 +37,7 @@ from .curvature import (
     surviving,
     top_eigenvalue,
 )
-from .subject import Measurement, Subject
+from .subject import Measurement, Subject, of_images
 
 __all__ = [
     "Density", "Estimate", "Line", "Surface", "error_barrier", "hessian_trace", "interpolate", "loss_surface",
@@ -317,8 +317,8 @@ def measure_hessian_trace(
 
 def measure_hessian_top(subject: Subject, images: int = 200, steps: int = 12) -> Measurement:
     """Largest eigenvalue in the surviving weights. It has no sampling error; ``residual`` bounds Lanczos's own."""
-    value, _, about = _ends(_krylov(subject, "weights", images, steps))
-    return Measurement(value, None, images, extra=about)
+    [value], about = _ends(_krylov(subject, "weights", images, steps))
+    return Measurement(value.item(), None, images, extra=about)
 
 
 def measure_input_trace(
@@ -327,15 +327,16 @@ def measure_input_trace(
     """Trace in the pixels, mean over training images; the error is over images and probes."""
     hessian, krylov = _hessian(subject, "inputs", images), _krylov(subject, "inputs", images, steps)
     trace = deflated_trace(hessian, krylov, relative_error, 0.0, max_probes, subject.seed)
-    error = math.hypot(_standard_error(krylov.diagonal.sum(dim=1)), trace.error)
+    each = krylov.diagonal.sum(dim=1)
+    error = math.hypot(_standard_error(each), trace.error)
     about = {"pixels": hessian.size, "probes": trace.samples, "error of probes": trace.error, "steps": steps}
-    return Measurement(float(trace), error, images, extra=about)
+    return Measurement(float(trace), error, images, extra=about, draws=of_images(each))
 
 
 def measure_input_top(subject: Subject, images: int = 200, steps: int = 10) -> Measurement:
     """Largest eigenvalue in the pixels, mean over training images, with its standard error over images."""
-    value, error, about = _ends(_krylov(subject, "inputs", images, steps))
-    return Measurement(value, error, images, extra=about)
+    each, about = _ends(_krylov(subject, "inputs", images, steps))
+    return Measurement(each.mean().item(), _standard_error(each), images, extra=about, draws=of_images(each))
 
 
 def measure_pac_bayes_sigma(
@@ -374,8 +375,8 @@ def _krylov(subject: Subject, wrt: Wrt, images: int, steps: int) -> Krylov:
     return subject._kept[key]
 
 
-def _ends(krylov: Krylov) -> tuple[float, float, dict[str, Any]]:
-    """Mean over rows of the largest eigenvalue, its standard error over rows, and what else there is to say."""
+def _ends(krylov: Krylov) -> tuple[Tensor, dict[str, Any]]:
+    """The largest eigenvalue of each row, and what else there is to say."""
     (largest, residual), (smallest, _), (greatest, _) = map(krylov.end, ("largest", "smallest", "magnitude"))
     about = {
         "largest magnitude": greatest.mean().item(),
@@ -383,7 +384,7 @@ def _ends(krylov: Krylov) -> tuple[float, float, dict[str, Any]]:
         "residual": residual.mean().item(),
         "steps": krylov.diagonal.shape[1],
     }
-    return largest.mean().item(), _standard_error(largest), about
+    return largest, about
 
 
 def _standard_error(values: Tensor) -> float:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..errors import DataError, SettingError
 from ..rng import generator
 from ..training import pick_device, predict
-from .subject import Measurement, Subject
+from .subject import Measurement, Subject, of_images
 
 __all__ = [
     "Explanation", "Surrogates", "draw_masks", "explain", "fidelity", "fidelity_r2", "linear_surrogates",
@@ -327,7 +327,7 @@ def measure_stability(
     settings, noise = (images, samples, superpixels), (sigma, draws)
     measured = _measure(subject, settings, lambda near, *fits: _change(*fits, near.counts), noise)
     relative = _measure(subject, settings, lambda near, *fits: _relative_change(*fits), noise)
-    variants = {"relative": Measurement(relative.value, relative.error, relative.samples)}
+    variants = {"relative": replace(relative, variants={}, extra={})}
     variants["relative-control"] = relative.variants["control"]
     return replace(measured, variants=measured.variants | variants)
 
@@ -350,8 +350,8 @@ def _measure(
     value, control = score(near, *own), score(near, *twin)
     varies, twin_varies = own[0].varies, twin[0].varies
     variants = {
-        "control": _summary(control[twin_varies]),
-        "gap": _summary((value - control)[varies & twin_varies]),
+        "control": _summary(control, twin_varies),
+        "gap": _summary(value - control, varies & twin_varies),
     }
     extra = {
         "confidence": round(confidence, 6),
@@ -359,7 +359,7 @@ def _measure(
         "constant": round(1 - varies.double().mean().item(), 6),
         "superpixels": round(near.counts.double().mean().item(), 2),
     }
-    return replace(_summary(value[varies]), variants=variants, extra=extra)
+    return replace(_summary(value, varies), variants=variants, extra=extra)
 
 
 def _answers(
@@ -389,10 +389,12 @@ def _answers(
     return near, logits, noisy
 
 
-def _summary(values: Tensor) -> Measurement:
-    """Mean over images with its standard error; NaN of none."""
+def _summary(each: Tensor, chosen: Tensor) -> Measurement:
+    """Mean over the chosen images with its standard error; NaN of none."""
+    values = each[chosen]
     error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
-    return Measurement(values.mean().item(), error, len(values))
+    draws = of_images(each) if chosen.all() else None  # else two networks may not share their images
+    return Measurement(values.mean().item(), error, len(values), draws=draws)
 
 
 # What they share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,7 +106,9 @@ class Measurement:
 
     ``variants`` are the same quantity under another condition (corrupted data, after temperature scaling), each a
     ``Measurement``; the results table names them ``metric:variant``. ``extra`` is what else belongs to it (plain JSON
-    values).
+    values). ``draws`` is what the error over images comes from: numbers whose standard deviation it is, the k-th of them
+    due to the same images for every network (an image's own score over √N, or one resample), so that ``paired`` can
+    compare two networks image by image. It is not stored.
     """
 
     value: float
@@ -113,3 +116,34 @@ class Measurement:
     samples: int
     variants: dict[str, Measurement] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    draws: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+def paired(measured: Measurement, twin: Measurement) -> Measurement:
+    """How far two networks lie apart: ``measured`` − ``twin`` with its standard error over samples, variants likewise.
+
+        error² = Var(drawsₐ − draws_b) + rₐ² + r_b²,   r² = error² − Var(draws)
+
+    Both see the same images, and most images are equally hard for both, so the first term is smaller than that of two
+    independent samples; r is what no common image explains (random probes, say). Measurements without common draws
+    count as independent; without an error on either side the difference has none.
+    """
+    variants = {n: paired(m, twin.variants[n]) for n, m in measured.variants.items() if n in twin.variants}
+    value, samples = measured.value - twin.value, min(measured.samples, twin.samples)
+    if measured.error is None or twin.error is None:
+        return Measurement(value, None, samples, variants)
+    pair = measured.draws, twin.draws
+    if (
+        any(d is None for d in pair)
+        or pair[0].shape != pair[1].shape
+        or not all(d.isfinite().all() for d in pair)
+    ):
+        return Measurement(value, math.hypot(measured.error, twin.error), samples, variants)
+    common = (pair[0] - pair[1]).var().item()
+    rest = sum(max(0.0, m.error**2 - m.draws.var().item()) for m in (measured, twin))
+    return Measurement(value, math.sqrt(common + rest), samples, variants)
+
+
+def of_images(scores: Tensor) -> Tensor:
+    """``draws`` of a mean over images, from the images' own scores [N]: float64 [N]."""
+    return scores.double() / math.sqrt(len(scores))

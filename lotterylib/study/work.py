@@ -20,7 +20,7 @@ from ..pruners.base import describe_device
 from ..revision import revision, versions
 from ..ticket import Ticket
 from ..training import pick_device
-from .cells import DENSE, Cell
+from .cells import DENSE, Cell, digest
 from .profile import DataSource
 from .store import Record, Store
 
@@ -86,7 +86,9 @@ def measure_ticket(
         began = time.perf_counter()
         try:
             with _threads(threads):
-                row = _row(cell, metric, settings, metrics.evaluate(subject, metric, settings), data)
+                measured = metrics.evaluate(subject, metric, settings)
+                apart = dense and metrics.paired(measured, _of_dense(dense, metric, settings))
+                row = _row(cell, metric, settings, measured, apart, data)
                 store.save_record(cell, metric, settings, row | {"ticket": training} | _facts(began, device))
         except Exception as error:
             failed[f"{metric} of {cell.label}"] = reason = _words(error)
@@ -116,7 +118,22 @@ def _find(store: Store, cell: Cell, device: str | None) -> Ticket:
     )  # fmt: skip
 
 
-def _row(cell: Cell, metric: str, settings: Record, measured: metrics.Measurement, data: Dataset) -> Record:
+def _of_dense(dense: metrics.Subject, metric: str, settings: Record) -> metrics.Measurement:
+    """The dense network's own measurement, made once for all tickets of its seed."""
+    return dense.once(
+        ("measured", metric, digest(settings)), lambda: metrics.evaluate(dense, metric, settings)
+    )
+
+
+def _row(
+    cell: Cell,
+    metric: str,
+    settings: Record,
+    measured: metrics.Measurement,
+    apart: metrics.Measurement | None,
+    data: Dataset,
+) -> Record:
+    """The record of a measurement; ``apart``: how far the ticket lies from the dense network of its seed."""
     return {
         "id": cell.metric_id(metric, settings),
         "dataset": cell.dataset.name,
@@ -125,16 +142,21 @@ def _row(cell: Cell, metric: str, settings: Record, measured: metrics.Measuremen
         "sparsity": round(cell.sparsity, 9),
         "seed": cell.seed,
         "metric": metric,
-        **_numbers(measured),
+        **_numbers(measured, apart),
         "chance": 1 / data.classes,
         "settings": {"metric": settings, "cell": cell.identity},
-        **({"variants": {n: _numbers(m) for n, m in measured.variants.items()}} if measured.variants else {}),
+        **({"variants": variants} if (variants := _variants(measured, apart)) else {}),
         **({"extra": measured.extra} if measured.extra else {}),
     }
 
 
-def _numbers(measured: metrics.Measurement) -> Record:
-    return {"value": measured.value, "error": measured.error, "samples": measured.samples}
+def _variants(measured: metrics.Measurement, apart: metrics.Measurement | None) -> Record:
+    return {n: _numbers(m, apart and apart.variants.get(n)) for n, m in measured.variants.items()}
+
+
+def _numbers(measured: metrics.Measurement, apart: metrics.Measurement | None) -> Record:
+    numbers = {"value": measured.value, "error": measured.error, "samples": measured.samples}
+    return numbers | ({"difference": {"value": apart.value, "error": apart.error}} if apart else {})
 
 
 def _facts(began: float, device: str | None) -> dict[str, Any]:
@@ -152,7 +174,7 @@ def _load_data(name: str, root: Path | None, limit: int | None) -> Dataset:
     return DataSource(name=name, root=root, limit=limit).load()
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)  # some seeds: a worker meets them in turns
 def _dense_subject(store: Store, cell: Cell, device: str | None) -> metrics.Subject:
     """The dense network that tickets are compared with; what was measured on it serves all tickets of its seed."""
     ticket = store.load_ticket(cell)
