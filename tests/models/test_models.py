@@ -7,7 +7,6 @@ from lotterylib.models.resnet import Pointwise
 from lotterylib.rng import generator
 from tests.conftest import untouched_rng
 
-
 SLIM = {"resnet18": 0.1, "resnet50": 0.1, "wrn28_10": 0.02, "vgg16_bn": 0.1}  # of the large ones, for speed
 LEAST = {"vgg16_bn": 32}  # pixels a side
 
