@@ -49,7 +49,24 @@ _SOURCES = {
     "cifar10": lambda: _cifar.CIFAR10.source,
     "cifar100": lambda: _cifar.CIFAR100.source,
     "svhn": lambda: _svhn.source("train", "test"),
+    "imagenet": lambda: _imagenet_source(),
 }
+
+
+def _imagenet_source() -> Source:
+    def check(root: Path) -> None:
+        if not any((folder / "train").is_dir() for folder in (root, root / "imagenet")):
+            raise source("imagenet").missing(root)
+        load("imagenet", root)
+
+    return Source(
+        title="ImageNet",
+        place="imagenet",
+        size="144 GB",
+        fetch="get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, which asks to accept its "
+        "terms, and unpack them into folders train and val, with a folder a WordNet id in each,",
+        check=check,
+    )
 
 
 def names() -> list[str]:

@@ -19,7 +19,7 @@ from .sources import Source
 
 COUNT = 1000
 
-_NOISE = ("gaussian", "uniform")
+NOISE = ("gaussian", "uniform")  # drawn, not read
 _O = "imagenet-o"
 
 
@@ -41,23 +41,23 @@ _REAL: dict[str, Callable[[Path | None], Split]] = {
 }
 # data set → what it is tested with if nobody says (Chen et al., 2022, section 4.1, and uniform noise)
 _USUAL = {
-    "cifar10": ("cifar100", "svhn", *_NOISE),
-    "cifar100": ("cifar10", "svhn", *_NOISE),
-    "svhn": ("cifar10", "cifar100", *_NOISE),
-    "imagenet": (_O, *_NOISE),
-    "digits": ("fashion-mini", *_NOISE),
+    "cifar10": ("cifar100", "svhn", *NOISE),
+    "cifar100": ("cifar10", "svhn", *NOISE),
+    "svhn": ("cifar10", "cifar100", *NOISE),
+    "imagenet": (_O, *NOISE),
+    "digits": ("fashion-mini", *NOISE),
 }
 
 
 def names() -> tuple[str, ...]:
     """Names that ``load_ood`` and ``outliers`` know."""
-    return (*_REAL, _O, *_NOISE)
+    return (*_REAL, _O, *NOISE)
 
 
 def usual(data: str) -> tuple[str, ...]:
     """The sets that a data set of this name is tested with unless a profile names others: for CIFAR the other CIFAR and
     SVHN, for ImageNet ImageNet-O, for grey images digits; and noise of both kinds."""
-    return _USUAL.get(_family(data), ("digits", *_NOISE))
+    return _USUAL.get(_family(data), ("digits", *NOISE))
 
 
 def source(name: str) -> Source | None:

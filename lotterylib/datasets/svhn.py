@@ -5,6 +5,7 @@ The first nine tenths of the training images train, the others validate; the 531
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -71,16 +72,18 @@ def _read(root: Path, split: str) -> Arrays:
     _, name, md5 = _known()[split]
     path = root / PLACE / name
     try:
-        content = loadmat(path, appendmat=False, variable_names=["X", "y"])
+        whole = path.read_bytes()
     except FileNotFoundError:
         raise source(split).missing(root, f"there is no {name}") from None
+    try:
+        content = loadmat(io.BytesIO(whole), variable_names=["X", "y"])
     except Exception as error:  # a damaged file may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} is damaged ({reason}); fetch it again") from None
     pixels, labels = content.get("X"), np.asarray(content.get("y", [])).reshape(-1)
     if pixels is None or pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, len(labels)):
         raise DataError(f"{path} is damaged: want uint8 X [32, 32, 3, N] and y [N, 1]; fetch it again")
-    if len(labels) == _IMAGES[split] and (found := md5_of(path.read_bytes())) != md5:
+    if len(labels) == _IMAGES[split] and (found := md5_of(whole)) != md5:
         raise DataError(f"{path} is damaged: its MD5 is {found}, it should be {md5}; fetch it again")
     return pixels.transpose(3, 2, 0, 1), np.where(labels == 10, 0, labels)
 
