@@ -24,12 +24,13 @@ from .pictures import (
 )
 from .style import LOOKS, Look, look
 from .sweep import region_table, sweep
+from .verdict import radar, verdict_board
 
 __all__ = [
     "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "calibration_under_shift",
     "concept_counts", "concept_gallery", "connection", "corruption_grid", "corruption_heatmap", "curves",
     "density_bars", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
-    "pixel_directions", "recall_changes", "record", "region_table", "reliability_diagram", "save",
+    "pixel_directions", "radar", "recall_changes", "record", "region_table", "reliability_diagram", "save",
     "score_histograms", "show", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep",
-    "unit_gallery", "unit_ious", "weight_histogram",
+    "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
 ]  # fmt: skip

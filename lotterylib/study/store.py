@@ -177,7 +177,7 @@ class Reference:
         if not self.manifest:
             return {}
         content = verify(self.folder / "records.jsonl", self.manifest["sha256"])
-        rows = map(json.loads, content.decode().splitlines())
+        rows = [row for line in content.decode().splitlines() for row in _unpacked(json.loads(line))]
         return {row["id"]: row for row in rows}
 
     def ticket_path(self, cell: Cell) -> Path | None:
@@ -277,36 +277,52 @@ def adopt(profile: Profile, store: Store, cells: list[Cell]) -> int:
 
 
 def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
-    """Writes a complete study as reference: one sorted text file of records, the tickets that the store holds (only the
-    dense ones with their rewind states, which pruners start from), and a manifest with the checksums.
+    """Writes a complete study as reference: a text file of records, a line a cell; the tickets of the first seed and the
+    dense networks of all (with their rewind states, which pruners start from), as far as the store holds them; and a
+    manifest with the checksums.
 
     Raises ``DataError`` if a measurement is missing: a reference has no holes.
     """
-    rows = []
+    rows: dict[str, list[Record]] = {}
     for cell, metric, settings in wanted(profile):
         row = store.record(cell, metric, settings)
         if row is None:
             raise DataError(
                 f"{metric} of {cell.label} is missing in {store.root}: run the study to its end first"
             )
-        rows.append(row)
+        rows.setdefault(cell.id, []).append(row)
     folder = folder or REFERENCE / profile.name
     shutil.rmtree(folder / "tickets", ignore_errors=True)
     tickets = {}
-    for cell in filter(store.has_ticket, expand(profile)):
+    shipped = [c for c in expand(profile) if c.pruner == DENSE or c.seed == profile.seeds[0]]
+    for cell in filter(store.has_ticket, shipped):
         path = folder / "tickets" / f"{cell.id}.safetensors"
         found = store.load_ticket(cell)
         found.rewind = found.rewind if cell.pruner == DENSE else None
         found.save(path)
         tickets[cell.id] = hashlib.sha256(path.read_bytes()).hexdigest()
-    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in sorted(rows, key=lambda r: r["id"]))
+    lines = "".join(json.dumps(_packed(rows[i]), sort_keys=True) + "\n" for i in sorted(rows))
+    every = [row for cell_rows in rows.values() for row in cell_rows]
     manifest = {
         "profile": profile.name,
-        "records": len(rows),
-        "revisions": sorted({row["revision"] for row in rows}),
+        "records": len(every),
+        "revisions": sorted({row["revision"] for row in every}),
         "sha256": hashlib.sha256(lines.encode()).hexdigest(),
         "tickets": tickets,
     }
     write_whole(folder / "records.jsonl", lines.encode())
     write_whole(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
     return folder
+
+
+def _packed(rows: list[Record]) -> Record:
+    """The records of one cell with what all of them say, half of their text, said once."""
+    flat = [{**row, "settings": row["settings"]["metric"], "cell": row["settings"]["cell"]} for row in rows]
+    common = {k: v for k, v in flat[0].items() if k != "settings" and all(row.get(k) == v for row in flat)}
+    apart = [{k: v for k, v in row.items() if k not in common} for row in flat]
+    return {"all": common, "each": sorted(apart, key=lambda row: row.get("metric", ""))}
+
+
+def _unpacked(line: Record) -> list[Record]:
+    rows = [line["all"] | row for row in line["each"]]
+    return [row | {"settings": {"metric": row["settings"], "cell": row.pop("cell")}} for row in rows]

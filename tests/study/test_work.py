@@ -177,3 +177,17 @@ def test_attempts_are_counted_by_who_ran_not_by_who_waited(store, tmp_path):
     marks.unlink()
     assert _attempt([], marks, find_ticket, store, cell, 1, "cpu").what == "found"
     assert not marks.exists()
+
+
+def test_a_ticket_is_recorded_beside_the_dense_network_of_its_seed(store):
+    cell, wanted = cell_of(tiny(), "random"), {"accuracy": {}, "nll": {"images": 10}}
+    for each in (cell.twin(), cell):
+        assert find_ticket(store, each, 1, "cpu").what == "found"
+        assert measure_ticket(store, each, wanted, 1, "cpu").what == "found"
+    for metric, settings in wanted.items():
+        ticket, dense = (store.record(c, metric, settings) for c in (cell, cell.twin()))
+        assert ticket["difference"]["value"] == ticket["value"] - dense["value"]
+        assert 0 < ticket["difference"]["error"] < ticket["error"] + dense["error"]
+        assert "difference" not in dense
+    scaled = store.record(cell, "nll", {"images": 10})["variants"]["scaled"]
+    assert scaled["difference"]["error"] > 0
