@@ -21,6 +21,7 @@ _NAMES = {
     "Ticket": "ticket",
     "Mask": "masks",
     "check_environment": "environment",
+    "scorecard": "score",
 }
 
 __all__ = [*_MODULES, *_NAMES]
