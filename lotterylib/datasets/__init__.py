@@ -1,4 +1,4 @@
-"""Data sets as tensors in memory: images float32 in [0, 1], labels int64.
+"""Data sets: images float32 in [0, 1] in memory, or in their files where they do not fit; labels int64.
 
 ``load("fashion-mini")`` works offline, from the package. A new data set is one file with a ``load(root) -> Dataset``
 and one line in ``_LOADERS``.
@@ -6,7 +6,9 @@ and one line in ``_LOADERS``.
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -17,12 +19,15 @@ from .corruptions import CORRUPTIONS, corrupt
 from .digits import load as _digits
 from .fashion import load_full as _fashion_mnist
 from .fashion import load_mini as _fashion_mini
+from .imagenet import load as _imagenet
+from .lazy import LazyImages
 from .ood import load_ood
 
 __all__ = [
     "CORRUPTIONS",
     "Dataset",
     "ImageFiles",
+    "LazyImages",
     "Split",
     "corrupt",
     "load",
@@ -31,7 +36,12 @@ __all__ = [
     "names",
 ]
 
-_LOADERS = {"fashion-mini": _fashion_mini, "fashion-mnist": _fashion_mnist, "digits": _digits}
+_LOADERS = {
+    "fashion-mini": _fashion_mini,
+    "fashion-mnist": _fashion_mnist,
+    "digits": _digits,
+    "imagenet": _imagenet,
+}
 _PUBLISHED = {
     "cifar10": ("CIFAR-10-C", read_cifar_c),
     "cifar100": ("CIFAR-100-C", read_cifar_c),
@@ -44,19 +54,23 @@ def names() -> list[str]:
     return sorted(_LOADERS)
 
 
-def load(name: str, root: str | Path | None = None, limit: int | None = None) -> Dataset:
+def load(name: str, root: str | Path | None = None, limit: int | None = None, **settings: Any) -> Dataset:
     """Loads a data set.
 
     ``root`` is the folder that holds (or will hold) downloaded files; bundled data need none. ``limit`` keeps at most
     that many images of each split, drawn class by class in the stored order, so that small subsets stay balanced.
+    ``settings`` are the data set's own, e.g. ``size=64, resize=72`` for ImageNet.
 
     Raises ``UnknownNameError`` (with the nearest name), ``DataError`` for damaged or missing files, ``SettingError``
-    for a limit below 1.
+    for a limit below 1 or a setting that the data set does not have.
     """
     if name not in _LOADERS:
         raise UnknownNameError("data set", name, _LOADERS)
     _check_limit(limit)
-    data = _LOADERS[name](None if root is None else Path(root))
+    loader, known = _LOADERS[name], inspect.signature(_LOADERS[name]).parameters
+    if unknown := sorted(settings.keys() - (known.keys() - {"root"})):
+        raise SettingError(f"data set {name} has no setting {unknown[0]!r}")
+    data = loader(None if root is None else Path(root), **settings)
     return data if limit is None else data.limited(limit)
 
 
