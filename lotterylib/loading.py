@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -155,16 +155,26 @@ def _read_ahead(
 def _from_processes(source: Sequence, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
     """``source[key]`` of each key, in order, made by processes that keep two ahead each."""
     loader = DataLoader(
-        source, batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
+        _Told(source), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
         generator=torch.Generator(),  # else it would draw from the caller's
     )  # fmt: skip
-    try:
-        yield from loader
-    except LotteryError as error:  # of a worker: its message ends the traceback that comes with it
-        message = str(error).rstrip().rpartition("\n")[2]
-        raise type(error)(
-            message.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-        ) from None
+    for made in loader:
+        if isinstance(made, LotteryError):
+            raise made
+        yield made
+
+
+@dataclass(frozen=True)
+class _Told(Dataset):
+    """Errors as values: raised in a worker they would arrive with its traceback as their message."""
+
+    source: Sequence
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.source[key]
+        except LotteryError as error:
+            return error
 
 
 def _workers(wanted: int | None, pieces: int) -> int:
