@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from . import checkpoint
@@ -147,13 +148,14 @@ def train_together(
     # by pickle's bytes: what multiprocessing sends by itself is memory that all processes would train in
     sent = pickle.dumps((copy.deepcopy(model).cpu(), launch, arguments))
     threads = max(1, torch.get_num_threads() // size)
-    errors = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    method = _start_method()
+    errors = multiprocessing.get_context(method).SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="lottery-") as folder:
         try:
             torch.multiprocessing.spawn(
                 _work, (sent, folder, device.type, threads, progress, errors), nprocs=size
             )
-        except torch.multiprocessing.ProcessException as error:
+        except (ProcessExitedException, ProcessRaisedException) as error:
             if not errors.empty():
                 raise errors.get() from None
             raise RuntimeError(f"training with {size} processes failed: {error}") from error
@@ -161,6 +163,15 @@ def train_together(
     model.to(device).load_state_dict(done.state)
     model.eval()
     return Training(**done.training, rewind=done.rewind, mask=done.mask)
+
+
+def _start_method() -> str:
+    """From a process that has imported all that is needed and nothing else has happened in (so no GPU is in use), where
+    the system has such; else from nothing."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    multiprocessing.set_forkserver_preload([f"{__package__}.training"])
+    return "forkserver"
 
 
 def _work(rank: int, sent: bytes, folder: str, kind: str, threads: int, progress: bool, errors: Any) -> None:

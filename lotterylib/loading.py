@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from .datasets import LazyImages, Split
 from .datasets.lazy import in_unit, pixels
@@ -119,6 +118,8 @@ class Views(Dataset):
         return torch.stack([self._view(i, epoch, m) for i, m in zip(chosen.tolist(), mirrored, strict=True)])
 
     def _view(self, index: int, epoch: int, mirrored: bool) -> Tensor:
+        from torchvision.transforms import v2
+
         recipe, size = self.recipe, self.images.size
         with isolated(self.seed, "augment", epoch, index):  # transforms draw from the global generator
             if recipe.crop == "resized":

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from ..errors import DataError
 
@@ -27,6 +26,8 @@ class LazyImages(Sequence[Tensor]):
     dtype, ndim = torch.float32, 4
 
     def __init__(self, folder: Path, names: Sequence[str] | np.ndarray, size: int, resize: int):
+        import torchvision.transforms.v2  # noqa: F401  here, where it is needed, and before workers are forked
+
         self.folder, self.size, self.resize = folder, size, resize
         self.names = names if isinstance(names, np.ndarray) else np.array([os.fsencode(n) for n in names])
 
@@ -53,8 +54,10 @@ class LazyImages(Sequence[Tensor]):
 
     def view(self, index: int) -> Image.Image:
         """What evaluation sees of it: [size × size] pixels."""
-        image = transforms.resize(self.open(index), self.resize, antialias=True)
-        return transforms.center_crop(image, self.size)
+        from torchvision.transforms.v2 import functional
+
+        image = functional.resize(self.open(index), self.resize, antialias=True)
+        return functional.center_crop(image, self.size)
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
         if isinstance(index, int):
@@ -76,7 +79,9 @@ class LazyImages(Sequence[Tensor]):
 
 def pixels(image: Image.Image) -> Tensor:
     """uint8 [C, H, W]; a quarter of what float32 takes on the way between processes and to a device."""
-    return transforms.pil_to_tensor(image)
+    from torchvision.transforms.v2 import functional
+
+    return functional.pil_to_tensor(image)
 
 
 def in_unit(images: Tensor) -> Tensor:
