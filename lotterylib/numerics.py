@@ -35,7 +35,8 @@ def numerics(*, tf32: bool, autotune: bool = False, deterministic: bool = False)
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        if deterministic:  # not always: the call imports PyTorch's compiler, which takes a second
+            torch.use_deterministic_algorithms(strict, warn_only=warn_only)
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:
