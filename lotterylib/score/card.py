@@ -17,9 +17,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .. import latency, metrics
+from .. import latency, metrics, verdict
 from ..datasets import CORRUPTIONS, Dataset, corrupt
-from ..datasets import names as bundled
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..masks import Mask
 from ..metrics import Measurement, Subject, paired
@@ -29,9 +28,9 @@ from ..training import pick_device, predict
 from . import checkpoints
 from .checkpoints import Checkpoint, Network
 from .sources import dataset
-from .verdicts import grade, tolerance_of
 
 Z = 1.96  # standard errors on either side of a 95 % interval
+_WITH_CONCEPTS = ("digits", "fashion-mini", "fashion-mnist")  # for which datasets.concepts has rules
 LARGE = 64  # pixels a side above which images are many pixels: fewer of them are looked at, in smaller pieces
 
 
@@ -199,8 +198,9 @@ def scorecard(
         )
         total = sum(cost(key, count) for key, count in _merged(work.values()).items())
         told(
-            f"{data.name}: {len(data.test[1]):,} test images, {data.classes} classes; {len(plan)} metrics of 2 networks"
+            f"{data.name}: {len(data.test[1]):,} test images, {data.classes} classes; {len(plan)} metric{'s' * (len(plan) > 1)} of 2 networks"
         )
+        total += 4.0 if speed else 0.0
         told(f"about {_duration(total)} on this device ({device.type})")
         rows, done = [], set()
         bar = tqdm(total=round(total, 1), disable=not progress, unit="s", leave=False, bar_format=_BAR)
@@ -218,8 +218,8 @@ def scorecard(
     shape = data.train[0].shape[1:]
     costs = {n: latency.size_of(networks[n].cpu(), masks[n], shape) for n in ("dense", "ticket")}
     times = {}
-    if speed:
-        batch = 100 if data.size <= LARGE else 8
+    if speed:  # batches that take about a tenth of a second bound the time of this to a few seconds
+        batch = max(1, min(100, int(0.1 / (cost(("test",), 1) / 2))))
         times = latency.speeds(networks, shape, batch_size=batch, rounds=8, device=device)
     if rows and rows[0].metric == "accuracy" and rows[0].dense < 1.5 / data.classes:
         notes.append(
@@ -365,11 +365,11 @@ def _plan(
             elif data.channels not in (1, 3):
                 reason = f"corruptions are defined for 1 or 3 channels, the images have {data.channels}"
         elif name in ("explained_units", "unit_iou") and not (
-            given.get(name, {}).get("broden") or data.name in bundled()
+            data.name in _WITH_CONCEPTS or given.get(name, {}).get("broden")
         ):
             reason = (
-                "needs images whose concepts are known pixel by pixel: the bundled sets, or for colour images a folder "
-                "of Broden (settings: broden)"
+                f"needs images whose concepts are known pixel by pixel: {', '.join(_WITH_CONCEPTS)}, or, in colour, a "
+                "folder of Broden (setting broden)"
             )
         if reason:
             skipped[name] = reason
@@ -397,6 +397,14 @@ class _Uncorrupted(Subject):
         return {"none": self.logits(self.sample(images)[0])[None]}
 
 
+def judge(low: float, high: float, direction: str, tolerance: float) -> str:
+    """``verdict.judge`` with a word more: "better" where the interval lies beyond the tolerance on the good side."""
+    if (low if direction == "higher" else -high) > tolerance:
+        return "better"
+    words = {"pass": "holds", "fail": "worse", "undecided": "undecided"}
+    return words[verdict.judge(low, high, direction, tolerance)]
+
+
 def _row(
     name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject, given: Mapping[str, float]
 ) -> Row:
@@ -409,8 +417,8 @@ def _row(
     difference = paired(measured, twin)
     width = Z * (difference.error or 0.0)
     low, high = difference.value - width, difference.value + width
-    tolerance = given.get(name, tolerance_of(name, twin.value))
-    verdict = grade(low, high, about.direction, tolerance)
+    tolerance = given.get(name, verdict.TOLERANCES[name].of(twin.value))
+    found = judge(low, high, about.direction, tolerance)
     clean = isinstance(ticket, _Uncorrupted)
     variants = {
         n: {
@@ -424,7 +432,7 @@ def _row(
     }  # fmt: skip
     return Row(
         name, about.label, about.dimension, about.direction, about.unit, measured.value, measured.error,
-        twin.value, twin.error, difference.value, low, high, tolerance, verdict, measured.samples, variants,
+        twin.value, twin.error, difference.value, low, high, tolerance, found, measured.samples, variants,
         _short(measured), _short(twin),
     )  # fmt: skip
 

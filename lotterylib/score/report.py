@@ -77,16 +77,16 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
         ("parameters kept", "kept", ""),
         ("multiply-adds an image", "multiply_adds", ""),
         ("… with a surviving weight", "needed", ""),
-        ("file, survivors only", "stored", " B"),
+        ("file, survivors only", "stored", "B"),
     ):
         a, b = getattr(dense, name), getattr(ticket, name)
-        rows.append((what, _large(a) + unit, _large(b) + unit, f"{b / a:.1%} of dense"))
+        rows.append((what, (_large(a) + unit).strip(), (_large(b) + unit).strip(), f"{b / a:.1%} of dense"))
     if card.speed:
         a, b = card.speed["dense"], card.speed["ticket"]
         span = f"{b.speedup:.2f}× as fast (95 % interval {b.low:.2f} to {b.high:.2f})"
         rows.append(("time of a batch", f"{1000 * a.seconds:.1f} ms", f"{1000 * b.seconds:.1f} ms", span))
         share = f"{b.memory / a.memory:.1%} of dense" if a.memory else ""
-        rows.append(("memory of a batch", _large(a.memory) + " B", _large(b.memory) + " B", share))
+        rows.append(("memory of a batch", _large(a.memory) + "B", _large(b.memory) + "B", share))
     return rows
 
 
@@ -149,7 +149,7 @@ def _large(count: float) -> str:
     for step, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if count >= step:
             return f"{count / step:.3g}{suffix}"
-    return f"{count:.0f}"
+    return f"{count:.0f} "
 
 
 def _no_speed(card: Scorecard) -> str:
@@ -302,6 +302,7 @@ _STYLE = """
 --better:#7cc0f5;--holds:#6fd39b;--undecided:#f0b95a;--worse:#ff8f85}}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:64rem;margin:0 auto;padding:1rem 1rem 4rem}h1{margin:.5rem 0}h2{margin:2.2rem 0 .6rem;font-size:1.25rem}
+@media(min-width:42.01rem){table{table-layout:fixed}th:first-child{width:34%}th:nth-child(4){width:30%}}
 .lead{font-size:1.15rem}table{width:100%;border-collapse:collapse}th,td{padding:.45rem .6rem;text-align:right;
 border-bottom:1px solid var(--line);vertical-align:middle;font-variant-numeric:tabular-nums}
 th[scope=row],th:first-child{text-align:left;font-weight:600}thead th{color:var(--soft);font-weight:400;font-size:.9rem}
