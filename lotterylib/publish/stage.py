@@ -13,7 +13,7 @@ from typing import Any
 from .errors import StageError
 from .runner import Execution
 
-HIDDEN_TAGS = {"injected-parameters", "colab"}
+HIDDEN_TAGS = {"injected-parameters", "colab-setup"}
 FIGURE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SMOKE = (
     '<div class="smoke-run" role="note"><b>Smoke run.</b> The numbers on this page mean nothing: '

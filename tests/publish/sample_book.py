@@ -68,7 +68,7 @@ def write_sample(root: Path) -> Path:
     write_notebook(
         root / "notebooks" / "sample.ipynb",
         new_markdown_cell("Sparsity is $s$, and after $n$ rounds\n\n$$\\frac{w_{pruned}}{w} = s.$$"),
-        cell("installed_on_colab = False", "colab"),
+        cell("installed_on_colab = False", "colab-setup"),
         FIGURE,
         "print('a line that is much wider than a telephone ' * 4)",
     )
