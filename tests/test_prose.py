@@ -8,7 +8,9 @@ import pytest
 from tests.sources import DOCUMENTS, NOTEBOOKS, PAGES, ROOT, name, prose
 
 # A share, a difference in points, or a fraction with two digits: what a result looks like.
-RESULT = re.compile(r"(?<![\w.])\d+(?:\.\d+)?\s?(?:%|per cent|percent|(?:percentage )?points?\b)|(?<![\w.,-])0?\.\d\d+\b")
+RESULT = re.compile(
+    r"(?<![\w.])\d+(?:\.\d+)?\s?(?:%|per cent|percent|(?:percentage )?points?\b)|(?<![\w.,-])0?\.\d\d+\b"
+)
 FENCED = re.compile(r"^(`{3,}|~{3,})(?!\{).*?^\1`*$", re.MULTILINE | re.DOTALL)
 DISPLAYED = re.compile(r"\$\$.*?\$\$|^```\{math\}.*?^```$", re.MULTILINE | re.DOTALL)
 ADDRESS = re.compile(r"https?://\S+|arXiv:\S+")
@@ -103,7 +105,9 @@ def test_what_counts_as_a_result(line, is_result):
 def anchors(path: Path) -> set[str]:
     """What may follow a # in a link to this page: its headings, as Sphinx and GitHub spell them."""
     text = FENCED.sub("", prose(path))
-    headings = [re.sub(r"[*`$]|\{[\w:]+\}", "", line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    headings = [
+        re.sub(r"[*`$]|\{[\w:]+\}", "", line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    ]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 

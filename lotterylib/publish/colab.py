@@ -142,7 +142,8 @@ def outdated(root: Path, release: Release) -> dict[Path, str]:
 def main(arguments: list[str] | None = None) -> int:
     """Writes what is outdated, or with ``--check`` only names it; the exit status says whether all agreed (0)."""
     parser = argparse.ArgumentParser(
-        prog="python -m lotterylib.publish.colab", description="Put the Colab set-up cell into every notebook."
+        prog="python -m lotterylib.publish.colab",
+        description="Put the Colab set-up cell into every notebook.",
     )
     parser.add_argument("--repository", help="new address of the repository, https://github.com/OWNER/NAME")
     parser.add_argument("--tag", help="new release tag, like v0.2.0")

@@ -69,7 +69,9 @@ def environment(folder: Path, versions: dict[str, str]) -> Path:
     wanted = [f"{package}=={version}" for package, version in versions.items()]
     pip(python, "install", "setuptools>=77", *wanted)
     where = "import site; print(site.getsitepackages()[0])"
-    packages = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip()
+    packages = subprocess.run(
+        [python, "-c", where], capture_output=True, text=True, check=True
+    ).stdout.strip()
     (Path(packages) / "sitecustomize.py").write_text(STAND_IN)
     return python
 
@@ -98,11 +100,15 @@ def run(python: Path, notebook: Path, folder: Path, wheel: Path) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"took longer than {SECONDS} s"
-    return done.stdout[-2000:] if done.returncode or "Traceback (most recent call last)" in done.stdout else ""
+    return (
+        done.stdout[-2000:] if done.returncode or "Traceback (most recent call last)" in done.stdout else ""
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.colab.contract", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.colab.contract", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to run (default: all)")
     parser.add_argument("--versions", type=Path, help="take versions from this list of Colab's")
     parser.add_argument("--drift", type=Path, help="only compare with this list of Colab's")
@@ -116,8 +122,12 @@ def main() -> int:
     if options.versions:
         theirs = pinned(options.versions.read_text())
         versions = {package: theirs.get(package, version) for package, version in versions.items()}
-    notebooks = [path.resolve() for path in options.notebooks] or sorted((ROOT / "notebooks").rglob("*.ipynb"))
-    print(f"Python {sys.version.split()[0]}, torch {versions['torch']}, numpy {versions['numpy']}", flush=True)
+    notebooks = [path.resolve() for path in options.notebooks] or sorted(
+        (ROOT / "notebooks").rglob("*.ipynb")
+    )
+    print(
+        f"Python {sys.version.split()[0]}, torch {versions['torch']}, numpy {versions['numpy']}", flush=True
+    )
     failed = 0
     with tempfile.TemporaryDirectory(prefix="colab-") as scratch:
         work = Path(scratch)

@@ -34,7 +34,10 @@ def test_repository_and_notebooks_agree_on_the_release():
 
 def test_a_new_release_is_put_everywhere_and_nowhere_twice(clone):
     changes = outdated(clone, NEXT)
-    assert {path.relative_to(clone).as_posix() for path in changes} == {*colab.REPEATED, "notebooks/deep/a.ipynb"}
+    assert {path.relative_to(clone).as_posix() for path in changes} == {
+        *colab.REPEATED,
+        "notebooks/deep/a.ipynb",
+    }
     for path, text in changes.items():
         path.write_text(text)
     assert outdated(clone, NEXT) == {}
@@ -114,7 +117,9 @@ def test_the_cell_installs_the_release_and_leaves_colabs_packages_alone(monkeypa
 
 
 def test_elsewhere_the_cell_says_in_one_line_what_to_do(monkeypatch):
-    with pytest.raises(ModuleNotFoundError, match=r"^no lotterylib here: clone \S+, run `make book`, use .venv$"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^no lotterylib here: clone \S+, run `make book`, use .venv$"
+    ):
         run_cell(monkeypatch, installed=False, on_colab=False)
 
 
@@ -123,7 +128,9 @@ def wheel(tmp_path_factory):
     """What a release installs, built from a copy of the sources without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    shutil.copytree(REPOSITORY / "lotterylib", source / "lotterylib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "lotterylib", source / "lotterylib", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / file, source)
     program = "from setuptools.build_meta import build_wheel; print(build_wheel('..'))"
