@@ -25,6 +25,29 @@ figure.subplots().plot([0, 0.9], [top, 0.8])
 show(figure, alt={ALT!r}, caption={CAPTION!r}, name="line")
 record("top-accuracy", 100 * top)"""
 
+# A slider over pictures that are part of the page: alive without a kernel. HTML and not Image, for the alt text.
+EXPLORER = """\
+import base64
+import io
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+
+def frame(level):
+    picture, buffer = Figure(figsize=(3, 2)), io.BytesIO()
+    picture.subplots().bar([0, 1], [1, level])
+    picture.savefig(buffer, format="png")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    alt = f"Two bars; the right one is {level} of the left one"
+    return ipywidgets.HTML(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+
+
+stack = ipywidgets.Stack([frame(level) for level in (0.25, 0.5, 0.75)], selected_index=0)
+slider = ipywidgets.IntSlider(max=2, description="level")
+ipywidgets.jslink((slider, "value"), (stack, "selected_index"))
+ipywidgets.VBox([slider, stack])"""
+
 INDEX = """\
 # A sample book
 
@@ -47,6 +70,7 @@ parts:
   - caption: One
     chapters:
       - file: notebooks/sample
+      - file: notebooks/explorer
 """
 
 
@@ -72,6 +96,7 @@ def write_sample(root: Path) -> Path:
         FIGURE,
         "print('a line that is much wider than a telephone ' * 4)",
     )
+    write_notebook(root / "notebooks" / "explorer.ipynb", EXPLORER)
     ignore = shutil.ignore_patterns("__pycache__")
     for folder in ("book/_ext", "book/_static"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignore)
