@@ -1,5 +1,6 @@
 """What a reader's browser makes of the built pages, without a network."""
 
+import contextlib
 import shutil
 import threading
 from functools import partial
@@ -14,6 +15,10 @@ WIDE, PHONE = 1400, 390
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a test has closed its page early
+            super().copyfile(source, outputfile)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,8 @@ def test_page_is_sound_and_fits_its_window(browser, address, page, width):
     with Visit(browser, address, page, width) as visit:
         assert visit.faults == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        alts = visit.page.locator("article img").evaluate_all("es => es.map(e => e.alt)")
+        assert all(len(alt.split()) > 3 for alt in alts), alts
 
 
 @pytest.mark.parametrize(("page", "formulas"), [("book/index.html", 1), ("notebooks/sample.html", 4)])
@@ -101,19 +108,6 @@ def test_slider_moves_the_picture_without_a_kernel(browser, address, site):
         assert visit.faults == []
 
 
-@pytest.mark.parametrize("page", PAGES[:3])
-def test_every_image_has_an_alt_text_in_words(browser, address, page):
-    with Visit(browser, address, page) as visit:
-        alts = visit.page.locator("article img").evaluate_all("es => es.map(e => e.alt)")
-        assert all(len(alt.split()) > 3 for alt in alts), alts
-
-
-@pytest.mark.parametrize("page", PAGES[:2])
-def test_figures_have_captions(browser, address, page):
-    with Visit(browser, address, page) as visit:
-        assert visit.page.locator("figure figcaption").first.inner_text().strip()
-
-
 def test_a_keyboard_reaches_the_text_and_the_theme_switch(browser, address):
     with Visit(browser, address, "notebooks/sample.html") as visit:
         visit.page.keyboard.press("Tab")
@@ -140,6 +134,7 @@ def test_figures_are_loaded_and_lie_on_white_in_the_dark(browser, address, page)
     with Visit(browser, address, page, scheme="dark") as visit:
         image = visit.page.locator("figure img")
         assert image.count() == 1
+        assert visit.page.locator("figure figcaption").inner_text().strip()
         assert image.evaluate("e => e.naturalWidth") > 0
         assert visit.page.locator("html").get_attribute("data-theme") == "dark"
         style = image.evaluate("e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).filter]")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lotterylib.publish import publish
@@ -114,6 +116,9 @@ def publish_sample(root: Path) -> Path:
 
 
 def shared_site(base: Path) -> Path:
-    """The sample's site below ``base``, built once however many modules ask for it."""
+    """The sample's site below ``base``, built once however many modules and test processes ask for it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the folder that all workers of this run have in common
     site = base / "sample" / "out" / "site"
-    return site if site.is_dir() else publish_sample(write_sample(base / "sample"))
+    with FileLock(base / "sample.lock"):
+        return site if site.is_dir() else publish_sample(write_sample(base / "sample"))
