@@ -26,6 +26,10 @@ ALLOWED = {
     "book/dimensions.md": {
         "given with 80 % confidence, 80 % should be right": "an example of what calibration means",
     },
+    "book/scale_training.md": {
+        "8 to 100 % of its area": "a setting of the crop",
+        "25 training images of each class, 2 % of all": "25 of about 1,300, computed",
+    },
     "book/sparsity.md": {
         "two rounds remove 36 % of the weights, seven 79 %, fourteen 96 %": "1 − 0.8ⁿ, computed",
         "between 90 % and 99 %": "a range of the axis",
