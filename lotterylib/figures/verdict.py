@@ -106,7 +106,7 @@ def radar(
     """
     places = scaled(table, sparsity, names)
     pruners = in_order(p for p in places.index if p != "dense")
-    columns = min(5, len(pruners))
+    columns = min(3, len(pruners))
     rows = math.ceil(len(pruners) / columns)
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     closed = np.append(angles, angles[0])
@@ -114,7 +114,7 @@ def radar(
         figure, axes = plt.subplots(
             rows,
             columns,
-            figsize=(2.9 * columns, 3.1 * rows),
+            figsize=(3.4 * columns, 3.2 * rows),
             subplot_kw={"projection": "polar"},
             squeeze=False,
         )
@@ -132,7 +132,13 @@ def radar(
                     axis.fill(closed, radii, color=colour, alpha=0.2)
             axis.set_ylim(0, 1.05)
             axis.set_yticks([0.5, 1.0], ["", ""])
-            axis.set_xticks(angles, [_short(n) for n in names], fontsize=7)
+            axis.set_xticks(angles, [_short(n) for n in names], fontsize=7.5)
+            for label, angle in zip(axis.get_xticklabels(), angles, strict=True):
+                side = np.sin(angle)  # labels stand outside, on their own side
+                label.set_horizontalalignment(
+                    "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
+                )
+            axis.tick_params(axis="x", pad=-1)
             axis.set_title(look(pruner).label, fontsize=10, pad=14)
         heading = f"{100 * sparsity:.3g} % sparsity; black dash-dot: dense; outward is better"
         figure.suptitle(
