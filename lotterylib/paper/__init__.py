@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-FILE = Path(__file__).parent / "reference" / "paper" / "digitised.csv"
+FILE = Path(__file__).parent / "digitised.csv"
 
 _PRUNERS = {
     "LTH": "lottery", "OMP": "magnitude", "RP": "random", "SNIP": "snip", "GraSP": "grasp",
