@@ -23,6 +23,7 @@ from .pictures import (
     mask_picture,
     weight_histogram,
 )
+from .scorecard import differences, sparse_speed, worth
 from .style import LOOKS, Look, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
@@ -30,8 +31,8 @@ from .verdict import radar, verdict_board
 __all__ = [
     "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "beside_paper", "calibration_under_shift",
     "concept_counts", "concept_gallery", "connection", "corruption_grid", "corruption_heatmap", "curves",
-    "density_bars", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
+    "density_bars", "differences", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
     "pixel_directions", "radar", "recall_changes", "record", "region_table", "reliability_diagram", "save",
-    "score_histograms", "show", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep",
-    "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
+    "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces",
+    "sweep", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram", "worth",
 ]  # fmt: skip

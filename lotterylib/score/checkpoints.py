@@ -281,18 +281,24 @@ def _resolved(path: Path, found: Mapping[str, Any]) -> Checkpoint:
 def _merge(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """``weight_orig`` times ``weight_mask`` is ``weight``: the state with them multiplied, and the masks by the weights'
     names."""
-    state, masks = dict(state), {}
+    found, masks = {}, {}
+    partners = {}
     for original, mask in _MASKED:
         before, after = original.split("{}")
         pattern = re.compile(rf"(.*?){re.escape(before)}(\w+){re.escape(after)}")
-        for name in [n for n in state if pattern.fullmatch(n)]:
-            layer, leaf = pattern.fullmatch(name).groups()
-            partner = layer + mask.format(leaf)
-            if partner in state:
-                masks[layer + leaf] = state.pop(partner)
-                weight = state.pop(name).detach()
-                state[layer + leaf] = torch.where(masks[layer + leaf] != 0, weight, torch.zeros_like(weight))
-    return state, masks
+        for match in filter(None, map(pattern.fullmatch, state)):
+            layer, leaf = match.groups()
+            if (partner := layer + mask.format(leaf)) in state:
+                partners[match[0]] = layer + leaf, partner
+    gone = {partner for _, partner in partners.values()}
+    for name, tensor in state.items():  # in the order of the layers
+        if name in partners:
+            name, partner = partners[name]
+            masks[name] = state[partner]
+            found[name] = torch.where(masks[name] != 0, tensor.detach(), torch.zeros_like(tensor))
+        elif name not in gone:
+            found[name] = tensor
+    return found, masks
 
 
 def _some(names: Sequence[str], shown: int = 3) -> str:
