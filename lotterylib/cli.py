@@ -90,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     book = add("book", _book, "compute what is missing, run every notebook, and build the site")
     with_scheduler(with_workers(with_store(book)))
     book.add_argument("--out", type=Path, default=Path("_build"), help="where to build (default: _build)")
-    add("data", _data, "check the data that a profile needs")
+    data = add("data", _data, "list the data that a profile needs, and what of it is missing or damaged")
+    data.add_argument(
+        "--download",
+        action="store_true",
+        help="first fetch what is not there, where the source has checksums",
+    )
     with_workers(add("bench", _bench, "measure training speed on this device, which `plan` reckons with"))
     export = with_store(add("export", _export, "write a finished study as the profile's reference records"))
     export.add_argument("--to", type=Path, help="folder (default: the package's reference/PROFILE)")
@@ -227,15 +232,29 @@ def _book(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
+    from .study.needs import needs
     from .study.profile import load_profile
 
     profile = load_profile(options.profile)
-    data = profile.dataset.load()
-    sizes = ", ".join(f"{split} {len(getattr(data, split)[1]):,}" for split in ("train", "val", "test"))
-    print(
-        f"{data.name}: {sizes}; {data.classes} classes, {data.channels}×{data.size}×{data.size} pixels: all there"
-    )
-    return 0
+    found = needs(profile)
+    if options.download and (wanted := [need for need in found if need.fetchable]):
+        for need in wanted:
+            print(f"fetching {need.what} ({need.source.size}) to {need.place}", file=sys.stderr)
+            need.source.get(need.root)
+        found = needs(profile)
+    rows = [("needed", "state", "size", "where")]
+    rows += [(n.what, n.state, n.source.size if n.source else "", n.place) for n in found]
+    print(_table(rows, left=(0, 1, 3)))
+    for need in found:
+        if need.remark:
+            print(f"{need.what}: {need.remark}")
+    if any(need.state == "downloadable" for need in found):
+        print(f"lottery data --profile {options.profile} --download fetches what is downloadable")
+    if found[0].met:
+        data = profile.dataset.load()
+        sizes = ", ".join(f"{split} {len(getattr(data, split)[1]):,}" for split in ("train", "val", "test"))
+        print(f"{data.name}: {sizes}; {data.classes} classes, {data.channels}×{data.size}×{data.size} pixels")
+    return 0 if all(need.met for need in found) else 1
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -276,13 +295,13 @@ def _positive(text: str) -> int:
     return value
 
 
-def _table(rows: list[tuple]) -> str:
+def _table(rows: list[tuple], left: tuple[int, ...] = (0,)) -> str:
     widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
-            str(v).ljust(w) if i == 0 else str(v).rjust(w)
+            str(v).ljust(w) if i in left else str(v).rjust(w)
             for i, (v, w) in enumerate(zip(row, widths, strict=True))
-        )
+        ).rstrip()
         for row in rows
     )
 

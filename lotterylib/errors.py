@@ -30,6 +30,10 @@ class DataError(LotteryError, ValueError):
     """Data that are damaged, missing or of the wrong form."""
 
 
+class MissingDataError(DataError):
+    """Data that are not there; the message says what to fetch, how large it is and where to put it."""
+
+
 class SettingError(LotteryError, ValueError):
     """A setting outside its range."""
 

@@ -6,37 +6,67 @@ and one line in ``_LOADERS``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from ..errors import SettingError, UnknownNameError
-from .base import Dataset, Split
-from .corrupted import ImageFiles, read_cifar_c, read_imagenet_c
+from . import cifar as _cifar
+from . import fashion as _fashion
+from . import svhn as _svhn
+from .base import Dataset, Split, data_root
+from .corrupted import PUBLISHED, ImageFiles
 from .corruptions import CORRUPTIONS, corrupt
 from .digits import load as _digits
-from .fashion import load_full as _fashion_mnist
-from .fashion import load_mini as _fashion_mini
 from .ood import load_ood
+from .sources import Source
 
 __all__ = [
     "CORRUPTIONS",
     "Dataset",
     "ImageFiles",
+    "Source",
     "Split",
     "corrupt",
     "load",
     "load_corrupted",
     "load_ood",
     "names",
+    "source",
 ]
 
-_LOADERS = {"fashion-mini": _fashion_mini, "fashion-mnist": _fashion_mnist, "digits": _digits}
-_PUBLISHED = {
-    "cifar10": ("CIFAR-10-C", read_cifar_c),
-    "cifar100": ("CIFAR-100-C", read_cifar_c),
-    "imagenet": ("ImageNet-C", read_imagenet_c),
+_LOADERS = {
+    "fashion-mini": _fashion.load_mini,
+    "fashion-mnist": _fashion.load_full,
+    "digits": _digits,
+    "cifar10": _cifar.CIFAR10.load,
+    "cifar100": _cifar.CIFAR100.load,
+    "svhn": _svhn.load,
 }
+_SOURCES = {
+    "fashion-mnist": _fashion.source,
+    "cifar10": lambda: _cifar.CIFAR10.source,
+    "cifar100": lambda: _cifar.CIFAR100.source,
+    "svhn": lambda: _svhn.source("train", "test"),
+    "imagenet": lambda: _imagenet_source(),
+}
+
+
+def _imagenet_source() -> Source:
+    def check(root: Path) -> None:
+        if not any((folder / "train").is_dir() for folder in (root, root / "imagenet")):
+            raise source("imagenet").missing(root)
+        load("imagenet", root)
+
+    return Source(
+        title="ImageNet",
+        place="imagenet",
+        size="144 GB",
+        fetch="get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, which asks to accept its "
+        "terms, and unpack them into folders train and val, with a folder a WordNet id in each,",
+        check=check,
+    )
 
 
 def names() -> list[str]:
@@ -47,17 +77,29 @@ def names() -> list[str]:
 def load(name: str, root: str | Path | None = None, limit: int | None = None) -> Dataset:
     """Loads a data set.
 
-    ``root`` is the folder that holds (or will hold) downloaded files; bundled data need none. ``limit`` keeps at most
-    that many images of each split, drawn class by class in the stored order, so that small subsets stay balanced.
+    ``root`` is the folder that holds (or will hold) downloaded files, ``./data`` by default; bundled data need none.
+    ``limit`` keeps at most that many images of each split, drawn class by class in the stored order, so that small
+    subsets stay balanced.
 
-    Raises ``UnknownNameError`` (with the nearest name), ``DataError`` for damaged or missing files, ``SettingError``
-    for a limit below 1.
+    Raises ``UnknownNameError`` (with the nearest name), ``MissingDataError`` for files that are not there and cannot be
+    downloaded, ``DataError`` for damaged ones, ``SettingError`` for a limit below 1.
     """
     if name not in _LOADERS:
         raise UnknownNameError("data set", name, _LOADERS)
     _check_limit(limit)
-    data = _LOADERS[name](None if root is None else Path(root))
+    root = None if root is None else Path(root)
+    data = replace(_LOADERS[name](root), root=root)
     return data if limit is None else data.limited(limit)
+
+
+def source(name: str) -> Source | None:
+    """Where the files of a data set come from and go; None for what comes with the package or with scikit-learn.
+
+    Raises ``UnknownNameError`` for a name not in ``names()``.
+    """
+    if name not in _LOADERS:
+        raise UnknownNameError("data set", name, _LOADERS)
+    return _SOURCES[name]() if name in _SOURCES else None
 
 
 def load_corrupted(
@@ -72,12 +114,12 @@ def load_corrupted(
     Raises ``UnknownNameError`` for the data set or the corruption, ``SettingError`` for the severity or the limit,
     ``DataError`` for damaged or missing files.
     """
-    if name not in _PUBLISHED and name not in _LOADERS:
-        raise UnknownNameError("data set", name, {*_LOADERS, *_PUBLISHED})
+    if name not in PUBLISHED and name not in _LOADERS:
+        raise UnknownNameError("data set", name, {*_LOADERS, *PUBLISHED})
     _check_limit(limit)
-    if name in _PUBLISHED:
-        folder, read = _PUBLISHED[name]
-        return read(Path("data" if root is None else root) / folder, corruption, severity, limit)
+    if name in PUBLISHED:
+        archive = PUBLISHED[name]
+        return archive.read(data_root(root) / archive.name, corruption, severity, limit)
     images, labels = load(name, root, limit).test
     return corrupt(images, corruption, severity), labels
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,8 @@ Split = tuple[Tensor, Tensor]
 class Dataset:
     """Three splits, each ``(images float32 [N, C, H, W] in [0, 1], labels int64 [N])``.
 
-    ``classes`` and ``channels`` are counts, ``size`` is the side of the square images in pixels.
+    ``classes`` and ``channels`` are counts, ``size`` is the side of the square images in pixels. ``root``: the folder that
+    other files beside them (corrupted copies, outliers) are looked for in; None is ``./data``.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Dataset:
     val: Split
     test: Split
     class_names: tuple[str, ...]
+    root: Path | None = None
 
     def __post_init__(self):
         for split in ("train", "val", "test"):
@@ -120,6 +123,17 @@ def verify(path: Path, sha256: str) -> bytes:
             f"{path} is damaged: its SHA-256 starts with {found[:12]}, it should be {sha256[:12]}; fetch it again"
         )
     return content
+
+
+def data_root(root: str | Path | None) -> Path:
+    """The folder of downloaded files: the one given, or ``./data``."""
+    return Path("data" if root is None else root)
+
+
+def as_split(pixels: np.ndarray, labels: np.ndarray) -> Split:
+    """uint8 [N, C, H, W] and integers [N] → float32 in [0, 1] and int64."""
+    images = torch.from_numpy(np.array(pixels, order="C")).float().div_(255)
+    return images, torch.from_numpy(labels.astype(np.int64))
 
 
 def pad_to(images: Tensor, size: int) -> Tensor:

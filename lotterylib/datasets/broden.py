@@ -19,8 +19,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import DataError, SettingError
+from ..errors import DataError, MissingDataError, SettingError
 from .concepts import Concepts
+from .sources import Source
 
 _ABOUT_IMAGE = ("image", "split", "ih", "iw", "sh", "sw")
 
@@ -77,6 +78,17 @@ def broden(root: str | Path, size: int = 224, limit: int = 1000) -> tuple[Tensor
     )
 
 
+def source(folder: str | Path) -> Source:
+    """Of a Broden folder."""
+    return Source(
+        title="Broden",
+        place=str(folder),
+        size="about 1 GB",
+        fetch="fetch and unpack http://netdissect.csail.mit.edu/data/broden1_224.zip",
+        check=lambda root: broden(root / folder, limit=1),
+    )
+
+
 def _labels(row: dict[str, str]) -> list[str]:
     """An image's entries in all categories."""
     entries = (cell.split(";") for column, cell in row.items() if column not in _ABOUT_IMAGE)
@@ -88,7 +100,7 @@ def _table(path: Path, wanted: tuple[str, ...]) -> list[dict[str, str]]:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, restval=""))
     except FileNotFoundError:
-        raise DataError(
+        raise MissingDataError(
             f"{path} is missing: unpack broden1_224.zip of netdissect.csail.mit.edu there"
         ) from None
     if not rows or not set(wanted) <= set(rows[0]):

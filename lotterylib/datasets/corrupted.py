@@ -7,7 +7,9 @@ that their archives unpack to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, MissingDataError
 from ..files import write_whole
-from .base import Split, check_split, first_of_each_class
+from .base import Dataset, Split, check_split, data_root, first_of_each_class
 from .corruptions import CORRUPTIONS, SEVERITIES, VERSION, check_choice, corrupt
+from .sources import Source, fetch
 
-__all__ = ["CORRUPTIONS", "ImageFiles", "corrupted", "read_cifar_c", "read_imagenet_c"]
+__all__ = [
+    "CORRUPTIONS", "PUBLISHED", "ImageFiles", "Published", "corrupted", "published_for", "read_cifar_c",
+    "read_imagenet_c",
+]  # fmt: skip
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -133,7 +139,7 @@ def read_imagenet_c(
     inside = Path(corruption) / str(severity)
     found = [p for p in (folder / inside, *sorted(folder.glob(f"*/{inside}"))) if p.is_dir()]
     if not found:
-        raise DataError(
+        raise MissingDataError(
             f"ImageNet-C: no folder {folder / inside}; unpack the archive that holds {corruption} "
             f"(zenodo.org/records/2235448) into {folder}"
         )
@@ -161,10 +167,72 @@ def _load_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(
+        raise MissingDataError(
             f"{path} is missing: unpack CIFAR-10-C.tar (zenodo.org/records/2535967) or CIFAR-100-C.tar "
-            f"(zenodo.org/records/3555552) so that it is there"
+            f"(zenodo.org/records/3555552; 2.9 GB each) so that it is there"
         ) from None
     except (ValueError, EOFError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is damaged ({reason}): unpack it again") from None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published archive of corrupted test images: its ``name`` is that of its folder, ``read`` reads a severity."""
+
+    name: str
+    read: Callable[[Path, str, int, int | None], tuple[Tensor | ImageFiles, Tensor]]
+    source: Source
+
+
+def published_for(data: Dataset) -> Published | None:
+    """The published archive of these data, if there is one and its folder is where ``data.root`` says."""
+    archive = PUBLISHED.get(data.name)
+    return archive if archive and archive.source.path(data_root(data.root)).is_dir() else None
+
+
+def _cifar_c(name: str, record: str, md5: str) -> Published:
+    url = f"https://zenodo.org/records/{record}/files/{name}.tar"
+    source = Source(
+        title=name,
+        place=name,
+        size="2.9 GB",
+        fetch=f"fetch and unpack {url}",
+        check=lambda root: _check_all(partial(read_cifar_c, root / name)),
+        download=lambda root: fetch(url, md5, root),
+    )
+    return Published(name, read_cifar_c, source)
+
+
+def _imagenet_c() -> Published:
+    url, place = "https://zenodo.org/records/2235448/files", "ImageNet-C"
+    archives = {
+        "noise": "e80562d7f6c3f8834afb1ecf27252745",
+        "blur": "2d8e81fdd8e07fef67b9334fa635e45c",
+        "weather": "33ffea4db4d93fe4a428c40a6ce0c25d",
+        "digital": "89157860d7b10d5797849337ca2e5c03",
+        "extra": "d492dfba5fc162d8ec2c3cd8ee672984",
+    }
+    source = Source(
+        title=place,
+        place=place,
+        size="50 GB, and 16 GB for the held-out corruptions in extra.tar",
+        fetch=f"fetch and unpack {', '.join(f'{a}.tar' for a in archives)} of {url.removesuffix('/files')}",
+        check=lambda root: _check_all(partial(read_imagenet_c, root / place), CORRUPTIONS[:15]),
+        download=lambda root: [fetch(f"{url}/{a}.tar", md5, root, place) for a, md5 in archives.items()],
+    )
+    return Published(place, read_imagenet_c, source)
+
+
+def _check_all(read: Callable[[str, int, int], object], corruptions: Sequence[str] = CORRUPTIONS) -> None:
+    """Reads an image of every corruption and severity."""
+    for corruption in corruptions:
+        for severity in SEVERITIES:
+            read(corruption, severity, 1)
+
+
+PUBLISHED = {
+    "cifar10": _cifar_c("CIFAR-10-C", "2535967", "56bf5dcef84df0e2308c6dcbcbbd8499"),
+    "cifar100": _cifar_c("CIFAR-100-C", "3555552", "11f0ed0f1191edbf9fa23466ae6021d3"),
+    "imagenet": _imagenet_c(),
+}

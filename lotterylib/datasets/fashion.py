@@ -16,13 +16,18 @@ import torch
 
 from ..errors import DataError
 from ..rng import generator
-from .base import Dataset, Split, pad_to, verify
+from .base import Dataset, Split, data_root, pad_to, verify
+from .sources import Source
 
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 MINI = Path(__file__).parent / "bundled" / "fashion-mini.npz"
 MINI_SHA256 = "e765fef61857d6ea83b162245b78de6a42ccc2cd1bc080646e154414114e8aa4"
+_FILES = (
+    "the four files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
+    "t10k-labels-idx1-ubyte.gz"
+)
 TRAIN = 55_000  # of the 60,000 official training images; the rest serve as validation
 SIZE = 32  # 28×28 images, zero-padded: the side that CIFAR networks and corruption suites expect
 
@@ -43,7 +48,7 @@ def load_full(root: Path | None = None) -> Dataset:
     Looks for the four idx files in ``root`` (default ``./data``), in ``root/FashionMNIST/raw`` or beside each other,
     gzipped or not; otherwise downloads them there through torchvision, which checks their checksums.
     """
-    root = root or Path("data")
+    root = data_root(root)
     images, labels = _read_idx(root, train=True)
     test = _read_idx(root, train=False)
     return Dataset(
@@ -55,6 +60,26 @@ def load_full(root: Path | None = None) -> Dataset:
     )
 
 
+def source() -> Source:
+    """Of the four idx files."""
+    return Source(
+        title="Fashion-MNIST",
+        place="FashionMNIST/raw",
+        size="30 MB",
+        fetch=f"put {_FILES} there or into the data folder itself",
+        check=_check,
+        download=load_full,
+    )
+
+
+def _check(root: Path) -> None:
+    here, raw = list(root.glob("*-ubyte*")), root / "FashionMNIST" / "raw"
+    if not here and not list(raw.glob("*-ubyte*")):
+        raise source().missing(root)
+    for train in (True, False):
+        _read_idx(root, train, download=False)
+
+
 def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
     """uint8 [N, 28, 28] → float32 [N, 1, 32, 32] in [0, 1]."""
     return (
@@ -63,21 +88,20 @@ def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
     )
 
 
-def _read_idx(root: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read_idx(root: Path, train: bool, download: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """uint8 images [N, 28, 28] and labels [N] by torchvision's reader."""
     from torchvision.datasets import FashionMNIST
 
     raw = root / "FashionMNIST" / "raw"
     try:
         _adopt_loose_files(root, raw)
-        source = FashionMNIST(root, train=train, download=True)
+        source = FashionMNIST(root, train=train, download=download)
     # the reader asserts and indexes its way through what it takes for an idx file; a cut-off gzip file is an EOFError
     except (RuntimeError, ValueError, OSError, EOFError, AssertionError, LookupError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
         raise DataError(
-            f"Fashion-MNIST: no readable idx files in {raw}, or the download failed ({reason}); put the four files "
-            "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-            f"t10k-labels-idx1-ubyte.gz (30 MB) into {root}"
+            f"Fashion-MNIST: no readable idx files in {raw}, or the download failed ({reason}); put {_FILES} "
+            f"(30 MB) into {root}"
         ) from None
     return source.data.numpy(), source.targets.numpy()
 

@@ -228,7 +228,12 @@ def _measure(subject: Subject, images: int, score: Score) -> Measurement:
         ]
     main = measured.pop("clean")
     # severity 0 is clean, on the same images as the others: binned scores of fewer images are higher
-    extra = {"temperature": heat, "temperature_at_bound": heat in TEMPERATURES, "by_severity": severities}
+    extra = {
+        "temperature": heat,
+        "temperature_at_bound": heat in TEMPERATURES,
+        "by_severity": severities,
+        **subject.corruptions_from,
+    }
     return replace(main, variants=measured, extra=extra)
 
 

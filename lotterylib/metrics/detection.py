@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..datasets.ood import COUNT, usual
 from ..errors import DataError, SettingError
 from ..rng import generator
 from .subject import Measurement, Subject
 
-_SETS = ("digits", "gaussian", "uniform")
 _REPLICATES = 200  # of a bootstrap: its standard error is then known to 5 %
 
 
@@ -79,9 +79,13 @@ def ood_aupr(in_scores: Tensor, out_scores: Tensor) -> float:
     return (gained / len(in_scores) * hits / accepted).sum().item()
 
 
-def measure_auroc(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
-    """Mean AUROC over ``sets`` of outliers, one variant a set; the error is DeLong's, over images."""
-    inside, outside = _ood_scores(subject, sets)
+def measure_auroc(subject: Subject, sets: Sequence[str] | None = None, images: int = COUNT) -> Measurement:
+    """Mean AUROC over ``sets`` of outliers, one variant a set; the error is DeLong's, over images.
+
+    ``sets``: names of ``load_ood``; None: those that are usual for the data (``datasets.ood.usual``). ``images``: of each
+    set, class by class.
+    """
+    inside, outside = _ood_scores(subject, sets, images)
     # a set's AUROC is a mean over either side's placements; all sets share the images inside
     rank_in = torch.stack([_placements(inside, out) for out in outside.values()])
     rank_out = [_placements(out, inside) for out in outside.values()]
@@ -100,26 +104,31 @@ def measure_auroc(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
     return _mean_of(variants, joint.sqrt().item(), len(inside) + sum(map(len, rank_out)), draws)
 
 
-def measure_fpr95(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
-    """Mean FPR95 over ``sets`` of outliers, one variant a set; the error is a bootstrap over images of both sides."""
-    return _measure(ood_fpr95, *_ood_scores(subject, sets), subject.seed)
+def measure_fpr95(subject: Subject, sets: Sequence[str] | None = None, images: int = COUNT) -> Measurement:
+    """Mean FPR95 over ``sets`` of outliers, one variant a set; the error is a bootstrap over images of both sides.
+    Settings as ``measure_auroc``."""
+    return _measure(ood_fpr95, *_ood_scores(subject, sets, images), subject.seed)
 
 
-def measure_aupr(subject: Subject, sets: Sequence[str] = _SETS) -> Measurement:
+def measure_aupr(subject: Subject, sets: Sequence[str] | None = None, images: int = COUNT) -> Measurement:
     """Mean average precision over ``sets`` of outliers, one variant a set; the error is a bootstrap over images.
+    Settings as ``measure_auroc``.
 
     All sets and the images of the distribution are cut to the same count, spread evenly over each, so chance is .5.
     """
-    inside, outside = _ood_scores(subject, sets)
+    inside, outside = _ood_scores(subject, sets, images)
     count = min(map(len, [inside, *outside.values()]))
     inside, *rest = (scores[_spread(len(scores), count)] for scores in (inside, *outside.values()))
     return _measure(ood_aupr, inside, dict(zip(outside, rest, strict=True)), subject.seed)
 
 
-def _ood_scores(subject: Subject, sets: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+def _ood_scores(
+    subject: Subject, sets: Sequence[str] | None, images: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    sets = usual(subject.data.name) if sets is None else sets
     if not sets:
         raise SettingError("sets is empty: name a set of outliers, e.g. digits")
-    outside = {name: max_softmax(subject.outlier_logits(name)) for name in sets}
+    outside = {name: max_softmax(subject.outlier_logits(name, images)) for name in sets}
     return max_softmax(subject.test_logits), outside
 
 

@@ -124,7 +124,7 @@ def measure_corruption_error(subject: Subject, images: int = 1000, held_out: boo
     """
     measured, errors = _measure_relative(subject, images, held_out=False)
     variants = {"held-out": _measure_relative(subject, images, held_out=True)[0]} if held_out else {}
-    extra = {"errors": errors, "baseline": "the dense network of the same seed"}
+    extra = {"errors": errors, "baseline": "the dense network of the same seed", **subject.corruptions_from}
     return Measurement(measured.value, measured.error, measured.samples, variants, extra)
 
 
@@ -135,7 +135,7 @@ def measure_corrupted_accuracy(subject: Subject, images: int = 1000, held_out: b
     """
     measured = _measure_corrupted(subject, images, held_out=False)
     variants = {"held-out": _measure_corrupted(subject, images, held_out=True)} if held_out else {}
-    return replace(measured, variants=variants)
+    return replace(measured, variants=variants, extra=subject.corruptions_from)
 
 
 def _measure_relative(

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets import Dataset, Split
-from ..datasets.corrupted import CORRUPTIONS, corrupted
-from ..datasets.ood import outliers
+from ..datasets.base import data_root
+from ..datasets.corrupted import CORRUPTIONS, PUBLISHED, SEVERITIES, Published, corrupted, published_for
+from ..datasets.ood import COUNT, outliers
+from ..errors import DataError
 from ..masks import Mask
 from ..training import pick_device, predict
 
@@ -76,16 +78,41 @@ class Subject:
         """Logits under each corruption of ``sample(images)``: name → float32 [5 severities, N, classes].
 
         One pass serves accuracy and calibration alike. ``held_out`` takes the 4 extra corruptions, else the 15 common.
+        The images are the published archive's where the data have one and it is on disk (see ``corruptions_from``), else
+        generated.
         """
         key = ("corrupted", images, held_out)
         if key not in self._kept:
-            clean = self.sample(images)[0]
+            archive, (clean, labels) = published_for(self.data), self.sample(images)
             names = CORRUPTIONS[15:] if held_out else CORRUPTIONS[:15]
-            self._kept[key] = {
-                name: torch.stack([self.logits(s) for s in corrupted(clean, name, folder=self.cache)])
-                for name in names
-            }
+            if archive:
+                found = {name: self._published_logits(archive, name, labels.cpu()) for name in names}
+            else:
+                found = {
+                    name: torch.stack([self.logits(s) for s in corrupted(clean, name, folder=self.cache)])
+                    for name in names
+                }
+            self._kept[key] = found
         return self._kept[key]
+
+    def _published_logits(self, archive: Published, corruption: str, labels: Tensor) -> Tensor:
+        """Of the images with these labels, the first class by class: the same places in archive and test set."""
+        folder, severities = data_root(self.data.root) / archive.name, []
+        for severity in SEVERITIES:
+            images, theirs = archive.read(folder, corruption, severity, len(labels))
+            if not torch.equal(theirs, labels):
+                raise DataError(f"{folder}: its labels are not those of {self.data.name}'s test images")
+            parts = (images[i : i + 500] for i in range(0, len(images), 500))  # they may lie on disk
+            severities.append(torch.cat([self.logits(part) for part in parts]))
+        return torch.stack(severities)
+
+    @property
+    def corruptions_from(self) -> dict[str, str]:
+        """For the record, where the data have a published archive: its name, or that corruptions were generated."""
+        if self.data.name not in PUBLISHED:
+            return {}
+        archive = published_for(self.data)
+        return {"corruptions": archive.name if archive else "generated"}
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """What ``make`` gives, made once a subject: for what several metrics share."""
@@ -93,11 +120,12 @@ class Subject:
             self._kept[key] = make()
         return self._kept[key]
 
-    def outlier_logits(self, name: str) -> Tensor:
-        """Logits on images that are none of the data set's: float32 [N, classes]."""
-        if ("outliers", name) not in self._kept:
-            self._kept["outliers", name] = self.logits(outliers(name, self.data))
-        return self._kept["outliers", name]
+    def outlier_logits(self, name: str, images: int = COUNT) -> Tensor:
+        """Logits on images that are none of the data set's: float32 [images, classes]."""
+        key = ("outliers", name, images)
+        if key not in self._kept:
+            self._kept[key] = self.logits(outliers(name, self.data, images))
+        return self._kept[key]
 
 
 @dataclass(frozen=True)

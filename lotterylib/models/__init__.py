@@ -14,17 +14,24 @@ from torch import nn
 
 from ..errors import SettingError, UnknownNameError
 from ..rng import isolated
+from .imagenet import load_torchvision_, resnet50
 from .layers import Normalize, scaled
 from .lenet import lenet
 from .resize import resize_
-from .resnet import resnet8, resnet20s
+from .resnet import resnet8, resnet18, resnet20s
+from .vgg import vgg16_bn
+from .wide import wrn28_10
 
-__all__ = ["Normalize", "build", "names", "resize_", "stages"]
+__all__ = ["Normalize", "build", "load_torchvision_", "names", "resize_", "stages"]
 
 _BUILDERS = {
     "lenet": (lenet, (6, 16, 120, 84)),
     "resnet8": (resnet8, (16, 32, 64)),
     "resnet20s": (resnet20s, (16, 32, 64)),
+    "resnet18": (resnet18, (64, 128, 256, 512)),
+    "resnet50": (resnet50, (64, 128, 256, 512)),
+    "wrn28_10": (wrn28_10, (16, 160, 320, 640)),
+    "vgg16_bn": (vgg16_bn, (64, 128, 256, 512, 512)),
 }
 
 
@@ -34,7 +41,8 @@ def names() -> list[str]:
 
 
 def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:
-    """Channels of each hidden stage: of a ResNet's stages, of each hidden layer of LeNet.
+    """Channels of each hidden stage: of a ResNet's stages (of ``resnet50`` inside its bottlenecks, of ``wrn28_10`` its
+    stem's first), of VGG's stages, of each hidden layer of LeNet.
 
     Raises ``UnknownNameError`` for a name not in ``names()``, ``SettingError`` for an impossible width.
     """

@@ -1,7 +1,8 @@
-"""CIFAR-style residual networks (He et al., 2016, arXiv:1512.03385): a 3×3 stem, three stages of 16, 32, 64 channels.
+"""Residual networks (He et al., 2016, arXiv:1512.03385) with a 3×3 stem, for images of CIFAR's size.
 
-``resnet20s`` has three basic blocks a stage and 1×1-convolution shortcuts where the shape changes (the "s" of the
-lottery-ticket literature's variant); ``resnet8`` has one block a stage.
+``resnet20s`` has three stages of 16, 32, 64 channels with three basic blocks each, and 1×1-convolution shortcuts where
+the shape changes (the "s" of the lottery-ticket literature's variant); ``resnet8`` has one block a stage; ``resnet18`` has
+four stages of 64 to 512 channels with two.
 """
 
 from __future__ import annotations
@@ -84,3 +85,8 @@ def resnet8(channels: int, classes: int, stages: list[int], size: int, stem_stri
 def resnet20s(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
     """Three blocks a stage: 0.27 million parameters for three channels and ten classes."""
     return _resnet(channels, classes, stages, size, 3, stem_stride)
+
+
+def resnet18(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
+    """Two blocks a stage: 11.2 million parameters for three channels and ten classes."""
+    return _resnet(channels, classes, stages, size, 2, stem_stride)

@@ -1,17 +1,22 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from lotterylib import datasets
-from lotterylib.datasets.ood import load_ood, names, outliers
-from lotterylib.errors import SettingError, UnknownNameError
+from lotterylib.datasets.ood import load_ood, names, outliers, usual
+from lotterylib.errors import DataError, MissingDataError, SettingError, UnknownNameError
 from tests.conftest import toy_data, untouched_rng
+from tests.datasets.formats import write_cifar, write_imagenet_o, write_svhn
+
+OFFLINE = ("digits", "fashion-mini", "gaussian", "uniform")  # these need no files
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", OFFLINE)
 @pytest.mark.parametrize("size, channels", [(32, 1), (28, 1), (32, 3), (64, 3)])
 def test_form(name, size, channels):
     with untouched_rng():
@@ -27,8 +32,8 @@ def test_form(name, size, channels):
 
 
 def test_by_name_alone():
-    assert set(names()) >= {"digits", "gaussian", "uniform"}
-    for name in names():
+    assert set(names()) == {*OFFLINE, "cifar10", "cifar100", "svhn", "imagenet-o"}
+    for name in OFFLINE:
         assert datasets.load_ood(name).shape == (1000, 1, 32, 32)
 
 
@@ -58,6 +63,62 @@ def test_digits_are_scikit_learns_class_by_class():
     everything, labels = (torch.cat(part) for part in zip(*splits, strict=True))
     places = torch.cdist(few.flatten(1), everything.flatten(1)).argmin(dim=1)
     assert torch.bincount(labels[places]).tolist() == [10] * 10
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_cifar(tmp_path, "cifar10", test=30)
+    write_cifar(tmp_path, "cifar100", train=100, test=100)
+    write_svhn(tmp_path, test=40)
+    write_imagenet_o(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
+def test_colour_sets_are_test_images_class_by_class(root, name):
+    with untouched_rng():
+        found = load_ood(name, count=20, root=str(root))
+    assert torch.equal(found, datasets.load(name, root=root, limit=20).test[0])
+    grey = load_ood(name, channels=1, count=20, root=root)
+    assert torch.allclose(grey, found.mean(dim=1, keepdim=True))
+    assert load_ood(name, size=64, count=3, root=root).shape == (3, 3, 64, 64)
+
+
+def test_imagenet_o_is_cut_as_imagenet_is(root):
+    with untouched_rng():
+        images = load_ood("imagenet-o", size=28, count=3, root=root)
+    assert images.shape == (3, 3, 28, 28) and images.min() >= 0 and images.max() <= 1
+    assert load_ood("imagenet-o", count=2, root=root).shape == (2, 3, 224, 224)
+    with Image.open(root / "imagenet-o" / "n00000000" / "n00000000_0.JPEG") as file:  # 48 × 64 pixels, grey
+        middle = file.convert("RGB").resize((32, 42), Image.Resampling.BILINEAR).crop((2, 7, 30, 35))
+    by_hand = torch.from_numpy(np.array(middle)).permute(2, 0, 1).float() / 255
+    assert torch.allclose(images[0], by_hand, atol=1.5 / 255)
+    with pytest.raises(SettingError, match="imagenet-o has 6 images, not 7"):
+        load_ood("imagenet-o", count=7, root=root)
+    (root / "imagenet-o" / "n00000001" / "n00000001_0.JPEG").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"n00000001_0\.JPEG is no readable image"):
+        load_ood("imagenet-o", count=3, root=root)
+    with pytest.raises(MissingDataError, match="there are no class folders"):
+        load_ood("imagenet-o", root=root / "elsewhere")
+
+
+@pytest.mark.parametrize("data, sets", [
+    ("fashion-mini", ("digits", "gaussian", "uniform")), ("toy", ("digits", "gaussian", "uniform")),
+    ("cifar10", ("cifar100", "svhn", "gaussian", "uniform")), ("cifar100", ("cifar10", "svhn", "gaussian", "uniform")),
+    ("cifar10 without class 3", ("cifar100", "svhn", "gaussian", "uniform")),
+    ("imagenet", ("imagenet-o", "gaussian", "uniform")), ("digits", ("fashion-mini", "gaussian", "uniform")),
+])  # fmt: skip
+def test_the_usual_sets(data, sets):
+    assert usual(data) == sets
+
+
+def test_outliers_come_from_the_folder_of_the_data(root):
+    data = datasets.load("cifar10", root=root)
+    for name in usual("cifar10"):
+        assert outliers(name, data, 7).shape == (7, 3, 32, 32)
+    for own in (data, data.without([3])[0]):
+        with pytest.raises(SettingError, match="cifar10 is in distribution for cifar10"):
+            outliers("cifar10", own, 7)
 
 
 def test_outliers_fit_the_data():

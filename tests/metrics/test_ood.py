@@ -126,7 +126,7 @@ class Canned(Subject):
     def test_logits(self):
         return self.as_logits(self.inside)
 
-    def outlier_logits(self, name):
+    def outlier_logits(self, name, images):
         return self.as_logits(self.outside[name])
 
     @staticmethod

@@ -7,6 +7,13 @@ from lotterylib.models.resnet import Pointwise
 from lotterylib.rng import generator
 from tests.conftest import untouched_rng
 
+SLIM = {"resnet18": 0.1, "resnet50": 0.1, "wrn28_10": 0.02, "vgg16_bn": 0.1}  # of the large ones, for speed
+LEAST = {"vgg16_bn": 32}  # pixels a side
+
+
+def slim(name: str) -> float:
+    return SLIM.get(name, 1.0)
+
 
 def parameters(network) -> int:
     return sum(p.numel() for p in network.parameters())
@@ -19,16 +26,30 @@ def parameters(network) -> int:
         ("resnet20s", 3, 272_474),
         ("resnet8", 3, 78_042),
         ("resnet8", 1, 78_042 - 2 * 16 * 9),
+        ("resnet18", 3, 11_173_962),  # 11.2 million
+        ("wrn28_10", 3, 36_479_194),  # 36.5 million
+        ("vgg16_bn", 3, 14_728_266),  # 14.7 million: one linear layer after the convolutions
     ],
 )
 def test_parameter_counts(name, channels, count):
-    assert parameters(models.build(name, 10, channels)) == count
+    with torch.device("meta"):
+        assert parameters(models.build(name, 10, channels)) == count
+
+
+@pytest.mark.parametrize("hidden, count", [(1, 14_990_922), (2, 15_253_578)])  # up to 15.3 million
+def test_the_head_of_vgg_decides_its_count(hidden, count):
+    with torch.device("meta"):
+        assert parameters(models.build("vgg16_bn", 10, 3, hidden_layers=hidden)) == count
+    network = models.build("vgg16_bn", 10, 3, width=0.05, hidden_layers=hidden).eval()
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert sum(isinstance(m, torch.nn.Linear) for m in network.modules()) == hidden + 1
 
 
 @pytest.mark.parametrize("name", models.names())
 @pytest.mark.parametrize("width, size", [(1.0, 32), (0.25, 28), (2.0, 16), (0.01, 32)])
 def test_any_width_and_size_gives_one_logit_a_class(name, width, size):
-    network = models.build(name, 7, 2, width=width, size=size).eval()
+    size = max(size, LEAST.get(name, 0))
+    network = models.build(name, 7, 2, width=width * slim(name), size=size).eval()
     assert network(torch.rand(3, 2, size, size)).shape == (3, 7)
 
 
@@ -50,7 +71,7 @@ def test_a_wider_stride_leaves_the_weights_as_they_are():
 @pytest.mark.parametrize("name", models.names())
 def test_normalisation_is_inside(name):
     mean, std = [0.2, 0.5, 0.7], [0.1, 0.3, 0.2]
-    network = models.build(name, 10, 3, mean=mean, std=std).eval()
+    network = models.build(name, 10, 3, width=slim(name), mean=mean, std=std).eval()
     images = torch.rand(2, 3, 32, 32)
     by_hand = (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     with torch.no_grad():
@@ -61,9 +82,9 @@ def test_normalisation_is_inside(name):
 @pytest.mark.parametrize("name", models.names())
 def test_a_seed_is_a_network_and_the_callers_random_state_stays(name):
     with untouched_rng():
-        first = models.build(name, 10, 1, seed=3)
+        first = models.build(name, 10, 1, width=slim(name), seed=3)
     torch.rand(5)
-    again, other = models.build(name, 10, 1, seed=3), models.build(name, 10, 1, seed=4)
+    again, other = (models.build(name, 10, 1, width=slim(name), seed=seed) for seed in (3, 4))
     pairs = list(zip(first.parameters(), again.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs)
     assert any(not torch.equal(a, c) for a, _, c in pairs)
@@ -78,13 +99,15 @@ def test_a_refused_build_leaves_the_random_state_too():
 def test_the_description_makes_a_twin(name):
     import json
 
-    settings = {"stem_stride": 2} if name.startswith("resnet") else {}
+    settings = {"stem_stride": 2} if name.startswith("resnet") and name != "resnet50" else {}
+    settings |= {"hidden_layers": 1} if name == "vgg16_bn" else {}
+    size = max(20, LEAST.get(name, 0))
     network = models.build(
-        name, 5, 2, width=0.5, size=20, seed=9, mean=[0.1, 0.2], std=[0.3, 0.4], **settings
+        name, 5, 2, width=0.5 * slim(name), size=size, seed=9, mean=[0.1, 0.2], std=[0.3, 0.4], **settings
     )
     twin = models.build(**json.loads(json.dumps(network.spec)))
     twin.load_state_dict(network.state_dict())
-    images = torch.rand(2, 2, 20, 20)
+    images = torch.rand(2, 2, size, size)
     with torch.no_grad():
         assert torch.equal(network.eval()(images), twin.eval()(images))
     assert twin.spec == network.spec
@@ -102,6 +125,10 @@ def test_the_description_makes_a_twin(name):
         (dict(size=15), "at least 16 pixels"),
         (dict(name="resnet8", size=4), "at least 8 pixels"),
         (dict(name="resnet8", stem_stride=3), "stem_stride must be 1 or 2"),
+        (dict(name="resnet50", size=7), "resnet50 needs images of at least 8"),
+        (dict(name="wrn28_10", size=7), "wrn28_10 needs images of at least 8"),
+        (dict(name="vgg16_bn", size=31), "vgg16_bn needs images of at least 32"),
+        (dict(name="vgg16_bn", hidden_layers=3), "hidden_layers must be 0, 1 or 2"),
         (dict(stem_stride=2), "model lenet: .*stem_stride"),
         (dict(mean=[0.5, 0.5], std=[1.0]), "one number a channel"),
         (dict(std=[0.0]), "std above 0"),

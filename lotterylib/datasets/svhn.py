@@ -1,0 +1,95 @@
+"""Street View House Numbers (Netzer et al., 2011): 32×32 colour images of digits, from the two ``.mat`` files.
+
+The first nine tenths of the training images train, the others validate; the 531,131 extra ones are not used.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from .base import Dataset, Split, as_split, check_split, data_root
+from .cifar import Arrays
+from .sources import Source, fetch, md5_of
+
+PLACE = "svhn"
+_IMAGES = {"train": 73_257, "test": 26_032}
+_SIZES = {"train": "182 MB", "test": "64 MB"}
+
+
+def source(*splits: str) -> Source:
+    """Of the files that hold "train", "test" or both."""
+    known = _known()
+
+    def download(root: Path) -> None:
+        from torchvision.datasets.utils import check_integrity
+
+        for url, name, md5 in (known[split] for split in splits):
+            if not check_integrity(root / PLACE / name, md5):
+                fetch(url, md5, root, PLACE)
+
+    return Source(
+        title=f"SVHN ({' and '.join(splits)})",
+        place=PLACE,
+        size=" and ".join(_SIZES[split] for split in splits),
+        fetch="fetch " + " and ".join(known[split][0] for split in splits),
+        check=lambda root: [_read(root, split) for split in splits],
+        download=download,
+        files=tuple(f"{PLACE}/{known[split][1]}" for split in splits),
+    )
+
+
+def load(root: Path | None = None) -> Dataset:
+    """All three splits; downloads into ``root`` (default ``./data``) what is not there.
+
+    Raises ``MissingDataError`` if that fails, ``DataError`` for a damaged file.
+    """
+    root = data_root(root)
+    source("train", "test").ensure(root)
+    (images, labels), test = (_read(root, split) for split in ("train", "test"))
+    cut = len(labels) * 9 // 10
+    splits = {"train": (images[:cut], labels[:cut]), "val": (images[cut:], labels[cut:]), "test": test}
+    splits = {split: as_split(*arrays) for split, arrays in splits.items()}
+    return Dataset(name="svhn", class_names=tuple("0123456789"), **splits)
+
+
+def load_test(root: Path | None = None) -> Split:
+    """The test images alone; downloads and raises as ``load`` does."""
+    root = data_root(root)
+    source("test").ensure(root)
+    split = as_split(*_read(root, "test"))
+    check_split(*split, classes=10, where=str(root / PLACE))
+    return split
+
+
+def _read(root: Path, split: str) -> Arrays:
+    """Images uint8 [N, 3, 32, 32] and labels 0 to 9; the file calls the digit 0 "10"."""
+    from scipy.io import loadmat
+
+    _, name, md5 = _known()[split]
+    path = root / PLACE / name
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        raise source(split).missing(root, f"there is no {name}") from None
+    try:
+        content = loadmat(io.BytesIO(whole), variable_names=["X", "y"])
+    except Exception as error:  # a damaged file may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} is damaged ({reason}); fetch it again") from None
+    pixels, labels = content.get("X"), np.asarray(content.get("y", [])).reshape(-1)
+    if pixels is None or pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, len(labels)):
+        raise DataError(f"{path} is damaged: want uint8 X [32, 32, 3, N] and y [N, 1]; fetch it again")
+    if len(labels) == _IMAGES[split] and (found := md5_of(whole)) != md5:
+        raise DataError(f"{path} is damaged: its MD5 is {found}, it should be {md5}; fetch it again")
+    return pixels.transpose(3, 2, 0, 1), np.where(labels == 10, 0, labels)
+
+
+def _known() -> dict[str, list[str]]:
+    """torchvision's table: split → address, file name, MD5."""
+    from torchvision.datasets import SVHN
+
+    return SVHN.split_list
