@@ -1,11 +1,11 @@
 """How fast is the training loop? ResNet-8 at 32×32, measured side by side in one run, as ratios.
 
-    python -m benchmarks.training [--threads 2] [--repeats 5]
+    python -m benchmarks.training [--threads 2] [--repeats 5] [--compile]
 
 - `loop`: the library's loop, with data pipeline, augmentation and mask;
 - `bare`: forward, backward and step on one fixed batch, nothing else: what the hardware gives;
 - `plain`: what a tutorial writes: float32, NCHW, torchvision transforms image by image in a DataLoader;
-- the loop again in the precision and memory layout that the default did not choose.
+- the loop again in the precision that the default did not choose, with deterministic algorithms, and (`--compile`) compiled.
 
 The contestants take turns, so a machine that slows down slows all of them down.
 """
@@ -34,11 +34,11 @@ def network(data: Data) -> nn.Module:
     return models.build("resnet8", data.classes, data.channels, mean=data.mean, std=data.std)
 
 
-def library_loop(data: Data, precision: str, channels_last: bool = True) -> Callable[[], float]:
-    """Images a second of the library's loop under a 90 % mask."""
+def library_loop(data: Data, precision: str, **settings: bool) -> Callable[[], float]:
+    """Images a second of the library's loop under a 90 % mask; ``settings`` are the recipe's."""
     model = network(data)
     mask = Mask.top(pruners.random.scores(model, seed=0), 0.1)
-    recipe = RECIPE.model_copy(update=dict(precision=precision, channels_last=channels_last))
+    recipe = RECIPE.model_copy(update=dict(precision=precision, **settings))
 
     def burst() -> float:
         done = train(model, data, recipe, mask, progress=False)
@@ -110,6 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="PyTorch threads (default: 2)")
     parser.add_argument("--repeats", type=int, default=5, help="bursts of 2,560 images each (default: 5)")
+    parser.add_argument(
+        "--compile", action="store_true", help="also a compiled network (takes a minute more)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = datasets.load("fashion-mini", limit=IMAGES)
@@ -121,7 +124,10 @@ def main() -> None:
         "plain loop (float32, NCHW, per image)": plain_loop(data),
         f"loop ({other})": library_loop(data, other),
         f"bare steps ({other})": bare_steps(data, other),
+        f"loop ({chosen}, deterministic)": library_loop(data, chosen, deterministic=True),
     }
+    if options.compile:
+        contestants[f"loop ({chosen}, compiled)"] = library_loop(data, chosen, compile=True)
     for burst in contestants.values():
         burst()  # warm-up
     rates: dict[str, list[float]] = {name: [] for name in contestants}

@@ -6,29 +6,59 @@ uninterrupted run would have seen from there: what rewinding needs.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from . import checkpoint, distributed
 from .datasets import Dataset
+from .distributed import Launch
 from .errors import DivergedError, SettingError
+from .loading import augment, batch_indices, evaluation_batches, training_batches
 from .masks import Mask
-from .rng import derive, forked, generator
+from .numerics import full_precision, numerics
+from .rng import derive, forked
+
+__all__ = [
+    "MaskUpdate",
+    "Recipe",
+    "State",
+    "Training",
+    "augment",
+    "batch_indices",
+    "pick_device",
+    "pick_precision",
+    "predict",
+    "state_of",
+    "train",
+]
 
 State = dict[str, Tensor]
+
+# fields of Recipe that came later: left out of its description where they are at their defaults, so that recipes of
+# before, and the tickets that are named by them, keep their names
+_LATER = ("crop", "compile", "tf32", "deterministic")
 
 
 class Recipe(BaseModel):
     """How to train. Every field has a default; an unknown field or an impossible value is refused by name.
 
     Lengths are in epochs and may be fractions of one; ``milestones`` are fractions of the whole training.
+
+    ``crop``: "padded" shifts an image by up to ``crop_padding`` pixels; "resized", for images in files, cuts out a part of
+    random place, area (8 to 100 %) and aspect ratio and brings it to size, as is the custom for ImageNet. ``flip``:
+    mirror at random, or, with "alternate", every image in every other epoch, from a random start. ``compile``: the
+    network goes through ``torch.compile``. ``tf32``: float32 arithmetic of GPUs in TF32 while training. ``deterministic``:
+    the same bits from every run on GPUs too, for the price of slower algorithms.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,10 +76,19 @@ class Recipe(BaseModel):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     rewind: Annotated[float, Field(ge=0)] = 1.0
     crop_padding: Annotated[int, Field(ge=0)] = 2
-    flip: bool = True
+    flip: bool | Literal["alternate"] = True
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
+    crop: Literal["padded", "resized"] = "padded"
+    compile: bool = False
+    tf32: bool = True
+    deterministic: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, dump: Any) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {k: v for k, v in dump(self).items() if k not in _LATER or v != fields[k].default}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -97,6 +136,7 @@ class Training:
     ``losses``: mean training loss of each epoch (nats). ``rewind``: parameters and buffers at the rewind step, or
     None if training started after it. ``images``: images seen, ``update_images`` of them at mask updates.
     ``seconds``: wall time of the loop. ``mask``: the mask at the end, ``updates``: what each mask update moved.
+    ``processes``: how many trained together.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -104,6 +144,7 @@ class Training:
     images: int = 0
     seconds: float = 0.0
     precision: str = "float32"
+    processes: int = 1
     mask: Mask | None = None
     update_images: int = 0
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -157,20 +198,26 @@ def train(
     update: MaskUpdate | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    launch: Launch | None = None,
 ) -> Training:
     """Trains ``model`` in place with cross-entropy and leaves it in eval mode on the device.
 
     With a ``mask``, removed weights are 0 before the first step and after every one, whatever momentum, weight decay
     or Adam's state say. ``start`` skips to that step: schedule, image order and augmentation resume there, with a
     fresh optimizer (for rewinding). ``update`` moves the mask on the way; on its steps the images are seen and the
-    schedule goes on, but the weights that stay are not changed. ``device=None`` takes CUDA if there is one.
+    schedule goes on, but the weights that stay are not changed. ``device=None`` takes CUDA if there is one. ``launch``
+    (default: that of ``distributed.launching``) says how many processes train and read, and where checkpoints go.
 
     Raises ``DivergedError`` if the loss becomes NaN or infinite (noticed at the end of the epoch), ``SettingError``
     for a ``start`` beyond the training, a mask that does not fit, or an ``update`` without a mask.
     """
     if update is not None and mask is None:
         raise SettingError("an update needs a mask to start from")
-    device = pick_device(device)
+    device, group = pick_device(device), distributed.group()
+    launch = launch or distributed.current()
+    if launch.processes > group.size:
+        what = dict(data=data, recipe=recipe, mask=mask, seed=seed, start=start, update=update)
+        return distributed.train_together(model, launch, device, progress, what)
     precision = pick_precision(recipe.precision, device)
     count = len(data.train[1])
     total, per_epoch = recipe.total_steps(count), recipe.steps_per_epoch(count)
@@ -179,37 +226,62 @@ def train(
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout).train()
     masked = _masked_weights(model, mask)
-    _enforce(masked)
     optimizer = _optimizer(model, recipe)
-    images, labels = (t.to(device) for t in data.train)
-    result = Training(precision=precision)
+    result, begin, kept = Training(precision=precision, processes=group.size), start, None
+    if launch.checkpoints:
+        kept = _checkpoint_path(launch.checkpoints, model, data, recipe, mask, seed, start, update, precision)
+        if found := checkpoint.load(kept):
+            found.restore_(model, optimizer)
+            begin, mask = found.step, found.mask
+            result = Training(**found.training | {"processes": group.size}, rewind=found.rewind)
+            masked = _masked_weights(model, mask)
+    _enforce(masked)
+    compute = group.wrap(model)
+    compute = torch.compile(compute) if recipe.compile else compute
+    per_step = min(recipe.batch_size, count)
+    batches = training_batches(
+        data.train,
+        recipe,
+        seed,
+        range(begin, total),
+        device,
+        share=group.share(per_step),
+        workers=launch.workers,
+    )
     losses: list[Tensor] = []
-    bar = tqdm(total=total - start, unit="step", desc="training", leave=False, **_shown(progress))
-    began = time.perf_counter()
-    with forked(device):
-        for step in range(start, total + 1):
+    bar = tqdm(total=total - begin, unit="step", desc="training", leave=False, **_shown(progress))
+    began = time.perf_counter() - result.seconds
+    exactness = numerics(
+        tf32=recipe.tf32, autotune=not recipe.deterministic, deterministic=recipe.deterministic
+    )
+    with forked(device), exactness:
+        for step in range(begin, total + 1):
             if step == recipe.rewind_step(count):
                 result.rewind = state_of(model)
             if losses and (step % per_epoch == 0 or step == total):
-                result.losses.append(_mean_finite(losses, step))
+                result.losses.append(_mean_finite(group.mean(torch.stack(losses)), step))
                 losses.clear()
+                if kept and group.rank == 0 and step < total and step // per_epoch % launch.every == 0:
+                    result.seconds = time.perf_counter() - began
+                    checkpoint.save(kept, step, model, optimizer, mask, result)
             if step == total:
                 break
-            torch.manual_seed(derive(seed, "step", step))  # for layers that draw at random, such as dropout
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(step, count)
-            chosen = batch_indices(step, count, recipe, seed).to(device)
-            inputs = augment(images[chosen], recipe, seed, step).contiguous(memory_format=layout)
+            # for layers that draw at random, such as dropout
+            torch.manual_seed(derive(seed, "step", step, *([group.rank] if group.rank else [])))
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = recipe.lr_at(step, count)
+            inputs, labels = next(batches)
             moving = update is not None and update.due(step, total)
-            batch = inputs, labels[chosen], recipe.label_smoothing, precision
-            losses.append(_step(model, None if moving else optimizer, *batch))
+            batch = inputs.contiguous(memory_format=layout), labels, recipe.label_smoothing, precision
+            losses.append(_step(compute, None if moving else optimizer, *batch))
             if moving:
                 before, mask = mask, update.apply(model, optimizer, mask, step, total)
+                group.check_agreed(mask, step)
                 masked = _masked_weights(model, mask)
                 result.updates.append({"step": step, **_moved(before, mask)})
-                result.update_images += len(chosen)
+                result.update_images += per_step
             _enforce(masked)
-            result.images += len(chosen)
+            result.images += per_step
             bar.update()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -218,6 +290,8 @@ def train(
     bar.close()
     optimizer.zero_grad()
     model.eval()
+    if kept and group.rank == 0:
+        kept.unlink(missing_ok=True)
     return result
 
 
@@ -243,44 +317,6 @@ def _step(
 def _shown(progress: bool) -> dict[str, bool]:
     """tqdm's settings: said only if switched off, so that ``TQDM_DISABLE`` of the environment counts else."""
     return {} if progress else {"disable": True}
-
-
-def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
-    """Which images step ``step`` trains on: int64 [batch], from a fresh permutation each epoch."""
-    epoch, place = divmod(step, recipe.steps_per_epoch(count))
-    order = _order(seed, epoch, count)
-    return order[place * recipe.batch_size : (place + 1) * recipe.batch_size]
-
-
-def augment(images: Tensor, recipe: Recipe, seed: int, step: int) -> Tensor:
-    """Random crops (after zero padding) and horizontal flips of a whole batch [N, C, H, W] in one gather."""
-    if not recipe.crop_padding and not recipe.flip:
-        return images
-    count, _, height, width = images.shape
-    pad, device = recipe.crop_padding, images.device
-    random = generator(seed, "augment", step)
-    top, left = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=random).to(device)
-    rows = torch.arange(height, device=device) + top
-    columns = torch.arange(width, device=device).expand(count, width)
-    if recipe.flip:
-        flipped = torch.rand(count, 1, generator=random).to(device) < 0.5
-        columns = torch.where(flipped, width - 1 - columns, columns)
-    columns = columns + left
-    padded = nn.functional.pad(images, (pad, pad, pad, pad))
-    each = torch.arange(count, device=device)
-    # advanced indices around a slice put the channels last: [N, H, W, C]
-    return padded[each[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
-
-
-def _order(seed: int, epoch: int, count: int) -> Tensor:
-    key = (seed, epoch, count)
-    if key not in _orders:
-        _orders.clear()  # one epoch's order at a time
-        _orders[key] = torch.randperm(count, generator=generator(seed, "order", epoch))
-    return _orders[key]
-
-
-_orders: dict[tuple[int, int, int], Tensor] = {}
 
 
 def _masked_weights(model: nn.Module, mask: Mask | None) -> list[tuple[Tensor, Tensor]]:
@@ -309,32 +345,53 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
 
 
-def _mean_finite(losses: list[Tensor], step: int) -> float:
+def _mean_finite(values: Tensor, step: int) -> float:
     """Mean of an epoch's losses; read once an epoch, since reading makes a GPU wait."""
-    values = torch.stack(losses)
     if not values.isfinite().all():
         first = int((~values.isfinite()).nonzero()[0])
         raise DivergedError(
-            f"training diverged: the loss was {values[first].item()} at step {step - len(losses) + first}"
+            f"training diverged: the loss was {values[first].item()} at step {step - len(values) + first}"
         )
     return values.mean().item()
 
 
-def batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """Consecutive pieces of at most ``size`` images."""
-    yield from images.split(size)
+def _checkpoint_path(
+    folder: Path,
+    model: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    mask: Mask | None,
+    seed: int,
+    start: int,
+    update: MaskUpdate | None,
+    precision: str,
+) -> Path:
+    """Named by all that decides the training, so that it goes on from its own checkpoint alone."""
+    labels = hashlib.sha256(data.train[1].cpu().numpy().tobytes()).hexdigest()
+    about = dict(
+        recipe=recipe.model_dump(mode="json"), data=[data.name, list(data.train[0].shape), labels], seed=seed,
+        start=start, update=repr(update), precision=precision,
+    )  # fmt: skip
+    return folder / checkpoint.name_of(model, mask, about)
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, images: Tensor, *, batch_size: int = 500, device: str | torch.device | None = None
+    model: nn.Module,
+    images: Tensor | Sequence[Tensor],
+    *,
+    batch_size: int = 500,
+    device: str | torch.device | None = None,
 ) -> Tensor:
-    """Logits float32 [N, classes] in eval mode and full precision, on the CPU; the model's mode is left as found."""
+    """Logits float32 [N, classes] in eval mode and full precision, on the CPU; the model's mode is left as found. Images
+    that stay in their files are read batch by batch, by worker processes."""
     device = pick_device(device)
     modes = [(m, m.training) for m in model.modules()]
     try:
         model.to(device).eval()
-        return torch.cat([model(part.to(device)).float().cpu() for part in batches(images, batch_size)])
+        with full_precision():
+            parts = evaluation_batches(images, batch_size, distributed.current().workers)
+            return torch.cat([model(part.to(device)).float().cpu() for part in parts])
     finally:
         for module, mode in modes:
             module.training = mode

@@ -1,4 +1,6 @@
 import copy
+import functools
+import hashlib
 import warnings
 
 import pytest
@@ -7,6 +9,9 @@ from torch import nn
 
 from lotterylib.errors import DivergedError, SettingError
 from lotterylib.masks import Mask, prunable
+from lotterylib.numerics import full_precision, numerics
+from lotterylib.study.cells import Cell, digest
+from lotterylib.study.profile import DataSource, ModelSpec
 from lotterylib.training import Recipe, augment, batch_indices, predict, train
 from tests.conftest import toy_data, toy_network, untouched_rng
 
@@ -259,3 +264,115 @@ def test_colour_images_and_channels_last_give_the_same_training():
         train(network, data, RECIPE.model_copy(update=dict(channels_last=channels_last)), progress=False)
         states.append(network.state_dict())
     assert all(torch.allclose(states[0][n].float(), states[1][n].float(), atol=1e-4) for n in states[0])
+
+
+LAPTOP = dict(
+    epochs=18, batch_size=128, lr=0.2, nesterov=True, weight_decay=1e-3, schedule="linear", warmup=1, rewind=1,
+    crop_padding=1,
+)  # fmt: skip
+
+
+def test_recipes_keep_the_names_that_they_had():
+    """Records of finished studies are found by these hashes: a new field must not change them while at its default."""
+    assert digest(Recipe().model_dump(mode="json")) == "e273d19f0ce3ba59"
+    assert digest(Recipe(epochs=2).model_dump(mode="json")) == "df38e0c8e8eb2ece"
+    model = ModelSpec(name="resnet8", settings={"stem_stride": 2})
+    cell = Cell(DataSource(name="fashion-mini"), model, "dense", (), 0.0, 0, Recipe(**LAPTOP))
+    assert cell.id == "7fd145195ad0c4e5"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(flip="alternate"),
+        dict(crop="resized"),
+        dict(compile=True),
+        dict(tf32=False),
+        dict(deterministic=True),
+    ],
+)
+def test_what_later_fields_change_is_another_recipe(change):
+    recipe = Recipe(**change)
+    dump = recipe.model_dump(mode="json")
+    assert change.items() <= dump.items() and Recipe.model_validate(dump) == recipe
+    assert digest(dump) != digest(Recipe().model_dump(mode="json"))
+
+
+def test_numbers_of_existing_recipes_stay_to_the_bit():
+    """The images and their order, without the arithmetic, which differs between machines."""
+    content = hashlib.sha256()
+    images = torch.arange(64 * 36).view(64, 1, 6, 6).float()
+    for step in range(8):
+        chosen = batch_indices(step, 64, RECIPE, 1)
+        content.update(augment(images[chosen], RECIPE, 1, step).numpy().tobytes())
+    assert content.hexdigest()[:16] == "5538c4b26461dd2a"
+
+
+def test_a_compiled_network_trains_to_the_same_weights(data, monkeypatch):
+    """Traced and run as PyTorch's compiler does, but for the generated code, which takes it half a minute."""
+    compiled = functools.partial(torch.compile, backend="eager")
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda module: calls.append(module) or compiled(module))
+    states = []
+    for recipe in (RECIPE, RECIPE.model_copy(update=dict(compile=True))):
+        network = toy_network()
+        mask = random_mask(network)
+        train(network, data, recipe, mask, progress=False)
+        assert Mask.of(network).equals(mask)
+        states.append(network.state_dict())
+    assert len(calls) == 1 and states_equal(*states)
+
+
+def test_settings_of_arithmetic_hold_while_training_and_are_given_back(data, monkeypatch):
+    def settings():
+        return (
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark,
+            torch.are_deterministic_algorithms_enabled(),
+        )  # fmt: skip
+
+    before, seen = settings(), []
+    network = toy_network()
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(settings()))
+    for change in ({}, {"tf32": False}, {"deterministic": True}):
+        recipe = RECIPE.model_copy(update=dict(epochs=1, rewind=0.0, **change))
+        train(network, data, recipe, progress=False)
+        assert settings() == before
+    assert seen[::4] == [(True, True, True, False), (False, False, True, False), (True, True, False, True)]
+    with numerics(tf32=True, deterministic=True):
+        seen.clear()
+        predict(network, data.test[0])
+        assert (
+            seen[0][:2] == (False, False) and seen[0][3]
+        )  # measured in full precision, as strictly as asked for
+    with pytest.raises(KeyError), full_precision():
+        raise KeyError
+    assert settings() == before
+
+
+def test_deterministic_algorithms_give_the_same_numbers_here(data):
+    states = []
+    for change in ({}, {"deterministic": True}):
+        network = toy_network()
+        train(network, data, RECIPE.model_copy(update=change), progress=False)
+        states.append(network.state_dict())
+    assert states_equal(*states)
+
+
+def test_alternating_flips_train_and_resume(data):
+    recipe = RECIPE.model_copy(update=dict(momentum=0.0, rewind=1.25, flip="alternate"))
+    whole, random = toy_network(), toy_network()
+    training = train(whole, data, recipe, seed=1, progress=False)
+    resumed = toy_network(seed=9)
+    resumed.load_state_dict(training.rewind)
+    train(resumed, data, recipe, seed=1, start=5, progress=False)
+    assert states_equal(whole.state_dict(), resumed.state_dict())
+    train(random, data, recipe.model_copy(update=dict(flip=True)), seed=1, progress=False)
+    assert not states_equal(whole.state_dict(), random.state_dict())
+
+
+def test_warm_up_and_linear_decay_make_a_triangle():
+    """What the fastest trainings of small images use: up for a share of the training, then down to nothing."""
+    recipe = Recipe(epochs=8, batch_size=8, lr=1.0, warmup=2, schedule="linear")
+    rates = [recipe.lr_at(s, 16) for s in range(16)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:] == pytest.approx([1 - k / 12 for k in range(12)])

@@ -1,4 +1,4 @@
-"""Data sets as tensors in memory: images float32 in [0, 1], labels int64.
+"""Data sets: images float32 in [0, 1] in memory, or in their files where they do not fit; labels int64.
 
 ``load("fashion-mini")`` works offline, from the package. A new data set is one file with a ``load(root) -> Dataset``
 and one line in ``_LOADERS``.
@@ -6,8 +6,10 @@ and one line in ``_LOADERS``.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +21,8 @@ from .base import Dataset, Split, data_root
 from .corrupted import PUBLISHED, ImageFiles
 from .corruptions import CORRUPTIONS, corrupt
 from .digits import load as _digits
+from .imagenet import load as _imagenet
+from .lazy import LazyImages
 from .ood import load_ood
 from .sources import Source
 
@@ -26,6 +30,7 @@ __all__ = [
     "CORRUPTIONS",
     "Dataset",
     "ImageFiles",
+    "LazyImages",
     "Source",
     "Split",
     "corrupt",
@@ -43,6 +48,7 @@ _LOADERS = {
     "cifar10": _cifar.CIFAR10.load,
     "cifar100": _cifar.CIFAR100.load,
     "svhn": _svhn.load,
+    "imagenet": _imagenet,
 }
 _SOURCES = {
     "fashion-mnist": _fashion.source,
@@ -74,21 +80,25 @@ def names() -> list[str]:
     return sorted(_LOADERS)
 
 
-def load(name: str, root: str | Path | None = None, limit: int | None = None) -> Dataset:
+def load(name: str, root: str | Path | None = None, limit: int | None = None, **settings: Any) -> Dataset:
     """Loads a data set.
 
     ``root`` is the folder that holds (or will hold) downloaded files, ``./data`` by default; bundled data need none.
     ``limit`` keeps at most that many images of each split, drawn class by class in the stored order, so that small
-    subsets stay balanced.
+    subsets stay balanced. ``settings`` are the data set's own, e.g. ``size=64, resize=72`` for ImageNet.
 
     Raises ``UnknownNameError`` (with the nearest name), ``MissingDataError`` for files that are not there and cannot be
-    downloaded, ``DataError`` for damaged ones, ``SettingError`` for a limit below 1.
+    downloaded, ``DataError`` for damaged ones, ``SettingError`` for a limit below 1 or a setting that the data set does
+    not have.
     """
     if name not in _LOADERS:
         raise UnknownNameError("data set", name, _LOADERS)
     _check_limit(limit)
+    loader, known = _LOADERS[name], inspect.signature(_LOADERS[name]).parameters
+    if unknown := sorted(settings.keys() - (known.keys() - {"root"})):
+        raise SettingError(f"data set {name} has no setting {unknown[0]!r}")
     root = None if root is None else Path(root)
-    data = replace(_LOADERS[name](root), root=root)
+    data = replace(loader(root, **settings), root=root)
     return data if limit is None else data.limited(limit)
 
 

@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, SettingError, UnknownNameError
+from .lazy import LazyImages, pick
 
-Split = tuple[Tensor, Tensor]
+Split = tuple[Tensor | LazyImages, Tensor]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits, each ``(images float32 [N, C, H, W] in [0, 1], labels int64 [N])``.
+    """Three splits, each ``(images float32 [N, C, H, W] in [0, 1], labels int64 [N])``; the images may be lazy ones.
 
     ``classes`` and ``channels`` are counts, ``size`` is the side of the square images in pixels. ``root``: the folder that
-    other files beside them (corrupted copies, outliers) are looked for in; None is ``./data``.
+    other files beside them (corrupted copies, outliers) are looked for in; None is ``./data``. ``statistics``: mean and
+    standard deviation of the pixels, one number a channel, where they are known rather than computed.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     root: Path | None = None
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self):
         for split in ("train", "val", "test"):
@@ -51,11 +54,15 @@ class Dataset:
     @cached_property
     def mean(self) -> tuple[float, ...]:
         """Mean of the training pixels, one a channel; what a model's first layer subtracts."""
+        if self.statistics:
+            return self.statistics[0]
         return tuple(self.train[0].double().mean(dim=(0, 2, 3)).tolist())
 
     @cached_property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of the training pixels, one a channel."""
+        if self.statistics:
+            return self.statistics[1]
         return tuple(self.train[0].double().std(dim=(0, 2, 3)).tolist())
 
     def limited(self, limit: int) -> Dataset:
@@ -64,7 +71,7 @@ class Dataset:
         for split in ("train", "val", "test"):
             images, labels = getattr(self, split)
             chosen = first_of_each_class(labels, limit)
-            splits[split] = images[chosen], labels[chosen]
+            splits[split] = pick(images, chosen), labels[chosen]
         return replace(self, **splits)
 
     def without(self, classes: Sequence[int | str]) -> tuple[Dataset, Tensor]:
@@ -85,7 +92,7 @@ class Dataset:
         names = tuple(self.class_names[c] for c in kept)
         splits = {s: _relabelled(getattr(self, s), kept) for s in ("train", "val", "test")}
         title = f"{self.name} without {', '.join(self.class_names[c] for c in sorted(out))}"
-        return replace(self, name=title, class_names=names, **splits), self.test[0][left_out]
+        return replace(self, name=title, class_names=names, **splits), pick(self.test[0], left_out)
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on a device; moved once, then never copied again."""
@@ -93,7 +100,7 @@ class Dataset:
         return replace(self, **splits)
 
 
-def check_split(images: Tensor, labels: Tensor, classes: int, where: str) -> None:
+def check_split(images: Tensor | LazyImages, labels: Tensor, classes: int, where: str) -> None:
     """Raises ``DataError`` unless images and labels have the form that ``Dataset`` promises."""
     if images.ndim != 4 or images.dtype != torch.float32:
         raise DataError(
@@ -105,7 +112,7 @@ def check_split(images: Tensor, labels: Tensor, classes: int, where: str) -> Non
         )
     if len(images) == 0:
         raise DataError(f"{where}: no images")
-    if not (images.min() >= 0 and images.max() <= 1):
+    if isinstance(images, Tensor) and not (images.min() >= 0 and images.max() <= 1):
         raise DataError(f"{where}: pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
     if not (labels.min() >= 0 and labels.max() < classes):
         raise DataError(f"{where}: labels must lie in 0..{classes - 1}, got {labels.min()} to {labels.max()}")
@@ -147,7 +154,7 @@ def _relabelled(split: Split, kept: list[int]) -> Split:
     images, labels = split
     wanted = torch.tensor(kept, device=labels.device)  # rising, so a label's place in it is its new one
     chosen = torch.isin(labels, wanted)
-    return images[chosen], torch.searchsorted(wanted, labels[chosen])
+    return pick(images, chosen), torch.searchsorted(wanted, labels[chosen])
 
 
 def first_of_each_class(labels: Tensor, limit: int) -> Tensor:

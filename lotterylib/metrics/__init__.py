@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import UnknownNameError
+from ..numerics import full_precision
 from . import calibration, detection, dissection, generalization, geometry, interpretability
 from .subject import Measurement, Subject, paired
 
@@ -251,4 +252,5 @@ def describe(name: str) -> Metric:
 def evaluate(subject: Subject, name: str, settings: Mapping[str, Any] | None = None) -> Measurement:
     """Measures one metric on a network. Work that metrics share (a forward pass over the test set) is done once a
     ``subject``. Raises ``UnknownNameError`` for the metric, ``TypeError`` for a setting that it does not have."""
-    return describe(name).measure(subject, **(settings or {}))
+    with full_precision():
+        return describe(name).measure(subject, **(settings or {}))

@@ -71,7 +71,8 @@ class Subject:
     def sample(self, images: int, split: str = "test") -> Split:
         """The first ``images`` of a split, class by class: the same ones for every network."""
         if (split, images) not in self._kept:
-            self._kept[split, images] = getattr(self.data.limited(images), split)
+            pictures, labels = getattr(self.data.limited(images), split)
+            self._kept[split, images] = pictures[:], labels  # of images in files, these alone are read
         return self._kept[split, images]
 
     def corrupted_logits(self, images: int, held_out: bool = False) -> dict[str, Tensor]:

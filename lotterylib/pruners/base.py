@@ -184,6 +184,7 @@ def make_ticket(
         "cost": None if before is None else before + spent,
         "seconds": training.seconds,
         "precision": training.precision,
+        **({"processes": training.processes} if training.processes > 1 else {}),
         "device": describe_device(device),
         "threads": torch.get_num_threads(),
     }

@@ -9,8 +9,10 @@ no absolute value: the sign is the method.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,6 +22,8 @@ from ..masks import Mask, Scope
 from .base import AtInitialisation, check_sparsity
 from .scoring import Scores, device_of, draw_balanced, gradients, scoring_copy, weights_of
 
+AT_ONCE = 256  # images whose second derivatives are taken together
+
 
 def scores(
     model: nn.Module,
@@ -27,27 +31,45 @@ def scores(
     labels: Tensor,
     temperature: float = 200.0,
     *,
+    batches: int = 1,
     scope: Scope = "all",
 ) -> Scores:
     """θ · (Hg) of every prunable weight, higher = keep (negative ones go first); name → tensor of the weight's shape.
 
     ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]. H and g are taken over the prunable weights. ``temperature``
     divides the logits, so that an untrained network's probabilities are about even. BatchNorm is in train mode, and
-    the second derivative goes through the batch statistics too. The model is left as found.
+    the second derivative goes through the batch statistics too. With ``batches`` the images are taken in that many
+    pieces, for lack of memory: g is the mean over them, and so is Hg. The model is left as found.
     """
     device = device_of(model)
+    # every so many-th image, since those of a class lie together
+    pieces = [(images[k::batches], labels[k::batches]) for k in range(min(batches, len(images)))]
     with scoring_copy(model, train=True) as twin:
         weights = weights_of(twin, scope)
-        loss = cross_entropy(twin(images.to(device)) / temperature, labels.to(device))
-        g = gradients(loss, weights, graph=True)
-        # Hg = ∂/∂θ Σ g·(g held fixed): one backward pass through the first, no Hessian is formed
-        product = sum((g[name] * g[name].detach()).sum() for name in weights)
-        hg = gradients(product, weights)
+
+        def gradient(part: Tensor, truth: Tensor, graph: bool) -> Scores:
+            loss = cross_entropy(twin(part.to(device)) / temperature, truth.to(device))
+            return gradients(loss * (len(part) / len(images)), weights, graph=graph)
+
+        mean = None
+        if len(pieces) > 1:
+            mean = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+            for part, truth in pieces:
+                for name, g in gradient(part, truth, graph=False).items():
+                    mean[name] += g
+        hg = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for part, truth in pieces:
+            g = gradient(part, truth, graph=True)
+            # Hg = ∂/∂θ Σ g·(g held fixed): one backward pass through the first, no Hessian is formed
+            product = sum((g[name] * (mean or g)[name].detach()).sum() for name in weights)
+            for name, part_of_hg in gradients(product, weights).items():
+                hg[name] += part_of_hg
         return {name: (weight * hg[name]).detach() for name, weight in weights.items()}
 
 
 class Grasp(AtInitialisation):
-    """``per_class`` training images of each class are scored at once, logits divided by ``temperature``."""
+    """``per_class`` training images of each class are scored, logits divided by ``temperature``. They are taken at once, or
+    in pieces of up to 256 where there are more."""
 
     name: ClassVar[str] = "grasp"
     per_class: Annotated[int, Field(ge=1)] = 10
@@ -56,8 +78,12 @@ class Grasp(AtInitialisation):
     def mask(self, model: nn.Module, data: Dataset, sparsity: float, seed: int) -> Mask:
         check_sparsity(sparsity)
         images, labels = draw_balanced(data, self.per_class, seed, "grasp")
-        return Mask.top(scores(model, images, labels, self.temperature, scope=self.scope), 1 - sparsity)
+        batches = math.ceil(len(labels) / AT_ONCE)
+        found = scores(model, images, labels, self.temperature, batches=batches, scope=self.scope)
+        return Mask.top(found, 1 - sparsity)
 
     def passes(self, data: Dataset) -> float:
-        """Forward and backward (3 forward passes), then backward through both (twice as much again)."""
-        return 9.0 * sum(min(self.per_class, int((data.train[1] == c).sum())) for c in range(data.classes))
+        """Forward and backward (3 forward passes), then backward through both (twice as much again); in pieces, the
+        mean gradient first, which is another 3."""
+        images = sum(min(self.per_class, int((data.train[1] == c).sum())) for c in range(data.classes))
+        return (9.0 if images <= AT_ONCE else 12.0) * images

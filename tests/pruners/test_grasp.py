@@ -48,6 +48,26 @@ def test_theta_times_hessian_times_gradient(case):
     assert torch.allclose(flat(grasp.scores(*case, temperature=T)), theta * (h @ g), rtol=1e-8, atol=1e-14)
 
 
+def test_in_pieces_it_is_the_same_product(case):
+    """Without batch statistics the pieces, uneven ones too, add up to g and Hg of all images."""
+    network, images, labels = case
+    network[1] = nn.Identity()
+    whole = flat(grasp.scores(network, images, labels, T))
+    for batches in (2, 5, 24, 99):
+        assert torch.allclose(
+            flat(grasp.scores(network, images, labels, T, batches=batches)), whole, rtol=1e-9
+        )
+
+
+def test_many_images_are_taken_in_pieces(network, data, monkeypatch):
+    sizes = []
+    network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    assert pruners.build("grasp").passes(data) == 9 * 30
+    monkeypatch.setattr(grasp, "AT_ONCE", 16)
+    pruners.build("grasp").mask(network, data, 0.5, 0)
+    assert sizes == [15, 15, 15, 15] and pruners.build("grasp").passes(data) == 12 * 30
+
+
 def test_sign_is_that_of_keeping_the_gradient_alive(case):
     """Shrinking a weight of score s by ε changes ‖g‖² by −2εs: cutting a positive one costs gradient, so it stays."""
     loss, theta = loss_of(*case)

@@ -1,0 +1,115 @@
+"""Trainings that go on where they were killed, with the same numbers.
+
+A checkpoint is one safetensors file, written whole: weights and buffers, what the optimizer remembers, the mask, the
+state at the rewind step, and (as JSON in its header) the step and the losses so far. Randomness needs no storing: it is
+a function of (seed, step).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from .files import write_whole
+from .masks import Mask
+
+if TYPE_CHECKING:
+    from .training import State, Training
+
+FORMAT = "lotterylib-checkpoint-1"
+_PLAIN = ("losses", "images", "seconds", "precision", "processes", "update_images", "updates")
+
+
+def name_of(model: nn.Module, mask: Mask | None, about: dict[str, Any]) -> str:
+    """A file name that stands for a training: the weights it begins with, its mask, and ``about`` (plain values: all else
+    that decides). So one folder serves all trainings, and none goes on from another's checkpoint."""
+    content = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for kind, tensors in (("state", model.state_dict()), ("mask", mask or {})):
+        for name, tensor in tensors.items():
+            content.update(f"{kind} {name} {tensor.dtype} {list(tensor.shape)}".encode())
+            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return f"{content.hexdigest()[:16]}.safetensors"
+
+
+def save(
+    path: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    mask: Mask | None,
+    done: Training,
+) -> None:
+    """Writes what is needed to go on at ``step`` (without an optimizer: the end of a training). Raises ``OSError`` as
+    the disk does."""
+    remembered = {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items()
+        if isinstance(value, Tensor)
+    }
+    groups = {
+        "state": model.state_dict(),
+        "mask": mask or {},
+        "rewind": done.rewind or {},
+        "optimizer": remembered,
+    }
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous().clone()  # names may share one tensor
+        for group, members in groups.items()
+        for name, tensor in members.items()
+    }
+    plain = {"step": step, **{name: getattr(done, name) for name in _PLAIN}}
+    write_whole(path, to_bytes(tensors, metadata={"format": FORMAT, "training": json.dumps(plain)}))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds; ``training`` are the plain values of a ``Training``."""
+
+    step: int
+    training: dict[str, Any]
+    state: State
+    rewind: State | None
+    mask: Mask | None
+    optimizer: dict[str, Tensor]
+
+    def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Sets weights, buffers and the optimizer's memory, in the memory layout that they have here."""
+        model.load_state_dict(self.state)
+        for name, parameter in model.named_parameters():
+            for key in (k for k in self.optimizer if k.rpartition("/")[0] == name):
+                value = self.optimizer[key].to(parameter.device)
+                if value.shape == parameter.shape:
+                    value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+                optimizer.state[parameter][key.rpartition("/")[2]] = value
+
+
+def load(path: Path) -> Checkpoint | None:
+    """None if there is none, or it is damaged: then the training begins anew."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError):
+        return None
+    if about.get("format") != FORMAT:
+        return None
+    groups: dict[str, State] = {"state": {}, "mask": {}, "rewind": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = tensor
+    plain = json.loads(about["training"])
+    # the model's own layer order, not the file's
+    mask = {name: groups["mask"][name] for name in groups["state"] if name in groups["mask"]}
+    return Checkpoint(
+        plain.pop("step"), plain, groups["state"], groups["rewind"] or None, Mask(mask) if mask else None,
+        groups["optimizer"],
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""ImageNet-1k (Russakovsky et al., 2015, arXiv:1409.0575), or any other folder of its layout, read image by image:
+
+    root/train/n01440764/*.JPEG        one folder a class, named by its WordNet id
+    root/val/n01440764/*.JPEG          the official validation images, sorted into such folders too
+
+Some of the training images serve as validation; the official validation images are the test set, since those of the
+official test set have no public labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError, SettingError
+from ..rng import generator
+from .base import Dataset
+from .lazy import LazyImages
+
+ENDINGS = (".jpeg", ".jpg", ".png")
+# mean and standard deviation of ImageNet's training pixels that published networks are normalised by
+STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def load(
+    root: Path | None = None, *, size: int = 224, resize: int = 256, validation: int | float = 25
+) -> Dataset:
+    """The three splits, their images in their files (``LazyImages``).
+
+    ``root`` (default ``./data``) is the folder that holds ``train`` and ``val``, or holds ``imagenet`` which does.
+    Evaluation brings an image's shorter side to ``resize`` pixels and cuts out the central ``size`` × ``size``; how
+    training cuts is the recipe's to say (``crop="resized"``). ``validation``: the last so many images of each class in
+    the order of their names (25 of 1,000 classes are 2 % of all), or below 1 the share of all training images, drawn
+    with a fixed seed. Classes are numbered in the order of their WordNet ids.
+
+    Raises ``DataError`` for missing or empty folders, ``SettingError`` for an impossible size or validation.
+    """
+    if not 1 <= size <= resize:
+        raise SettingError(f"size must be 1 or more and resize no less, got {size} and {resize}")
+    folder = _found(root or Path("data"))
+    wnids = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
+    names, labels = _listed(folder, "train", wnids)
+    test_names, test_labels = _listed(folder, "val", wnids)
+    strangers = {p.name for p in (folder / "val").iterdir() if p.is_dir()} - set(wnids)
+    if strangers:
+        raise DataError(f"ImageNet: {folder / 'val' / min(strangers)} is no class of {folder / 'train'}")
+    held_out = _validation(labels, len(wnids), validation)
+    images = LazyImages(folder, names, size, resize)
+    return Dataset(
+        name="imagenet",
+        train=(images.only(~held_out), labels[~held_out]),
+        val=(images.only(held_out), labels[held_out]),
+        test=(LazyImages(folder, test_names, size, resize), test_labels),
+        class_names=tuple(wnids),
+        statistics=STATISTICS,
+    )
+
+
+def _found(root: Path) -> Path:
+    for folder in (root, root / "imagenet"):
+        if all((folder / part).is_dir() for part in ("train", "val")):
+            return folder
+    raise DataError(
+        f"ImageNet: no folders train and val in {root}; image-net.org gives ILSVRC2012_img_train.tar and "
+        "ILSVRC2012_img_val.tar to those who accept its terms: unpack them there, a folder a WordNet id"
+    )
+
+
+def _listed(folder: Path, part: str, wnids: list[str]) -> tuple[list[str], Tensor]:
+    """Paths below ``folder``, class by class in the order of their names, and labels."""
+    names, labels = [], []
+    for label, wnid in enumerate(wnids):
+        place = folder / part / wnid
+        files = sorted(p.name for p in place.iterdir()) if place.is_dir() else []
+        files = [name for name in files if name.lower().endswith(ENDINGS)]
+        if not files:
+            raise DataError(f"ImageNet: no .JPEG files in {place}: unpack that class again")
+        names += [f"{part}/{wnid}/{name}" for name in files]
+        labels += [label] * len(files)
+    if len(wnids) < 2:
+        raise DataError(f"ImageNet: {folder / part} has {len(wnids)} class folders, it should have 1000")
+    return names, torch.tensor(labels)
+
+
+def _validation(labels: Tensor, classes: int, wanted: int | float) -> Tensor:
+    """Which training images serve as validation: boolean [N]."""
+    if 0 < wanted < 1:
+        count = round(wanted * len(labels))
+        held_out = torch.zeros(len(labels), dtype=torch.bool)
+        held_out[torch.randperm(len(labels), generator=generator(0, "imagenet"))[:count]] = True
+        if not 0 < count < len(labels):
+            raise SettingError(f"validation: {wanted:g} of {len(labels)} training images are {count}")
+        return held_out
+    counts = torch.bincount(labels, minlength=classes)
+    if wanted != int(wanted) or not 1 <= wanted < int(counts.min()):
+        raise SettingError(
+            f"validation must be a share below 1, or 1 to {int(counts.min()) - 1} images a class (the smallest has "
+            f"{int(counts.min())}), got {wanted!r}"
+        )
+    ends = counts.cumsum(0)[labels]  # classes lie one after the other
+    return torch.arange(len(labels)) >= ends - int(wanted)

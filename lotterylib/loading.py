@@ -1,0 +1,200 @@
+"""Which images a step trains on, and how they look: all of it a function of (seed, step), or of (seed, epoch, image).
+
+Images in memory are moved to the device once and augmented there, a batch at a time. Images in files are read, cut and
+flipped one by one in worker processes that run ahead of the training.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from .datasets import LazyImages, Split
+from .datasets.lazy import in_unit, pixels
+from .errors import LotteryError, SettingError
+from .rng import generator, isolated
+
+if TYPE_CHECKING:
+    from .training import Recipe
+
+
+def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
+    """Which images step ``step`` trains on: int64 [batch], from a fresh permutation each epoch."""
+    epoch, place = divmod(step, recipe.steps_per_epoch(count))
+    order = _order(seed, epoch, count)
+    return order[place * recipe.batch_size : (place + 1) * recipe.batch_size]
+
+
+def augment(images: Tensor, recipe: Recipe, seed: int, step: int, flipped: Tensor | None = None) -> Tensor:
+    """Random crops (after zero padding) and horizontal flips of a whole batch [N, C, H, W] in one gather.
+
+    ``flipped``: which images to mirror, boolean [N], in place of random ones.
+    """
+    if not recipe.crop_padding and not recipe.flip:
+        return images
+    count, _, height, width = images.shape
+    pad, device = recipe.crop_padding, images.device
+    random = generator(seed, "augment", step)
+    top, left = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=random).to(device)
+    rows = torch.arange(height, device=device) + top
+    columns = torch.arange(width, device=device).expand(count, width)
+    if recipe.flip:
+        if flipped is None:
+            flipped = torch.rand(count, generator=random) < 0.5
+        columns = torch.where(flipped[:, None].to(device), width - 1 - columns, columns)
+    columns = columns + left
+    padded = nn.functional.pad(images, (pad, pad, pad, pad))
+    each = torch.arange(count, device=device)
+    # advanced indices around a slice put the channels last: [N, H, W, C]
+    return padded[each[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def alternating(chosen: Tensor, epoch: int, count: int, seed: int) -> Tensor:
+    """Which of the ``chosen`` images (int64 [N], of ``count``) are mirrored in an epoch if every image is in every other
+    one: boolean [N]. Half of them, drawn at random, begin mirrored."""
+    return _begins_mirrored(seed, count)[chosen] ^ (epoch % 2 == 1)
+
+
+def training_batches(
+    split: Split,
+    recipe: Recipe,
+    seed: int,
+    steps: range,
+    device: torch.device,
+    *,
+    share: slice = slice(None),
+    workers: int | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Augmented images and labels of each step, on the device. ``share`` is the part of each batch that is wanted;
+    ``workers``: processes that read images in files (default: one a processor; 0: read them here).
+
+    Raises ``SettingError`` for ``crop="resized"`` of images that are in memory.
+    """
+    images, labels = split
+    if isinstance(images, LazyImages):
+        views = Views(images, recipe, seed, share)
+        return _read_ahead(views, labels.to(device), steps, device, workers)
+    if recipe.crop == "resized":
+        raise SettingError(
+            "crop 'resized' cuts from images in their files; these are in memory: use crop 'padded'"
+        )
+    return _in_memory(images.to(device), labels.to(device), recipe, seed, steps, share)
+
+
+def evaluation_batches(
+    images: Tensor | Sequence[Tensor], size: int, workers: int | None = None
+) -> Iterator[Tensor]:
+    """Consecutive pieces of at most ``size`` images: float32 [n, C, H, W]. Images in files are read by worker
+    processes, ``workers`` as in ``training_batches``."""
+    if isinstance(images, Tensor):
+        yield from images.split(size)
+        return
+    pieces = [slice(i, min(i + size, len(images))) for i in range(0, len(images), size)]
+    yield from _from_processes(images, pieces, _workers(workers, len(pieces)), pin=False)
+
+
+@dataclass(frozen=True)
+class Views(Dataset):
+    """``views[step]``: the augmented images of a step's batch (its ``share``), uint8 [n, 3, size, size]."""
+
+    images: LazyImages
+    recipe: Recipe
+    seed: int
+    share: slice
+
+    def __getitem__(self, step: int) -> Tensor:
+        count = len(self.images)
+        epoch = step // self.recipe.steps_per_epoch(count)
+        chosen = batch_indices(step, count, self.recipe, self.seed)[self.share]
+        mirrored = alternating(chosen, epoch, count, self.seed).tolist()
+        return torch.stack([self._view(i, epoch, m) for i, m in zip(chosen.tolist(), mirrored, strict=True)])
+
+    def _view(self, index: int, epoch: int, mirrored: bool) -> Tensor:
+        from torchvision.transforms import v2
+
+        recipe, size = self.recipe, self.images.size
+        with isolated(self.seed, "augment", epoch, index):  # transforms draw from the global generator
+            if recipe.crop == "resized":
+                image = v2.RandomResizedCrop(size, antialias=True)(self.images.open(index))
+            else:
+                image = v2.RandomCrop(size, padding=recipe.crop_padding)(self.images.view(index))
+            if recipe.flip is True:
+                mirrored = bool(torch.rand(()) < 0.5)
+        return pixels(v2.functional.horizontal_flip(image) if recipe.flip and mirrored else image)
+
+
+def _in_memory(
+    images: Tensor, labels: Tensor, recipe: Recipe, seed: int, steps: range, share: slice
+) -> Iterator[tuple[Tensor, Tensor]]:
+    count = len(labels)
+    for step in steps:
+        chosen, flipped = batch_indices(step, count, recipe, seed), None
+        if recipe.flip == "alternate":
+            flipped = alternating(chosen, step // recipe.steps_per_epoch(count), count, seed)
+        chosen = chosen.to(images.device)
+        yield augment(images[chosen], recipe, seed, step, flipped)[share], labels[chosen][share]
+
+
+def _read_ahead(
+    views: Views, labels: Tensor, steps: range, device: torch.device, workers: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    cuda = device.type == "cuda"
+    read = _from_processes(views, steps, _workers(workers, len(steps)), pin=cuda)
+    for step, inputs in zip(steps, read, strict=True):
+        chosen = batch_indices(step, len(labels), views.recipe, views.seed)[views.share].to(device)
+        yield in_unit(inputs.to(device, non_blocking=cuda)), labels[chosen]
+
+
+def _from_processes(source: Sequence, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
+    """``source[key]`` of each key, in order, made by processes that keep two ahead each."""
+    loader = DataLoader(
+        _Told(source), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
+        generator=torch.Generator(),  # else it would draw from the caller's
+    )  # fmt: skip
+    for made in loader:
+        if isinstance(made, LotteryError):
+            raise made
+        yield made
+
+
+@dataclass(frozen=True)
+class _Told(Dataset):
+    """Errors as values: raised in a worker they would arrive with its traceback as their message."""
+
+    source: Sequence
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.source[key]
+        except LotteryError as error:
+            return error
+
+
+def _workers(wanted: int | None, pieces: int) -> int:
+    """A process that may have no children (daemonic, as Dask's workers are by default) reads for itself."""
+    if wanted is None:
+        wanted = 0 if multiprocessing.current_process().daemon else processors()
+    return min(wanted, pieces)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.lru_cache(maxsize=1)  # one epoch's order at a time
+def _order(seed: int, epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
+
+
+@functools.lru_cache(maxsize=1)
+def _begins_mirrored(seed: int, count: int) -> Tensor:
+    return torch.rand(count, generator=generator(seed, "flip")) < 0.5
