@@ -184,7 +184,9 @@ class Profile(_Strict):
             for sparsity in sparsities:
                 if not any(_same(sparsity, level) for level in self.levels):
                     has = ", ".join(f"{level:.3f}" for level in self.levels)
-                    raise SettingError(f"sparsity {sparsity:g} is not in the profile {self.name}: it has {has}")
+                    raise SettingError(
+                        f"sparsity {sparsity:g} is not in the profile {self.name}: it has {has}"
+                    )
             kept = [level for level in self.levels if any(_same(s, level) for s in sparsities)]
             changes |= {"rounds": [], "sparsities": kept}
         return self.model_copy(update=changes)
