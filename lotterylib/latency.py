@@ -2,10 +2,11 @@
 
 The first three are counted. Time and memory are measured, here and now, against the dense network:
 
-    speed-up = exp(mean over rounds r of log(t_dense,r / t_r))
+    speed-up = median over rounds r of t_dense,r / t_r
 
 In each round every network runs for about as long, one after the other, so that a machine that slows down or warms up
-does so for all of them; the interval is Student's over the rounds' logarithms.
+does so for all of them. Of a round in which something else held the machine up a median takes little notice; its
+interval is that of the order statistics, which asks nothing of how the times are spread.
 
 Zeros scattered over a weight buy no speed in dense kernels, which multiply by them like by any other number. What does:
 fewer channels (``structured`` or ``small-dense``), or kernels that skip zeros, which pay above some sparsity alone
@@ -15,7 +16,6 @@ fewer channels (``structured`` or ``small-dense``), or kernels that skip zeros, 
 from __future__ import annotations
 
 import copy
-import math
 import statistics
 import warnings
 import weakref
@@ -97,15 +97,15 @@ def speeds(
     ``networks`` has the dense one under "dense". Each of ``rounds`` times every network for about ``seconds`` with
     ``torch.utils.benchmark``; ``threads``: of PyTorch, by default as many as it has now. The networks are left as found.
 
-    Raises ``SettingError`` without a dense network, or for fewer than 3 rounds.
+    Raises ``SettingError`` without a dense network, or for fewer than 6 rounds.
     """
     if DENSE not in networks:
         raise SettingError(
             f"speeds compares with the network named {DENSE!r}; got {', '.join(networks) or 'none'}"
         )
-    if rounds < 3 or batch_size < 1 or not seconds > 0:
+    if rounds < 6 or batch_size < 1 or not seconds > 0:
         raise SettingError(
-            f"want 3 rounds or more, a batch of 1 or more and seconds above 0, got {rounds}, {batch_size}, {seconds}"
+            f"want 6 rounds or more, a batch of 1 or more and seconds above 0, got {rounds}, {batch_size}, {seconds}"
         )
     device = pick_device(device)
     images = torch.rand(batch_size, *input_shape, generator=generator(0, "latency")).to(device)
@@ -151,8 +151,10 @@ def sparse_linear_speedups(
 ) -> dict[float, Speed]:
     """What a kernel that skips zeros buys: one linear layer of ``features`` × ``features`` random weights as a sparse
     matrix (``torch.sparse_csr``), against the same layer dense; on the processor, at each sparsity in [0, 1)."""
-    if not all(0 <= s < 1 for s in sparsities):
-        raise SettingError(f"sparsities must lie in [0, 1), got {list(sparsities)}")
+    if not all(0 <= s < 1 for s in sparsities) or rounds < 6:
+        raise SettingError(
+            f"want sparsities in [0, 1) and 6 rounds or more, got {list(sparsities)} and {rounds}"
+        )
     random = generator(seed, "sparse layer")
     images = torch.rand(features, batch_size, generator=random)
     dense = torch.randn(features, features, generator=random)
@@ -209,11 +211,13 @@ def _interleaved(
 
 
 def _ratio(dense: Sequence[float], own: Sequence[float]) -> tuple[float, float, float]:
-    """Geometric mean of dense / own over rounds with its 95 % interval; exactly 1 for the dense network itself."""
-    logs = [math.log(a / b) for a, b in zip(dense, own, strict=True)]
-    mean = statistics.fmean(logs)
-    width = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(mean), math.exp(mean - width), math.exp(mean + width)
+    """Median of dense / own over rounds with its interval: from the k-th smallest to the k-th largest ratio, k as large
+    as leaves it a confidence of 95 % or more."""
+    ratios = sorted(a / b for a, b in zip(dense, own, strict=True))
+    k = int(
+        stats.binom.ppf(0.025, len(ratios), 0.5)
+    )  # P(fewer than k of the rounds lie below the median) ≤ 2.5 %
+    return statistics.median(ratios), ratios[k - 1], ratios[-k]
 
 
 def _peak(model: nn.Module, images: Tensor, device: torch.device) -> int:

@@ -7,6 +7,7 @@ cut away), one of this library's tickets, or a ``torch.export`` archive. What it
 from __future__ import annotations
 
 import copy
+import difflib
 import pickle
 import re
 import zipfile
@@ -141,7 +142,8 @@ def build(
 
     name, known = arch.removeprefix(TORCHVISION), torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise UnknownNameError("torchvision network", name, known)
+        near = difflib.get_close_matches(name, known, n=8, cutoff=0.3)  # of a hundred names
+        raise UnknownNameError("torchvision network", name, near or known)
     with torch.random.fork_rng(devices=[]):
         try:
             if name in ("googlenet", "inception_v3"):

@@ -13,6 +13,7 @@ import json
 import operator
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -123,6 +124,7 @@ class Program(nn.Module):
         if len(outputs) != 1:
             raise DataError(f"{path} gives {len(outputs)} outputs, want the logits alone")
         self._output = _only(outputs[0], "as_tensor", path)["name"]
+        self._spent = _last_uses([(a, o) for _, a, o, _ in self._steps], keep=self._output)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -141,13 +143,16 @@ class Program(nn.Module):
                 values[name] = getattr(self.get_submodule(path), leaf)
             return values[name]
 
-        for call, arguments, options, outputs in self._steps:
+        for (call, arguments, options, outputs), spent in zip(self._steps, self._spent, strict=True):
             if isinstance(call, str):
                 call = self.get_submodule(call)
             found = call(
                 *(_filled(a, value) for a in arguments), **{k: _filled(a, value) for k, a in options.items()}
             )
             values |= zip(outputs, found if isinstance(found, (list, tuple)) else [found], strict=True)
+            del found
+            for name in spent:  # nobody asks for it any more: its memory is free
+                values.pop(name, None)
         return values[self._output]
 
     def _add(self, node: dict[str, Any]) -> None:
@@ -234,6 +239,21 @@ class _Value:
 
     def __init__(self, name: str):
         self.name = name
+
+
+def _last_uses(steps: list[tuple[list, dict]], keep: str) -> list[set[str]]:
+    """Of each step, the values that no later one uses."""
+    seen, spent = {keep}, []
+    for arguments, options in reversed(steps):
+        used = {a.name for a in _flat([*arguments, *options.values()]) if isinstance(a, _Value)}
+        spent.append(used - seen)
+        seen |= used
+    return spent[::-1]
+
+
+def _flat(values: list) -> Iterator[Any]:
+    for value in values:
+        yield from _flat(value) if isinstance(value, list) else [value]
 
 
 def _filled(argument: Any, value: Any) -> Any:
