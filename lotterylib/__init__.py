@@ -14,7 +14,19 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = ("datasets", "figures", "masks", "metrics", "models", "pruners", "results", "study", "verdict")
+_MODULES = (
+    "claims",
+    "datasets",
+    "figures",
+    "masks",
+    "metrics",
+    "models",
+    "paper",
+    "pruners",
+    "results",
+    "study",
+    "verdict",
+)
 _NAMES = {
     "Recipe": "training",
     "train": "training",

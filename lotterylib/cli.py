@@ -57,7 +57,26 @@ def _parser() -> argparse.ArgumentParser:
 
     def with_store(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
         sub.add_argument(
-            "--store", type=Path, default=Path("runs"), help="folder of tickets and records (default: runs)"
+            "--store",
+            default="runs",
+            metavar="FOLDER",
+            help="folder of tickets and records, or its address, e.g. s3://bucket/folder (default: runs)",
+        )
+        return sub
+
+    def with_parts(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        """Options that cut a profile down."""
+        sub.add_argument(
+            "--only", type=_list(str), metavar="PRUNER[,…]", help="these pruners alone (or dense)"
+        )
+        sub.add_argument(
+            "--seeds", type=_list(int), metavar="SEED[,…]", help="these of the profile's seeds alone"
+        )
+        sub.add_argument(
+            "--sparsities",
+            type=_list(float),
+            metavar="SPARSITY[,…]",
+            help="these of its sparsities alone, e.g. 0.79,0.945",
         )
         return sub
 
@@ -76,19 +95,24 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--quiet", action="store_true", help="no progress bar")
         return sub
 
-    with_workers(
-        with_store(
-            add("plan", _plan, "show the study's cells, what is finished, and the time the rest takes")
-        )
+    plan = add(
+        "plan", _plan, "show the study's cells, what they cost, what is finished, and the time the rest takes"
+    )
+    with_workers(with_store(with_parts(plan)))
+    plan.add_argument(
+        "--images-per-second",
+        type=_above_zero,
+        metavar="N",
+        help="training images a second of one worker (default: measured here, if the data are there)",
     )
     run = add("run", _run, "compute what is missing; safe to stop and start again")
-    with_scheduler(with_workers(with_store(run)))
+    with_scheduler(with_workers(with_store(with_parts(run))))
     run.add_argument(
         "--shipped",
         action="store_true",
         help="take tickets that come with the package, train only the others",
     )
-    with_store(add("status", _status, "show what is finished, missing and failed"))
+    with_store(with_parts(add("status", _status, "show what is finished, missing and failed")))
     book = add("book", _book, "compute what is missing, run every notebook, and build the site")
     with_scheduler(with_workers(with_store(book)))
     book.add_argument("--out", type=Path, default=Path("_build"), help="where to build (default: _build)")
@@ -218,51 +242,79 @@ def _setting(text: str) -> tuple[str, object]:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from .study.cells import expand, with_ancestors
-    from .study.estimate import device_name, images_per_second, remaining, training_seconds
-    from .study.profile import load_profile
+    from .study.cells import expand
+    from .study.estimate import device_name, images_per_second, remaining
+    from .study.needs import needs
+    from .study.plan import plan, rates
     from .study.store import Store, missing
 
-    profile, store = load_profile(options.profile), Store(options.store)
+    profile, store = _part(options), Store(options.store)
+    if options.device:
+        device_name(options.device)  # says clearly if it is not there
     cells, todo = expand(profile), missing(profile, store)
     trainings = remaining(todo, store)
+    found = plan(profile, cells, todo, trainings)
     unfinished = {cell.id for cell, _ in todo}
     print(f"{profile.name}: {profile.title}\n")
-    rows = [("pruner", "cells", "finished", "to train", "to measure")]
+    rows = [("pruner", "cells", "finished", "to train", "to measure", "training", "measuring", "storage")]
+    counts = []
     for pruner in ["dense", *profile.pruners]:
         mine = [c for c in cells if c.pruner == pruner]
         waiting = sum(c.id in unfinished for c in mine)
         train = sum(c.pruner == pruner for c in trainings)
-        rows.append((pruner, len(mine), len(mine) - waiting, train, waiting))
-    rows.append(("all", len(cells), len(cells) - len(todo), len(trainings), len(todo)))
+        amounts = (found.training[pruner], sum(found.measuring[pruner].values()), found.storage[pruner])
+        counts.append((len(mine), len(mine) - waiting, train, waiting, *amounts))
+        rows.append((pruner, *counts[-1][:4], *map(_amount, amounts)))
+    total = [sum(column) for column in zip(*counts, strict=True)]
+    rows.append(("all", *total[:4], *map(_amount, total[4:])))
     print(_table(rows))
-    every = with_ancestors(cells)
-    print(f"\n{len(every)} trainings in all, rounds and dense networks shared")
-    if not trainings:
-        print("nothing to train")
-        return 0
-    data = profile.dataset.load()
-    workers = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
-    rates = {
-        model.name: images_per_second(
-            model, data, profile.recipe, threads=options.threads, device=options.device
-        )
-        for model in profile.models
-    }
-    seconds = training_seconds(trainings, profile, data, rates)
-    speeds = ", ".join(f"{name} {rate:,.0f} images/s a worker" for name, rate in rates.items())
-    print(f"measured now on {device_name(options.device)}: {speeds}")
     print(
-        f"estimated training time with {workers} worker(s): {_duration(seconds / workers)}; measuring comes on top"
+        "\ntraining and measuring in multiply-adds of unpruned networks, storage in bytes, of what is missing"
     )
+    print(
+        f"{found.together} trainings in all, rounds and dense networks shared: {found.alone - found.together} saved"
+    )
+    if todo:
+        each = Counter()
+        for by_metric in found.measuring.values():
+            each.update(by_metric)
+        wanted = Counter(metric for _, metrics in todo for metric in metrics)
+        rows = [("metric", "to measure", "multiply-adds")]
+        rows += [(m, n, _amount(each[m]) if each[m] else "with another") for m, n in wanted.items()]
+        print(f"\n{_table(rows)}\n")
+    needed = needs(profile)
+    for need in needed:
+        if not need.met:
+            print(f"missing: {need.what}: {need.remark or need.place}")
+    if not todo:
+        print("nothing to compute")
+        return 0
+    workers = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
+    if options.images_per_second:
+        speeds = rates(profile, options.images_per_second)
+        how = "reckoned with"
+    elif needed[0].met:
+        data = profile.dataset.load()
+        speeds = {
+            model.name: images_per_second(
+                model, data, profile.recipe, threads=options.threads, device=options.device
+            )
+            for model in profile.models
+        }
+        how = f"measured now on {device_name(options.device)}:"
+    else:
+        print("hours: name the speed with --images-per-second N, since there are no data to measure it with")
+        return 0
+    seconds = sum(found.work[name] / rate for name, rate in speeds.items())
+    print(how, ", ".join(f"{name} {rate:,.0f} images/s a worker" for name, rate in speeds.items()))
+    print(f"estimated time with {workers} worker(s): {_duration(seconds / workers)}, measuring included")
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .study.profile import load_profile
     from .study.store import Store, missing
 
-    profile, store = load_profile(options.profile), Store(options.store)
+    profile, store = _part(options), Store(options.store)
     todo = missing(profile, store)
     if not todo:
         print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
@@ -311,10 +363,9 @@ def _try_out(cells: list, device: str | None) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     from .study.cells import expand, with_ancestors
-    from .study.profile import load_profile
     from .study.store import Store, failures, missing
 
-    profile, store = load_profile(options.profile), Store(options.store)
+    profile, store = _part(options), Store(options.store)
     cells, todo = expand(profile), missing(profile, store)
     every, failed = with_ancestors(cells), failures(profile, store)
     tickets = Counter(store.has_ticket(cell) for cell in every)
@@ -403,6 +454,37 @@ def _again(final: bool) -> str:
     return " (final: it would diverge again)" if final else " (the next run tries again)"
 
 
+def _part(options: argparse.Namespace):
+    """The profile, cut down as the options say."""
+    from .study.profile import load_profile
+
+    return load_profile(options.profile).cut(options.only, options.seeds, options.sparsities)
+
+
+def _list(kind):
+    """Values between commas."""
+
+    def read(text: str) -> list:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"want {'whole ' if kind is int else ''}numbers with commas between, got {text!r}"
+            ) from None
+
+    return read
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"want a number above 0, got {text!r}")
+    return value
+
+
 def _positive(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
@@ -419,6 +501,15 @@ def _table(rows: list[tuple], left: tuple[int, ...] = (0,)) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _amount(number: float) -> str:
+    """Three digits and a prefix: 12.3 M."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if number < 999.5:
+            return f"{number:.3g} {prefix}".strip()
+        number /= 1000
+    return f"{number:.3g} E"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, here or in an object store."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import os
 import tempfile
 from pathlib import Path
 
+from .errors import SettingError
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes to a temporary name beside ``path``, then renames: a reader, a second writer, a kill or a full disk never
-    meet half a file. Raises ``OSError`` as the disk does, with nothing left behind."""
+    meet half a file. Raises ``OSError`` as the disk does, with nothing left behind. An object store shows an object when
+    all of it has arrived, so there it is written as it is."""
+    if is_remote(path):
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
@@ -22,3 +28,36 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def place(address: str | Path) -> Path:
+    """A path: of this machine, or, for an address with a scheme (``s3://bucket/folder``), fsspec's, which behaves like one.
+
+    Raises ``SettingError`` if what reads such addresses is not installed, or knows no such scheme.
+    """
+    if not is_remote(address):
+        return Path(address)
+    try:
+        from upath import UPath
+
+        return UPath(str(address), use_listings_cache=False)  # others write there too
+    except ImportError as error:
+        raise SettingError(f'{address} needs `pip install "lotterylib[remote]"` ({error})') from None
+    except ValueError as error:
+        raise SettingError(f"{address}: {error}") from None
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether it is an address with a scheme."""
+    return "://" in str(path)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file. A store that does not answer raises an error: it is not an empty one."""
+    if not is_remote(path):
+        return path.is_file()
+    try:
+        path.stat()
+        return True
+    except FileNotFoundError:
+        return False

@@ -83,10 +83,10 @@ def test_a_fresh_store_is_planned_and_shown_but_not_made(capsys, tmp_path, profi
     status, out, _ = call(capsys, "plan", "--profile", profile, "--store", tmp_path / "s", "--workers", 1)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     assert status == 0
-    assert rows["dense"] == ["1", "0", "1", "1"]
-    assert rows["lottery"] == ["2", "0", "3", "2"]  # round 2 is trained on the way to round 3
-    assert rows["all"] == ["7", "0", "8", "7"]
-    assert "8 trainings in all" in out and "estimated training time with 1 worker(s)" in out
+    assert rows["dense"][:4] == ["1", "0", "1", "1"]
+    assert rows["lottery"][:4] == ["2", "0", "3", "2"]  # round 2 is trained on the way to round 3
+    assert rows["all"][:4] == ["7", "0", "8", "7"]
+    assert "8 trainings in all" in out and "estimated time with 1 worker(s)" in out
     status, out, _ = call(capsys, "status", "--profile", profile, "--store", tmp_path / "s")
     assert status == 0 and "0 of 7 cells finished, 0 of 8 tickets found, 0 failed" in out
     assert not (tmp_path / "s").exists()
@@ -99,8 +99,8 @@ def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
     measure_ticket(store, cell_of(tiny(), "random"), {"accuracy": {}}, 1, "cpu")
     _, out, _ = call(capsys, "plan", "--profile", profile, "--store", store.root)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
-    assert rows["random"] == ["2", "1", "1", "1"]
-    assert rows["dense"] == ["1", "0", "0", "1"]  # trained, not measured
+    assert rows["random"][:4] == ["2", "1", "1", "1"]
+    assert rows["dense"][:4] == ["1", "0", "0", "1"]  # trained, not measured
     _, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
     assert "1 of 7 cells finished, 2 of 8 tickets found, 0 failed" in out
 
@@ -116,6 +116,33 @@ def test_status_names_failures_of_trainings_and_measurements(capsys, tmp_path, p
     assert f"failed: accuracy of {random.label}: ValueError: no luck (the next run tries again)" in out
     assert f"failed: {dense.label}: training diverged: the loss was nan at step 3 (final" in out
     assert f"failed: {cell_of(tiny(), 'lottery', 1).label}: needs {dense.label}, which failed (final" in out
+
+
+def test_a_part_of_a_study_of_data_that_are_not_there_is_planned(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("plan", "--profile", "cifar10-colab", "--only", "lottery", "--sparsities", "0.672")
+    status, out, _ = call(capsys, *arguments)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert status == 0 and rows["lottery"][:4] == ["1", "0", "5", "1"] and "random" not in rows
+    assert "missing: data set cifar10" in out and "--images-per-second N" in out
+    status, out, _ = call(capsys, *arguments, "--images-per-second", "1e4", "--workers", 2)
+    assert status == 0 and "reckoned with resnet20s 10,000 images/s a worker" in out
+    assert "estimated time with 2 worker(s)" in out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status"])
+@pytest.mark.parametrize(
+    "part, words",
+    [
+        (("--only", "snip"), "unknown pruner of this profile 'snip'"),
+        (("--seeds", "7"), "seed 7 is not in the profile tiny"),
+        (("--seeds", "one"), "want whole numbers with commas between"),
+        (("--sparsities", "0.9"), "sparsity 0.9 is not in the profile tiny"),
+    ],
+)
+def test_parts_that_are_not_there_are_one_line(capsys, tmp_path, profile, command, part, words):
+    status, _, errors = call(capsys, command, "--profile", profile, "--store", tmp_path / "s", *part)
+    assert status == 2 and words in errors.splitlines()[-1]
 
 
 def test_plan_measures_speed_whatever_the_learning_rate(capsys, tmp_path):

@@ -158,6 +158,39 @@ class Profile(_Strict):
         """The sparsities of the study, rising, dense left out."""
         return sorted(self.sparsities or [1 - (1 - ROUND) ** r for r in self.rounds])
 
+    def cut(
+        self,
+        only: list[str] | None = None,
+        seeds: list[int] | None = None,
+        sparsities: list[float] | None = None,
+    ) -> Profile:
+        """The same study with some of its pruners, seeds and sparsities alone (None: all); the networks keep their names
+        in a store. ``only`` may name "dense"; sparsities may be rounded to a tenth of a per cent.
+
+        Raises ``UnknownNameError`` or ``SettingError`` for what is not in the profile.
+        """
+        changes: dict[str, Any] = {}
+        if only is not None:
+            for name in only:
+                if name not in ("dense", *self.pruners):
+                    raise UnknownNameError("pruner of this profile", name, ["dense", *self.pruners])
+            changes["pruners"] = {name: s for name, s in self.pruners.items() if name in only}
+        if seeds is not None:
+            for seed in seeds:
+                if seed not in self.seeds:
+                    raise SettingError(f"seed {seed} is not in the profile {self.name}: it has {self.seeds}")
+            changes["seeds"] = [seed for seed in self.seeds if seed in seeds]
+        if sparsities is not None:
+            for sparsity in sparsities:
+                if not any(_same(sparsity, level) for level in self.levels):
+                    has = ", ".join(f"{level:.3f}" for level in self.levels)
+                    raise SettingError(
+                        f"sparsity {sparsity:g} is not in the profile {self.name}: it has {has}"
+                    )
+            kept = [level for level in self.levels if any(_same(s, level) for s in sparsities)]
+            changes |= {"rounds": [], "sparsities": kept}
+        return self.model_copy(update=changes)
+
     def metrics_at(self, seed: int) -> dict[str, dict[str, Any]]:
         """What is measured on the networks of a seed: metric → settings."""
         if seed in (self.metric_seeds or self.seeds):
@@ -174,6 +207,10 @@ class Profile(_Strict):
         return self.models[0].build(data, seed), data, self.live.recipe
 
 
+def _same(sparsity: float, level: float) -> bool:
+    return abs(sparsity - level) <= 0.0005 + 1e-9
+
+
 def profile_names() -> list[str]:
     """Profiles that come with the package."""
     return sorted(p.stem for p in FOLDER.glob("*.yaml"))
@@ -182,14 +219,29 @@ def profile_names() -> list[str]:
 def load_profile(name: str | Path) -> Profile:
     """A shipped profile by name, or any YAML file by path.
 
+    A file may say ``extends:`` and name another one, shipped or by a path from its own folder: what it does not say is as
+    there. Mappings are merged key by key; anything else, lists too, is replaced.
+
     Raises ``UnknownNameError`` for a name that is neither, ``SettingError`` in one line for a file that is no profile:
     file, key, and what would be right.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = FOLDER / f"{name}.yaml"
-        if not path.is_file() or str(name) not in profile_names():
-            raise UnknownNameError("profile", str(name), profile_names())
+    path = _path(name)
+    try:
+        return Profile.model_validate({"name": path.stem, **_content(path)})
+    except ValidationError as error:
+        raise SettingError(f"{path}: {first_problem(error)}") from None
+
+
+def _path(name: str | Path, folder: Path = Path()) -> Path:
+    if Path(name).suffix in (".yaml", ".yml"):
+        return folder / name
+    if str(name) not in profile_names():
+        raise UnknownNameError("profile", str(name), profile_names())
+    return FOLDER / f"{name}.yaml"
+
+
+def _content(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What the file says, over what the one that it extends says. ``within``: the files that led here."""
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -200,10 +252,25 @@ def load_profile(name: str | Path) -> Profile:
         raise SettingError(
             f"{path}: want keys and values (name, dataset, models, …), got {type(content).__name__}"
         )
+    if "extends" not in content:
+        return content
+    base, within = content.pop("extends"), (*within, path.resolve())
     try:
-        return Profile.model_validate({"name": path.stem, **content})
-    except ValidationError as error:
-        raise SettingError(f"{path}: {first_problem(error)}") from None
+        below = _path(base, path.parent) if isinstance(base, str) else None
+    except UnknownNameError as error:
+        raise SettingError(f"{path}: extends: {error}") from None
+    if below is None:
+        raise SettingError(f"{path}: extends: want the name or path of one profile, got {base!r}")
+    if below.resolve() in within:
+        chain = " → ".join(p.name for p in (*within, below))
+        raise SettingError(f"{path}: extends: goes round in a circle: {chain}")
+    # each has its own name
+    return _merged({k: v for k, v in _content(below, within).items() if k != "name"}, content)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = {k for k in base.keys() & over.keys() if isinstance(base[k], dict) and isinstance(over[k], dict)}
+    return {**base, **over, **{k: _merged(base[k], over[k]) for k in both}}
 
 
 def _known(kind: str, name: str, known: list[str]) -> str:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from tqdm import tqdm
 
 from ..errors import LotteryError
+from ..files import is_remote
 from .cells import Cell, with_ancestors
 from .store import Record, Store
 from .work import Outcome, find_ticket, measure_ticket
@@ -105,12 +107,16 @@ def _run(
     metrics = {cell.id: wanted for cell, wanted in todo}
     if not any(cell.id in metrics for cell in cells):
         return summary
-    store = Store(store.root.resolve()).open_for_writing()  # workers may have another working folder
-    attempts = store.root / "attempts" / uuid.uuid4().hex[:8]
+    remote = is_remote(store.root)
+    # workers may have another working folder
+    store = (store if remote else Store(store.root.resolve())).open_for_writing()
+    # object stores cannot append: each machine then counts its own
+    folder = Path(tempfile.gettempdir()) / "lottery" if remote else store.root
+    attempts = folder / "attempts" / uuid.uuid4().hex[:8]
     try:
         with _client(scheduler, workers, threads) as client:
             tasks = _submit(client, store, cells, metrics, attempts, (threads, device), find, measure)
-            _watch(tasks, store, summary, progress)
+            _watch(tasks, store, summary, progress, lambda: _running(client))
     finally:
         shutil.rmtree(attempts, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run may be counting there
@@ -173,7 +179,19 @@ def _attempt(
     return outcome
 
 
-def _watch(tasks: dict[Future, Cell], store: Store, summary: Summary, progress: bool) -> None:
+def _running(client: Client) -> int:
+    """Tasks that workers are at, as they last said."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return sum(worker.get("metrics", {}).get("executing", 0) for worker in workers)
+
+
+def _watch(
+    tasks: dict[Future, Cell],
+    store: Store,
+    summary: Summary,
+    progress: bool,
+    running: Callable[[], int] = lambda: 0,
+) -> None:
     with tqdm(total=len(tasks), desc="study", unit="task", disable=not progress, smoothing=0.05) as bar:
         for task in as_completed(list(tasks)):
             cell = tasks[task]
@@ -198,7 +216,10 @@ def _watch(tasks: dict[Future, Cell], store: Store, summary: Summary, progress: 
                 summary.failures.setdefault(label, reason)
             if outcome.what == "failed" and store.is_final(cell):
                 summary.final.add(cell.label)
-            bar.set_postfix_str(f"{cell.label}: {outcome.what}", refresh=False)
+            if progress:
+                failed = summary.counts["failed"]
+                counts = f"{bar.n + 1 - failed} finished, {running()} running, {failed} failed"
+                bar.set_postfix_str(f"{counts}; last {cell.label}: {outcome.what}", refresh=False)
             bar.update()
 
 

@@ -6,14 +6,18 @@
     records/<cell>-<metric>-….json   one measurement: a row of the results
     generated/                       corrupted images, made once for all networks
 
-A file's name is the hash of all that determines its content, so two processes can only ever write the same thing.
+A file's name is the hash of all that determines its content, so two processes can only ever write the same thing. The
+folder may lie in an object store (``s3://bucket/folder``); what is generated then stays on each machine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +26,7 @@ from typing import Any
 
 from ..datasets.base import verify
 from ..errors import DataError
-from ..files import write_whole
+from ..files import exists, is_remote, place, write_whole
 from ..ticket import Ticket, is_whole
 from .cells import DENSE, Cell, expand, with_ancestors
 from .profile import Profile, load_profile
@@ -34,15 +38,21 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of tickets and records. Raises ``DataError`` if another version of the library wrote it."""
+    """A folder of tickets and records; ``root`` may be any address that fsspec knows. Raises ``DataError`` if another
+    version of the library wrote it, or if it does not answer."""
 
     root: Path
 
     def __post_init__(self):
-        object.__setattr__(self, "root", Path(self.root))
+        object.__setattr__(self, "root", place(self.root))
         marker = self.root / "store.json"
-        if not marker.is_file():
-            return
+        try:
+            if not exists(marker):
+                return
+        except Exception as error:  # of many libraries: no credentials, no network
+            raise DataError(
+                f"the store {self.root} does not answer: {' '.join(str(error).split())}"
+            ) from None
         try:
             found = json.loads(marker.read_text()).get("format")
         except (ValueError, AttributeError):  # no JSON, or none that is an object
@@ -55,9 +65,18 @@ class Store:
 
     def open_for_writing(self) -> Store:
         """Makes the folder and its marker if they are not there."""
-        if not (self.root / "store.json").is_file():
+        if not exists(self.root / "store.json"):
             self._write(self.root / "store.json", {"format": FORMAT})
         return self
+
+    @property
+    def generated(self) -> Path:
+        """The folder of what is made once for all networks: in the store, or on this machine if that lies elsewhere."""
+        if is_remote(self.root):
+            return (
+                Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lotterylib" / "generated"
+            )
+        return self.root / "generated"
 
     # --- tickets
 
@@ -66,14 +85,30 @@ class Store:
 
     def has_ticket(self, cell: Cell) -> bool:
         """A truncated or overwritten file counts as none: the cell is trained again."""
-        return is_whole(self.ticket_path(cell))
+        path = self.ticket_path(cell)
+        return exists(path) if is_remote(path) else is_whole(path)
 
     def load_ticket(self, cell: Cell) -> Ticket:
-        return Ticket.load(self.ticket_path(cell))
+        path = self.ticket_path(cell)
+        if not is_remote(path):
+            return Ticket.load(path)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            try:
+                copy.write_bytes(path.read_bytes())
+            except FileNotFoundError:
+                raise DataError(f"no ticket at {path}") from None
+            return Ticket.load(copy)
 
     def save_ticket(self, cell: Cell, ticket: Ticket, facts: Record) -> None:
         """The ticket and the record of its training; the record last, so that it never stands alone."""
-        ticket.save(self.ticket_path(cell))
+        path = self.ticket_path(cell)
+        if is_remote(path):
+            with tempfile.TemporaryDirectory() as folder:
+                ticket.save(Path(folder) / path.name)
+                write_whole(path, (Path(folder) / path.name).read_bytes())
+        else:
+            ticket.save(path)
         self._write(
             self._cell_path(cell), {"cell": cell.id, **cell.identity, "training": ticket.record, **facts}
         )
@@ -117,7 +152,8 @@ class Store:
 
     def save_record(self, cell: Cell, metric: str, settings: Record, record: Record) -> None:
         self._write(self.record_path(cell, metric, settings), record)
-        self._unmeasured_path(cell, metric, settings).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._unmeasured_path(cell, metric, settings).unlink()
 
     def save_unmeasured(self, cell: Cell, metric: str, settings: Record, reason: str, facts: Record) -> None:
         """Why a ticket could not be measured; the next run tries again."""
@@ -126,7 +162,7 @@ class Store:
 
     def unmeasured(self, cell: Cell, metric: str, settings: Record) -> str | None:
         """Why the last attempt at a measurement failed, if it did and there is no record since."""
-        if self.record_path(cell, metric, settings).is_file():
+        if exists(self.record_path(cell, metric, settings)):
             return None
         about = self._read(self._unmeasured_path(cell, metric, settings))
         return about and about["failure"]["reason"]
@@ -199,7 +235,7 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
     """All measurements of a profile that are there: from the store, else from the package's reference run."""
     profile = profile if isinstance(profile, Profile) else load_profile(profile)
     reference = Reference(profile.name).rows
-    local = None if not store else store if isinstance(store, Store) else Store(Path(store))
+    local = None if not store else store if isinstance(store, Store) else Store(store)
     found = []
     for cell, metric, settings in wanted(profile):
         row = local and local.record(cell, metric, settings)
@@ -233,7 +269,7 @@ def ticket(
             break
     else:
         raise DataError(f"the profile {profile.name} has no {sought}")
-    local = None if not store else store if isinstance(store, Store) else Store(Path(store))
+    local = None if not store else store if isinstance(store, Store) else Store(store)
     if local and local.has_ticket(cell):
         return local.load_ticket(cell)
     if shipped := Reference(profile.name).ticket_path(cell):
@@ -258,7 +294,7 @@ def missing(profile: Profile, store: Store, reference: bool = False) -> list[tup
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
     todo: dict[str, tuple[Cell, dict[str, Record]]] = {}
     for cell, metric, settings in wanted(profile):
-        if store.record_path(cell, metric, settings).is_file() or cell.metric_id(metric, settings) in known:
+        if cell.metric_id(metric, settings) in known or exists(store.record_path(cell, metric, settings)):
             continue
         todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
     return list(todo.values())

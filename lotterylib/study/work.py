@@ -78,9 +78,7 @@ def measure_ticket(
         dense = None if cell.pruner == DENSE else _dense_subject(store, cell.twin(), device)
     except Exception as error:
         return Outcome("failed", {f"measuring {cell.label}": _words(error)})
-    subject = metrics.Subject(
-        ticket.model, data, ticket.mask, cell.seed, device, dense, store.root / "generated"
-    )
+    subject = metrics.Subject(ticket.model, data, ticket.mask, cell.seed, device, dense, store.generated)
     training = {k: ticket.record[k] for k in ("kept", "prunable", "sparsity", "precision")}
     for metric, settings in todo.items():
         began = time.perf_counter()
@@ -178,9 +176,7 @@ def _load_data(name: str, root: Path | None, limit: int | None) -> Dataset:
 def _dense_subject(store: Store, cell: Cell, device: str | None) -> metrics.Subject:
     """The dense network that tickets are compared with; what was measured on it serves all tickets of its seed."""
     ticket = store.load_ticket(cell)
-    return metrics.Subject(
-        ticket.model, _data(cell.dataset), None, cell.seed, device, cache=store.root / "generated"
-    )
+    return metrics.Subject(ticket.model, _data(cell.dataset), None, cell.seed, device, cache=store.generated)
 
 
 def _data(source: DataSource) -> Dataset:

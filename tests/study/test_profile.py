@@ -147,3 +147,92 @@ def test_the_live_case_is_small_and_no_larger_than_the_study():
     network, data, recipe = tiny().live_case()
     assert len(data.train[1]) == 20 and recipe.epochs == 1
     assert network(data.train[0][:2]).shape == (2, 10)
+
+
+def test_a_profile_extends_another(tmp_path):
+    """Mappings are merged, lists replaced, over two steps; the name is the file's own."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(TINY | {"title": "below"}))
+    (tmp_path / "middle.yaml").write_text("extends: base.yaml\nrecipe: {lr: 0.3}\nseeds: [4]\n")
+    top = tmp_path / "sub" / "top.yaml"
+    top.write_text("extends: ../middle.yaml\nrecipe: {epochs: 7}\npruners: {lottery: {rate: 0.5}}\n")
+    found, below = load_profile(top), load_profile(tmp_path / "base.yaml")
+    assert (found.name, found.title, found.seeds) == ("top", "below", [4])
+    assert found.recipe == below.recipe.model_copy(update={"lr": 0.3, "epochs": 7})
+    assert found.pruners == {"lottery": {"rate": 0.5}}  # a list there, so nothing to merge with
+    assert found.dataset == below.dataset and found.live == below.live
+
+
+@pytest.mark.parametrize(
+    "base, words",
+    [
+        ("labtop", "extends: unknown profile 'labtop': did you mean 'laptop'?"),
+        ("none.yaml", "none.yaml: cannot be read"),
+        ("mine.yaml", "extends: goes round in a circle: mine.yaml → mine.yaml"),
+        ("other.yaml", "extends: goes round in a circle: mine.yaml → other.yaml → mine.yaml"),
+        (["laptop", "smoke"], "extends: want the name or path of one profile, got ['laptop', 'smoke']"),
+        (None, "extends: want the name or path of one profile, got None"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path, base, words):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"extends": base}))
+    (tmp_path / "other.yaml").write_text("extends: mine.yaml\n")
+    with pytest.raises(SettingError) as caught:
+        load_profile(file)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, rounds", [("cifar10", 21), ("cifar100", 21), ("cifar10-wide", 26), ("cifar100-wide", 26), ("imagenet", 12)])  # fmt: skip
+def test_profiles_of_the_papers_scale(name, rounds):
+    """Sparsities, learning rates and what is pruned, at CIFAR's 45,000 training images."""
+    profile = load_profile(name)
+    assert profile.levels == pytest.approx([1 - 0.8**n for n in range(1, rounds + 1)])
+    assert {settings["scope"] for settings in profile.pruners.values()} == {"conv"}
+    assert set(profile.metrics) == set(load_profile("laptop").metrics)
+    if profile.dataset.name != "imagenet":
+        recipe, images = profile.recipe, 45_000
+        rates = [
+            recipe.lr_at(epoch * recipe.steps_per_epoch(images), images)
+            for epoch in (0, 90, 91, 135, 136, 181)
+        ]
+        assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+        last = recipe.lr_at(136 * recipe.steps_per_epoch(images) - 1, images)
+        assert last == pytest.approx(0.01) and recipe.rewind_step(images) == 2 * (45_000 // 128)
+
+
+def test_a_profile_is_cut_down_to_cells_of_the_same_names():
+    from lotterylib.study import expand
+    from tests.study.helpers import tiny
+
+    whole = tiny(seeds=[0, 1, 2], metric_seeds=[0], fewer_seeds={"random": [2]})
+    every = {cell.id for cell in expand(whole)}
+    part = whole.cut(["lottery", "random"], [2, 1], [0.488])
+    found = [(cell.pruner, cell.seed, round(cell.sparsity, 3)) for cell in expand(part)]
+    assert found == [
+        ("dense", 1, 0),
+        ("lottery", 1, 0.488),
+        ("dense", 2, 0),
+        ("random", 2, 0.488),
+        ("lottery", 2, 0.488),
+    ]
+    assert {cell.id for cell in expand(part)} <= every
+    assert part.metrics_at(1) == {"accuracy": {}}
+    assert whole.cut() == whole and [c.pruner for c in expand(whole.cut(["dense"], [0]))] == ["dense"]
+
+
+@pytest.mark.parametrize(
+    "part, words",
+    [
+        ({"only": ["lotery"]}, "unknown pruner of this profile 'lotery': did you mean 'lottery'?"),
+        ({"only": ["snip"]}, "unknown pruner of this profile 'snip'"),
+        ({"seeds": [3]}, "seed 3 is not in the profile tiny: it has [0]"),
+        ({"sparsities": [0.49]}, "sparsity 0.49 is not in the profile tiny: it has 0.200, 0.488"),
+    ],
+)
+def test_parts_that_a_profile_does_not_have(part, words):
+    from tests.study.helpers import tiny
+
+    with pytest.raises(LotteryError) as caught:
+        tiny().cut(**part)
+    assert words in str(caught.value)

@@ -1,0 +1,65 @@
+"""Plans against hand counts."""
+
+import pytest
+
+from lotterylib.study import expand, load_profile
+from lotterylib.study.cells import with_ancestors
+from lotterylib.study.plan import Shape, passes, plan, rates, shape, size, training_images
+from lotterylib.study.profile import ModelSpec
+from tests.study.helpers import tiny
+
+CIFAR = Shape(3, 32, 10, 45_000, 10_000)
+
+
+def test_sizes_of_published_networks():
+    """Multiply-adds and parameters as their papers and torchvision's table of weights state them."""
+    assert size(ModelSpec(name="resnet18"), CIFAR).forward == pytest.approx(0.56e9, rel=0.01)
+    assert size(ModelSpec(name="wrn28_10"), CIFAR).parameters == pytest.approx(36.5e6, rel=0.01)
+    large = size(ModelSpec(name="resnet50"), shape(load_profile("imagenet").dataset))
+    assert large.parameters == 25_557_032 and large.forward == pytest.approx(4.09e9, rel=0.01)
+
+
+def test_passes_by_hand():
+    wanted = {
+        "accuracy": {}, "recall_loss": {}, "ood_auroc": {"sets": ["svhn"], "images": 100}, "ood_aupr": {"sets": ["svhn"], "images": 100},
+        "ece": {"images": 10}, "nll": {"images": 10}, "fgsm_accuracy": {"images": 10}, "pgd_accuracy": {"images": 10, "steps": 5},
+        "fidelity": {"images": 2, "samples": 50}, "fidelity_r2": {"images": 2, "samples": 50},
+        "hessian_top": {"images": 10, "steps": 3},
+    }  # fmt: skip
+    assert passes(wanted, CIFAR, "cifar10") == {
+        "accuracy": 10_000, "recall_loss": 0, "ood_auroc": 200, "ood_aupr": 0, "ece": 750, "nll": 0, "fgsm_accuracy": 40,
+        "pgd_accuracy": 160, "fidelity": 100, "fidelity_r2": 0, "hessian_top": 180,
+    }  # fmt: skip
+
+
+def test_every_metric_is_counted():
+    every = load_profile("laptop").metrics
+    found = passes(every, CIFAR, "cifar10")
+    assert found.keys() == every.keys() and sum(count == 0 for count in found.values()) == 11
+
+
+def test_a_small_plan_by_hand():
+    """60 images, batches of 20, one epoch of three steps; from the dense network, two are left after the rewind step."""
+    profile = tiny(pruners=["random", "lottery"], rounds=[1, 3])
+    cells = expand(profile)
+    trainings = with_ancestors(cells)
+    assert [training_images(c, 60) for c in trainings if c.pruner == "lottery"] == [40, 40, 40]
+    found = plan(profile, cells, [(cell, {"accuracy": {}}) for cell in cells], trainings)
+    forward = size(profile.models[0], shape(profile.dataset)).forward
+    assert found.training == {
+        "dense": 3 * forward * 60,
+        "random": 3 * forward * 120,
+        "lottery": 3 * forward * 120,
+    }
+    assert found.measuring["random"] == {"accuracy": 2 * forward * 60}
+    assert found.work["lenet"] == pytest.approx(300 + 5 * 60 / 3)
+    # alone: dense 1, random 1 + 1, lottery 2 and 4
+    assert (found.alone, found.together) == (9, 6)
+    assert found.storage["dense"] > 2 * found.storage["random"] / 2
+
+
+def test_other_models_are_as_much_slower_as_they_are_larger():
+    profile = tiny(models=[{"name": "lenet"}, {"name": "resnet8"}])
+    data = shape(profile.dataset)
+    small, large = (size(model, data).forward for model in profile.models)
+    assert rates(profile, 100.0) == pytest.approx({"lenet": 100, "resnet8": 100 * small / large})
