@@ -45,7 +45,8 @@ def test_every_notebook_is_a_page_with_a_run_card_and_the_smoke_warning(built):
 
 def test_every_image_has_an_alt_text_in_words(built):
     for page in (built[0] / "build/smoke/site").rglob("*.html"):
-        for image in re.findall(r"<img[^>]*>", page.read_text()):
+        text = page.read_text().replace('\\"', '"')  # a slider's pictures stand in JSON
+        for image in re.findall(r"<img[^>]*>", text):
             alt = re.search(r'alt="([^"]*)"', image)
             assert alt and (len(alt[1].split()) > 3 or "logo" in image), f"{page.name}: {image[:200]}"
 

@@ -98,7 +98,8 @@ def write_sample(root: Path) -> Path:
         FIGURE,
         "print('a line that is much wider than a telephone ' * 4)",
     )
-    write_notebook(root / "notebooks" / "explorer.ipynb", EXPLORER)
+    formula = new_markdown_cell("Widgets and MathJax share this page: $s$.")
+    write_notebook(root / "notebooks" / "explorer.ipynb", formula, EXPLORER)
     ignore = shutil.ignore_patterns("__pycache__")
     for folder in ("book/_ext", "book/_static"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignore)
