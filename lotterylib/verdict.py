@@ -101,8 +101,11 @@ def judge(low: float, high: float, direction: Literal["higher", "lower"], tolera
 
     "pass": even the bad end of the interval is within ``tolerance`` of dense, on the side that ``direction`` says is
     worse; "fail": even the good end is not; "undecided": the interval has the limit inside. A tolerance of 0 asks for
-    better than dense. Raises ``SettingError`` for an interval that is none, or a negative tolerance.
+    better than dense, and an exact tie will do. Raises ``SettingError`` for an interval that is none, a negative
+    tolerance, or a direction that is neither.
     """
+    if direction not in ("higher", "lower"):
+        raise SettingError(f"direction must be 'higher' or 'lower', got {direction!r}")
     if not low <= high or not tolerance >= 0:
         raise SettingError(
             f"want low ≤ high and a tolerance of 0 or more, got {low} to {high}, tolerance {tolerance}"

@@ -84,6 +84,11 @@ def test_an_interval_that_is_none_is_refused(low, high, tolerance):
         judge(low, high, "higher", tolerance)
 
 
+def test_a_direction_is_higher_or_lower():
+    with pytest.raises(SettingError, match="'higher' or 'lower', got 'up'"):
+        judge(0.0, 0.1, "up", 0.0)
+
+
 def test_every_metric_has_a_tolerance():
     assert list(TOLERANCES) == metrics.names()
     assert Tolerance(0.25, relative=True).of(-4.0) == 1.0 and Tolerance(0.02).of(-4.0) == 0.02
