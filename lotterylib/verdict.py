@@ -206,6 +206,19 @@ def limits(judged: pd.DataFrame) -> pd.DataFrame:
     return ends.unstack("metric")
 
 
+def resolution(judged: pd.DataFrame) -> pd.DataFrame:
+    """Could a network as good as dense pass here? A row a metric, medians over the tickets of ``judged`` (from ``passes``):
+    ``half``, half the width of the interval, the ``tolerance``, their ``ratio``, and ``able``: half ≤ tolerance.
+
+    Where it is not, an interval around no difference at all reaches beyond the tolerance, so the study cannot tell a
+    good network from a worse one: only more seeds or more test images help. Tickets without an interval are left out.
+    """
+    rows = judged.dropna(subset="low").assign(half=(judged.high - judged.low) / 2)
+    found = rows.groupby("metric")[["half", "tolerance"]].median()
+    found["ratio"] = found.half / found.tolerance
+    return found.assign(able=found.half <= found.tolerance)
+
+
 def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "dimension") -> pd.DataFrame:
     """Spearman's rank correlation between metrics or dimensions over all tickets: 1 where both rank them alike.
 

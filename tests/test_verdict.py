@@ -180,6 +180,16 @@ def test_rank_agreement_is_spearmans_on_the_better_way_round():
     assert rank_agreement(judged).calibration.generalization == pytest.approx(expected)
 
 
+def test_a_wide_interval_cannot_tell_a_good_network_from_a_worse_one():
+    """One seed with an error over images of .02: half an interval is 1.96 · .02, wider than a point of accuracy."""
+    rows = [row("dense", 0.0, 0, 0.5, m) for m in ("accuracy", "recall_loss")]
+    rows += ticket("snip", 0.5, "accuracy", [0.0], 0.02) + ticket("snip", 0.5, "recall_loss", [0.0], 0.02)
+    found = verdict.resolution(passes(rows))
+    assert found.half.tolist() == pytest.approx([0.0391993] * 2)
+    assert found.ratio.to_dict() == pytest.approx({"accuracy": 3.91993, "recall_loss": 0.783986})
+    assert found.able.to_dict() == {"accuracy": False, "recall_loss": True}
+
+
 def test_one_fail_is_a_fail():
     assert verdict.together(["pass", "undecided", "fail"]) == "fail"
     assert verdict.together(["pass", "undecided"]) == "undecided" and verdict.together(["pass"]) == "pass"

@@ -11,7 +11,7 @@ from .generalization import adversarial_examples, attack_curves, recall_changes,
 from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
 from .notebook import record, save, show
-from .panels import against, agreement, doubt_bars, forest, sweep_panels
+from .panels import against, agreement, doubt_bars, forest, resolution_bars, sweep_panels
 from .paper import beside_paper
 from .pictures import (
     bars,
@@ -34,7 +34,7 @@ __all__ = [
     "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
     "corruption_grid", "corruption_heatmap", "curves", "density_bars", "differences", "doubt_bars",
     "forest", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
-    "radar", "recall_changes", "record", "region_table", "reliability_diagram", "save",
+    "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
     "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
     "surfaces", "sweep", "sweep_panels", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
     "worth",

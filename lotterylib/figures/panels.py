@@ -209,3 +209,32 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> tuple[Fig
         figure,
         f"{words}Share of the doubt that comes from the trainings, the rest from the test images: {said}.",
     )
+
+
+def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
+    """Half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), a bar a metric on a
+    logarithmic axis, hatched beyond the line at 1, where not even a network as good as dense would pass. Returns the figure
+    and its alt text."""
+    shown = found[found.ratio > 0].sort_values("ratio")
+    if shown.empty:
+        raise DataError("no metric has an interval")
+    labels = [metrics.describe(n).label for n in shown.index]
+    with styled():
+        figure, axis = plt.subplots(figsize=(7.2, 0.26 * len(shown) + 1))
+        for i, row in enumerate(shown.itertuples()):
+            face, hatch = ("#9fc9e8", "") if row.able else ("#f2b8a0", "///")
+            axis.barh(i, row.ratio, color=face, hatch=hatch, edgecolor="#555555", linewidth=0.5)
+        axis.axvline(1, color="black", linewidth=1.2)
+        axis.set_xscale("log")
+        axis.set_yticks(range(len(shown)), labels, fontsize=8)
+        axis.set_ylim(-0.6, len(shown) - 0.4)
+        axis.set_xlabel("half the interval / tolerance")
+        if smoke:
+            axis.set_title("SMOKE RUN: NUMBERS MEAN NOTHING", color="red")
+        figure.tight_layout()
+    words = "Smoke run, the numbers mean nothing. " if smoke else ""
+    said = "; ".join(f"{label} {ratio:.2g}" for label, ratio in zip(labels, shown.ratio, strict=True))
+    return (
+        figure,
+        f"{words}Half the interval of a typical ticket, in tolerances, above 1 for {(~shown.able).sum()} metrics: {said}.",
+    )

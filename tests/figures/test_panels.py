@@ -108,3 +108,15 @@ def test_doubt_comes_from_trainings_or_images():
     assert "ECE 25 %; Test accuracy 75 %" in alt
     with pytest.raises(DataError, match="several seeds"):
         figures.doubt_bars({})
+
+
+def test_bars_beyond_the_tolerance_are_hatched():
+    found = pd.DataFrame(
+        {"half": [0.02, 0.005], "tolerance": 0.01, "ratio": [2.0, 0.5], "able": [False, True]},
+        index=["accuracy", "ece"],
+    )
+    figure, alt = figures.resolution_bars(found)
+    assert [(bar.get_width(), bar.get_hatch()) for bar in figure.axes[0].patches] == [(0.5, ""), (2.0, "///")]
+    assert "above 1 for 1 metrics: ECE 0.5; Test accuracy 2." in alt
+    with pytest.raises(DataError, match="no metric has an interval"):
+        figures.resolution_bars(found[found.ratio < 0])
