@@ -226,6 +226,8 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure
             axis.barh(i, row.ratio, color=face, hatch=hatch, edgecolor="#555555", linewidth=0.5)
         axis.axvline(1, color="black", linewidth=1.2)
         axis.set_xscale("log")
+        axis.set_xlim(shown.ratio.min() / 2, 1.2 * max(1, shown.ratio.max()))
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.set_yticks(range(len(shown)), labels, fontsize=8)
         axis.set_ylim(-0.6, len(shown) - 0.4)
         axis.set_xlabel("half the interval / tolerance")
