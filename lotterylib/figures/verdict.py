@@ -164,9 +164,8 @@ def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.Dat
 
 def _short(name: str) -> str:
     about = metrics.describe(name)
-    return f"{about.label.split(' (')[0].replace('Accuracy ', 'Acc. ').replace('Corruption e', 'Corruption\ne')}".replace(
-        ", ", "\n"
-    ).replace(" under ", "\nunder ")
+    label = about.label.split(" (")[0].replace("Accuracy ", "Acc. ")
+    return label.replace(", ", "\n").replace(" under ", "\nunder ").replace("Corruption ", "Corruption\n")
 
 
 def _radar_words(
