@@ -16,6 +16,7 @@ fewer channels (``structured`` or ``small-dense``), or kernels that skip zeros, 
 from __future__ import annotations
 
 import copy
+import logging
 import statistics
 import warnings
 import weakref
@@ -27,7 +28,6 @@ import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from torch.utils import benchmark
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -37,6 +37,14 @@ from .masks import Mask
 from .rng import generator
 from .ticket import Ticket
 from .training import pick_device
+
+# Its import warns of a CUDA toolkit without a GPU, on the page of a notebook that asks for neither.
+_log = logging.getLogger("torch.utils.cpp_extension")
+_before = _log.level
+_log.setLevel(logging.ERROR)
+from torch.utils import benchmark  # noqa: E402
+
+_log.setLevel(_before)
 
 DENSE = "dense"
 
