@@ -30,13 +30,14 @@ class Finding:
     word: str
 
 
-def findings(table: pd.DataFrame) -> list[Finding]:
+def findings(table: pd.DataFrame, family: pd.DataFrame | None = None) -> list[Finding]:
     """All claims against the tidy table of one study (``results.tidy``), in the paper's order. A claim whose metrics or
-    pruners the study lacks is "not tested here"."""
+    pruners the study lacks is "not tested here". ``family``: the table with the records of other data sets and networks
+    added, for the claims that compare those."""
     found = []
     for claim, said, test in _CLAIMS:
         try:
-            effect, word = test(table)
+            effect, word = test(table if family is None or test not in (_more_classes, _wider) else family)
         except DataError as error:
             effect, word = f"{error}.", "not tested here"
         found.append(Finding(claim, said, effect, word))
@@ -104,13 +105,54 @@ def _exists(table: pd.DataFrame) -> tuple[str, str]:
     return f"{effect}.", "undecided" if counts.get("undecided", 0) else "not reproduced"
 
 
+def _more_classes(table: pd.DataFrame) -> tuple[str, str]:
+    """The same network on the data set with the most and with the fewest classes."""
+    ends = _ends_of_accuracy(table)
+    classes = (1 / table.groupby("dataset").chance.first()).round().sort_values()
+    few, many = classes.index[0], classes.index[-1]
+    shared = (
+        set(ends.loc[few].index) & set(ends.loc[many].index) if classes.iloc[0] < classes.iloc[-1] else ()
+    )
+    if not len(shared):
+        raise DataError(
+            "no network was pruned on two data sets of different numbers of classes: `lottery run --profile cifar100` and "
+            "`make book PROFILE=cifar10` on one store would tell"
+        )
+    pairs = [(ends[(few, *key)], ends[(many, *key)]) for key in sorted(shared)]
+    what = f"Accuracy stops passing at a lower sparsity on {many} than on {few}"
+    return _sign_test([a - b for a, b in pairs], what)
+
+
 def _wider(table: pd.DataFrame) -> tuple[str, str]:
-    settings = table[["dataset", "model"]].drop_duplicates()
-    if len(settings) < 2:
-        raise DataError("one data set and one network tell nothing about more classes or wider networks")
-    ends = limits(passes(table[table.metric == "accuracy"])).accuracy.groupby(["dataset", "model"]).max()
-    told = "; ".join(f"{model} on {dataset} up to {end:.1%}" for (dataset, model), end in ends.items())
-    return f"Sparsest ticket that passes accuracy: {told}.", "undecided"
+    """The paper's widest and its narrowest network on the same data."""
+    ends = _ends_of_accuracy(table)
+    narrow, wide = "resnet20s", "wrn28_10"
+    gaps = [
+        ends[(dataset, wide, pruner)] - end
+        for (dataset, model, pruner), end in ends.items()
+        if model == narrow and (dataset, wide, pruner) in ends
+    ]
+    if not gaps:
+        raise DataError(
+            f"there are no records of both {narrow} and {wide} on the same data: `lottery run --profile cifar10-wide` and "
+            "`make book PROFILE=cifar10` on one store would tell"
+        )
+    return _sign_test(gaps, f"{wide} passes accuracy up to a higher sparsity than {narrow}")
+
+
+def _ends_of_accuracy(table: pd.DataFrame) -> pd.Series:
+    """The sparsity up to which each (dataset, model, pruner) certainly passes accuracy, 0 if at none."""
+    return limits(passes(table[table.metric == "accuracy"])).accuracy.fillna(0.0)
+
+
+def _sign_test(gaps: Sequence[float], what: str) -> tuple[str, str]:
+    """Pruners are few, so nearly all must agree. Ties say nothing."""
+    from scipy.stats import binomtest
+
+    up, down = sum(g > 0 for g in gaps), sum(g < 0 for g in gaps)
+    effect = f"{what} for {up} of {len(gaps)} pruners, the other way round for {down}."
+    sure = up + down > 0 and binomtest(up, up + down).pvalue < 0.05
+    return effect, ("reproduced" if up > down else "not reproduced") if sure else "undecided"
 
 
 def _corruptions_first(table: pd.DataFrame) -> tuple[str, str]:
@@ -142,13 +184,7 @@ def _calibration_first(table: pd.DataFrame) -> tuple[str, str]:
     if not {"accuracy", "ece"} <= set(ends):
         raise DataError("no records of accuracy and ece together")
     both = ends[["accuracy", "ece"]].fillna(0.0)
-    earlier, later = int((both.ece < both.accuracy).sum()), int((both.ece > both.accuracy).sum())
-    effect = f"ECE stops passing before accuracy for {earlier} of {len(both)} pruners, after it for {later}."
-    # a sign test: pruners are few, so nearly all must agree
-    from scipy.stats import binomtest
-
-    sure = earlier + later > 0 and binomtest(earlier, earlier + later).pvalue < 0.05
-    return effect, ("reproduced" if earlier > later else "not reproduced") if sure else "undecided"
+    return _sign_test(list(both.accuracy - both.ece), "ECE stops passing at a lower sparsity than accuracy")
 
 
 def _as_flat(table: pd.DataFrame) -> tuple[str, str]:
@@ -183,7 +219,8 @@ _CLAIMS = (
     ("1", "There are tickets that hold up in all dimensions at once (LTH-PASS).", _exists),
     ("2", "LTH and OMP keep accuracy longest; random pruning and pruning at initialisation fall off early.",
      _gap("accuracy", LATE, EARLY, +1, "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points", 100)),
-    ("3", "More classes are harder, and wider networks reach higher sparsity.", _wider),
+    ("3a", "More classes are harder.", _more_classes),
+    ("3b", "Wider networks reach higher sparsity.", _wider),
     ("4", "Robustness to corruptions is more sensitive to sparsity than accuracy is.", _corruptions_first),
     ("5a", "Calibration breaks at lower sparsity than generalization.", _calibration_first),
     ("5b", "Random pruning and pruning at initialisation are better calibrated than LTH and OMP.",

@@ -101,8 +101,11 @@ def judge(low: float, high: float, direction: Literal["higher", "lower"], tolera
 
     "pass": even the bad end of the interval is within ``tolerance`` of dense, on the side that ``direction`` says is
     worse; "fail": even the good end is not; "undecided": the interval has the limit inside. A tolerance of 0 asks for
-    better than dense. Raises ``SettingError`` for an interval that is none, or a negative tolerance.
+    better than dense, and an exact tie will do. Raises ``SettingError`` for an interval that is none, a negative
+    tolerance, or a direction that is neither.
     """
+    if direction not in ("higher", "lower"):
+        raise SettingError(f"direction must be 'higher' or 'lower', got {direction!r}")
     if not low <= high or not tolerance >= 0:
         raise SettingError(
             f"want low ≤ high and a tolerance of 0 or more, got {low} to {high}, tolerance {tolerance}"
@@ -201,6 +204,19 @@ def limits(judged: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "model", "pruner", "metric"]
     ends = judged.groupby(keys)[["sparsity", "verdict"]].apply(last).rename("last")
     return ends.unstack("metric")
+
+
+def resolution(judged: pd.DataFrame) -> pd.DataFrame:
+    """Could a network as good as dense pass here? A row a metric, medians over the tickets of ``judged`` (from ``passes``):
+    ``half``, half the width of the interval, the ``tolerance``, their ``ratio``, and ``able``: half ≤ tolerance.
+
+    Where it is not, an interval around no difference at all reaches beyond the tolerance, so the study cannot tell a
+    good network from a worse one: only more seeds or more test images help. Tickets without an interval are left out.
+    """
+    rows = judged.dropna(subset="low").assign(half=(judged.high - judged.low) / 2)
+    found = rows.groupby("metric")[["half", "tolerance"]].median()
+    found["ratio"] = found.half / found.tolerance
+    return found.assign(able=found.half <= found.tolerance)
 
 
 def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "dimension") -> pd.DataFrame:

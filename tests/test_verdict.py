@@ -84,6 +84,11 @@ def test_an_interval_that_is_none_is_refused(low, high, tolerance):
         judge(low, high, "higher", tolerance)
 
 
+def test_a_direction_is_higher_or_lower():
+    with pytest.raises(SettingError, match="'higher' or 'lower', got 'up'"):
+        judge(0.0, 0.1, "up", 0.0)
+
+
 def test_every_metric_has_a_tolerance():
     assert list(TOLERANCES) == metrics.names()
     assert Tolerance(0.25, relative=True).of(-4.0) == 1.0 and Tolerance(0.02).of(-4.0) == 0.02
@@ -173,6 +178,16 @@ def test_rank_agreement_is_spearmans_on_the_better_way_round():
     calibration = (pd.Series(ece).rank() + pd.Series(nll).rank()) / 2
     expected = stats.spearmanr([-a for a in accuracy], calibration)[0]
     assert rank_agreement(judged).calibration.generalization == pytest.approx(expected)
+
+
+def test_a_wide_interval_cannot_tell_a_good_network_from_a_worse_one():
+    """One seed with an error over images of .02: half an interval is 1.96 · .02, wider than a point of accuracy."""
+    rows = [row("dense", 0.0, 0, 0.5, m) for m in ("accuracy", "recall_loss")]
+    rows += ticket("snip", 0.5, "accuracy", [0.0], 0.02) + ticket("snip", 0.5, "recall_loss", [0.0], 0.02)
+    found = verdict.resolution(passes(rows))
+    assert found.half.tolist() == pytest.approx([0.0391993] * 2)
+    assert found.ratio.to_dict() == pytest.approx({"accuracy": 3.91993, "recall_loss": 0.783986})
+    assert found.able.to_dict() == {"accuracy": False, "recall_loss": True}
 
 
 def test_one_fail_is_a_fail():

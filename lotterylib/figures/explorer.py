@@ -1,4 +1,4 @@
-"""One network in one small picture, and a slider over many of them that needs no kernel."""
+"""One network in five small pictures, and a slider over many of them that a page without a kernel can move."""
 
 from __future__ import annotations
 
@@ -6,149 +6,339 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..errors import DataError
-from ..metrics.geometry import Surface
-from ..metrics.interpretability import Explanation
-from .interpretability import _heat
-from .notebook import png
+from ..errors import SettingError
+from ..metrics import geometry, interpretability
 from .style import look, styled
-from .verdict import _short
 
-_COLOURS = 48  # of a frame's palette: few enough for a small file, enough for its shades
+if TYPE_CHECKING:
+    from ..masks import Mask
+    from ..ticket import Ticket
+
+_PANELS = ("mask", "reliability", "superpixels", "surface", "radar")
+_SHORT = {
+    "accuracy": "accuracy", "ood_auroc": "outliers", "corruption_error": "corrupted", "fgsm_accuracy": "FGSM",
+    "ece": "ECE", "nll": "NLL", "fidelity": "fidelity", "stability": "stability", "hessian_trace": "flat in θ",
+    "input_trace": "flat in x", "pac_bayes_sigma": "noise in θ",
+}  # fmt: skip
+_LEAST, _MOST = 1e-4, 1e4  # what the scale of losses shows
+_COLOURS = 64  # of a frame: a third of the bytes, and no eye sees it
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """What a frame shows of a network. ``mask``: bool, a layer's, any shape; ``reliability``: "confidence", "accuracy" and
-    "count" of each bin; ``radii``: metric → place among the networks compared, 1 is best (``figures.verdict.scaled``)."""
+class View:
+    """What is shown of one network. ``kept``: share of one layer's weights that stay, float64 [outputs, inputs], NaN where
+    the network has no such channel; ``bins``: from ``metrics.calibration.reliability``, None without a record;
+    ``explanation`` of one image [C, H, W]; ``surface``: the loss around the weights; ``places``: from
+    ``figures.verdict.scaled``, a row for "dense" and one for the pruner."""
 
     pruner: str
     sparsity: float
-    mask: Tensor
-    reliability: Mapping[str, Sequence[float | None]]
-    explanation: Explanation
-    surface: Surface
-    radii: Mapping[str, float]
+    accuracy: float
+    kept: Tensor
+    bins: pd.DataFrame | None
+    image: Tensor
+    explanation: interpretability.Explanation
+    surface: geometry.Surface
+    places: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        name = look(self.pruner).label
+        return name if self.pruner == "dense" else f"{name}, {100 * self.sparsity:.3g} % removed"
 
 
-def portrait(shown: Portrait, heat: float, losses: tuple[float, float]) -> tuple[Figure, str]:
-    """Mask, reliability diagram, superpixels, loss surface and radar of one network, side by side. ``heat``: the largest
-    coefficient and ``losses``: the least and the largest loss of all portraits, so that their colours compare. Returns the
-    figure and its alt text."""
-    label = look(shown.pruner).label
+def view(
+    pruner: str,
+    sparsity: float,
+    ticket: Ticket,
+    whole: Mask,
+    layer: str,
+    image: Tensor,
+    batch: tuple[Tensor, Tensor],
+    ece: Mapping[str, Any],
+    places: pd.DataFrame,
+    accuracy: float,
+    *,
+    samples: int = 200,
+    points: int = 7,
+    span: float = 0.5,
+) -> View:
+    """Looks at a ticket: explains its answer to ``image`` [C, H, W] by LIME, and walks ``span`` away from its weights in
+    ``points`` × ``points`` steps, measuring the loss on ``batch``.
+
+    ``sparsity``: the one asked for, in [0, 1]; ``whole``: the dense network's mask, for ``layer``'s full size; ``ece``: the record of the metric, which holds the bins;
+    ``accuracy`` in [0, 1]. Raises as ``loss_surface`` and ``explain`` do, ``SettingError`` for an unknown layer.
+    """
+    if layer not in whole:
+        raise SettingError(f"no layer {layer!r}; there are: {', '.join(whole)}")
+    found = ece.get("extra", {}).get("reliability", {}).get("before")
+    return View(
+        pruner, sparsity, accuracy, kept_share(ticket.mask[layer], whole[layer].shape),
+        None if found is None else pd.DataFrame(found).astype(float), image,
+        interpretability.explain(ticket.model, image, samples=samples),
+        geometry.loss_surface(ticket.model, *batch, ticket.mask, points=points, span=span),
+        places.reindex(list(dict.fromkeys(["dense", pruner]))),
+    )  # fmt: skip
+
+
+def kept_share(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """Share of weights that a mask [O, I, …] keeps in each kernel, float64, in a frame of the dense layer's ``shape``: NaN
+    where a narrower network has no channel."""
+    share = mask.double().flatten(2).mean(2) if mask.ndim > 2 else mask.double()
+    frame = torch.full((shape[0], shape[1]), float("nan"), dtype=torch.float64)
+    frame[: share.shape[0], : share.shape[1]] = share.cpu()
+    return frame
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What all frames have in common, so that two of them can be compared: limits of loss and of LIME's coefficients."""
+
+    loss: tuple[float, float]
+    effect: float
+
+    @classmethod
+    def of(cls, views: Sequence[View]) -> Scales:
+        if not views:
+            raise SettingError("no networks to look at")
+        losses = torch.stack([_losses(v.surface) for v in views])
+        effects = [v.explanation.coefficients.abs().max().item() for v in views]
+        low = losses.min().item()
+        return cls((low, max(1.01 * low, losses.max().item())), max(effects) or 1.0)
+
+
+def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
+    """One network in five panels and the image that is explained. Returns the figure and its alt text."""
     with styled():
-        figure = plt.figure(figsize=(10, 2.5), layout="constrained")
-        axes = [figure.add_subplot(1, 5, i + 1, projection="polar" if i == 4 else None) for i in range(5)]
-        kept = shown.mask.double().mean().item()
-        axes[0].imshow(
-            shown.mask.flatten(1), cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1
+        figure = plt.figure(figsize=(6.6, 4.7))  # placed by hand: finding a layout takes longer than drawing
+        grid = figure.add_gridspec(2, 3, left=0.07, right=0.93, bottom=0.1, top=0.86, wspace=0.3, hspace=0.42)
+        _picture(figure.add_subplot(grid[0, 0]), seen.image)
+        for place, panel in zip(((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), _ORDER, strict=True):
+            _draw(figure, grid[place], panel, seen, scales, title=True)
+        figure.suptitle(f"{seen.title}: accuracy {seen.accuracy:.1%}", fontsize=11)
+    return figure, f"{seen.title}: accuracy {seen.accuracy:.1%}. {_words(seen)}"
+
+
+def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = False) -> tuple[Figure, str]:
+    """The same without a slider: a row a panel, a column a network. Returns the figure and its alt text."""
+    scales = scales or Scales.of(views)
+    with styled():
+        figure = plt.figure(figsize=(1.5 * len(views), 1.5 * len(_PANELS)))
+        grid = figure.add_gridspec(len(_PANELS), len(views), wspace=0.3, hspace=0.25)
+        for i, panel in enumerate(_PANELS):
+            for j, seen in enumerate(views):
+                axis = _draw(figure, grid[i, j], panel, seen, scales)
+                if i == 0:
+                    name, _, removed = seen.title.partition(", ")
+                    axis.set_title(f"{name}\n{removed or 'nothing removed'}", fontsize=8)
+                if j == 0:
+                    axis.text(
+                        -0.42, 0.5, panel, transform=axis.transAxes, rotation=90, va="center", fontsize=9
+                    )
+        if smoke:
+            figure.suptitle("SMOKE RUN: PICTURES MEAN NOTHING", color="red", fontsize=10)
+    words = ["Smoke run, the pictures mean nothing."] if smoke else []
+    return figure, " ".join([*words, *(f"{v.title}: {_words(v)}" for v in views)])
+
+
+def slider(dense: View, tickets: Mapping[str, Sequence[View]]) -> Any:
+    """A slider over sparsity and a choice of pruner above one picture: dense first, then each pruner's ``tickets`` in the
+    order given, as many for each.
+
+    The frames are drawn beforehand and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page
+    without a kernel too. Where ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
+    """
+    import ipywidgets
+
+    counts = {len(row) for row in tickets.values()}
+    if len(counts) != 1 or counts == {0}:
+        raise SettingError("want the same number of tickets, one or more, for every pruner")
+    scales = Scales.of([dense, *(v for row in tickets.values() for v in row)])
+    first = picture(*frame(dense, scales))
+    pictures = {p: [first, *(picture(*frame(v, scales)) for v in row)] for p, row in tickets.items()}
+    levels = ["dense", *(f"{100 * v.sparsity:.3g} %" for v in next(iter(tickets.values())))]
+    names = [look(p).label for p in tickets]
+    if not hasattr(ipywidgets, "Stack"):
+        places = {label: i for i, label in enumerate(levels)}
+        of = dict(zip(names, pictures, strict=True))
+
+        def show(pruner: str, removed: str) -> None:
+            from IPython.display import HTML, display
+
+            display(HTML(pictures[of[pruner]][places[removed]]))
+
+        return ipywidgets.interactive(
+            show, pruner=names, removed=ipywidgets.SelectionSlider(options=levels, value=levels[1])
         )
-        axes[0].set_title(f"mask of one layer, {kept:.0%} kept", fontsize=8)
-        _bins(axes[1], shown)
-        _heat(axes[2], shown.explanation, Normalize(-heat, heat))
-        axes[2].set_title(f"superpixels, R² {shown.explanation.r2:.2f}", fontsize=8)
-        low, high = losses
-        heights = shown.surface.losses.nan_to_num(high).clamp(low, high).numpy().T
-        levels = np.geomspace(0.999 * low, 1.001 * high, 13)
-        axes[3].contourf(heights, levels, cmap="viridis_r", norm=LogNorm(low, high))
-        axes[3].plot(*[(len(heights) - 1) / 2] * 2, "+", color="black")
-        axes[3].set_title("training loss around it", fontsize=8)
-        _spokes(axes[4], shown)
-        for axis in (axes[0], axes[2], axes[3]):
-            axis.set(xticks=[], yticks=[])
-            axis.grid(False)
-        figure.suptitle(f"{label}, {100 * shown.sparsity:.3g} % of the weights removed", fontsize=10)
-    return figure, _words(shown, label, kept)
+    shared = ipywidgets.HTML(first)
+    choice = ipywidgets.Dropdown(options=names, description="pruner")
+    removed = ipywidgets.SelectionSlider(options=levels, value=levels[1], description="removed")
+    rows = []
+    for row in pictures.values():
+        stack = ipywidgets.Stack([shared, *(ipywidgets.HTML(p) for p in row[1:])], selected_index=1)
+        ipywidgets.jslink((removed, "index"), (stack, "selected_index"))
+        rows.append(stack)
+    outer = ipywidgets.Stack(rows, selected_index=0)
+    ipywidgets.jslink((choice, "index"), (outer, "selected_index"))
+    return ipywidgets.VBox([choice, removed, outer])
 
 
-def _bins(axis, shown: Portrait) -> None:
-    said, true = (np.array(shown.reliability[n], dtype=float) for n in ("confidence", "accuracy"))
-    axis.plot([0, 1], [0, 1], "-.", color="black", linewidth=0.8)
-    axis.plot(
-        said, true, marker=look(shown.pruner).marker or ".", color=look(shown.pruner).colour, markersize=4
-    )
-    axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 1], yticks=[0, 1])
-    axis.set_title("accuracy against confidence", fontsize=8)
-
-
-def _spokes(axis, shown: Portrait) -> None:
-    angles = np.linspace(0, 2 * np.pi, len(shown.radii), endpoint=False)
-    radii = np.array(list(shown.radii.values()), dtype=float)
-    axis.set_theta_offset(np.pi / 2)
-    axis.set_theta_direction(-1)
-    axis.fill(angles, radii, color=look(shown.pruner).colour, alpha=0.4)
-    axis.set(ylim=(0, 1.05))
-    axis.set_yticks([0.5, 1.0], ["", ""])
-    axis.set_xticks(angles, [_short(n).replace("\n", " ") for n in shown.radii], fontsize=5)
-    axis.tick_params(axis="x", pad=-4)
-
-
-def _words(shown: Portrait, label: str, kept: float) -> str:
-    gaps = [
-        (abs(c - a), n)
-        for c, a, n in zip(*(shown.reliability[k] for k in ("confidence", "accuracy", "count")), strict=True)
-        if n
-    ]
-    error = sum(gap * n for gap, n in gaps) / sum(n for _, n in gaps)
-    best = ", ".join(_short(n).replace("\n", " ") for n, r in shown.radii.items() if r == 1) or "nothing"
-    return (
-        f"{label} at {shown.sparsity:.1%} sparsity: {kept:.0%} of the layer's weights kept; calibration error {error:.3f}; "
-        f"R² of the superpixels {shown.explanation.r2:.2f}; best of those compared in {best}."
-    )
-
-
-def small(figure: Figure) -> bytes:
-    """A figure as PNG with a palette, a third of the usual size; it is closed."""
+def picture(figure: Figure, alt: str) -> str:
+    """A figure as an HTML image that carries its own bytes, few of them, and its alt text."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png(figure))).convert("RGB")
-    picture.quantize(_COLOURS).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    buffer, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    plt.close(figure)
+    drawn = Image.open(buffer).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    drawn.save(small, format="png", optimize=True)
+    data = base64.b64encode(small.getvalue()).decode()
+    width, height = drawn.size
+    return (
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" style="max-width: 100%; height: auto" '
+        f'src="data:image/png;base64,{data}">'
+    )
 
 
-def explorer(frames: Mapping[str, Sequence[tuple[bytes, str]]], steps: Sequence[str]) -> Any:
-    """A slider over ``steps`` and a switch over the pruners of ``frames`` (pruner → a PNG and its alt text a step). Drawn
-    beforehand and linked in the browser, it lives on a page without a kernel; where ipywidgets is older than version 8
-    (Colab), the same by ``interact``. Returns the widget.
-
-    Raises ``DataError`` for a pruner with another number of frames than steps.
-    """
-    import ipywidgets as w
-
-    wrong = {p: len(each) for p, each in frames.items() if len(each) != len(steps)}
-    if wrong or not frames:
-        raise DataError(f"want {len(steps)} frames, one a step, for every pruner, got {wrong or 'none'}")
-    shown = {p: [w.HTML(_image(*frame)) for frame in each] for p, each in frames.items()}
-    names = [(look(p).label, i) for i, p in enumerate(shown)]
-    if not hasattr(w, "Stack"):
-        from IPython.display import display
-
-        return w.interact(
-            lambda pruner, step: display(list(shown.values())[pruner][step]),
-            pruner=w.Dropdown(options=names, description="pruner"),
-            step=w.IntSlider(max=len(steps) - 1, description="step"),
-        )
-    slider = w.IntSlider(max=len(steps) - 1, description="step", readout=False)
-    switch = w.Dropdown(options=names, description="pruner")
-    inner = [w.Stack(each, selected_index=0) for each in shown.values()]
-    outer = w.Stack(inner, selected_index=0)
-    for stack in inner:
-        w.jslink((slider, "value"), (stack, "selected_index"))
-    w.jslink((switch, "index"), (outer, "selected_index"))
-    return w.VBox([w.HBox([switch, slider]), outer])
+# --- panels
 
 
-def _image(data: bytes, alt: str) -> str:
-    from html import escape
+def _draw(figure: Figure, place: Any, panel: str, seen: View, scales: Scales, title: bool = False) -> Axes:
+    axis = figure.add_subplot(place, projection="polar" if panel == "radar" else None)
+    words = _DRAWN[panel](axis, seen, scales, title)
+    if title:
+        axis.set_title(words, fontsize=8.5, loc="left")
+    return axis
 
-    code = base64.b64encode(data).decode()
-    return f'<img style="max-width:100%" alt="{escape(alt, quote=True)}" src="data:image/png;base64,{code}">'
+
+def _bare(axis: Axes) -> None:
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+
+
+def _picture(axis: Axes, image: Tensor) -> None:
+    axis.imshow(image.movedim(0, -1).squeeze(-1).cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
+    _bare(axis)
+    axis.set_title("the image", fontsize=8.5, loc="left")
+
+
+def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
+    axis.set_facecolor("#f2d9c4")
+    axis.imshow(seen.kept.numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    _bare(axis)
+    if title:
+        axis.set_xlabel("inputs of one layer", fontsize=8)
+        axis.set_ylabel("outputs", fontsize=8)
+    return "mask: dark = kept"
+
+
+def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
+    axis.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
+    if seen.bins is not None:
+        held = seen.bins[seen.bins["count"] > 0]
+        width = seen.bins.high.iloc[0] - seen.bins.low.iloc[0]
+        heavy = np.where(held["count"] >= 20, "#9FCBEA", "#e4eef5")
+        axis.bar(held.low + width / 2, held.accuracy, width, color=heavy, edgecolor="#444444", linewidth=0.5)
+    axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axis.tick_params(labelsize=7)
+    if title:
+        axis.set_xlabel("confidence", fontsize=8)
+        axis.set_ylabel("accuracy", fontsize=8)
+    else:
+        axis.tick_params(labelleft=False, labelbottom=False)
+    error = _ece(seen)
+    return "reliability" if error is None else f"reliability, ECE {error:.3f}"
+
+
+def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
+    axis.set_facecolor("#dddddd")
+    heat = seen.explanation.heat.numpy()
+    axis.imshow(heat, cmap="PuOr_r", norm=Normalize(-scales.effect, scales.effect))
+    _bare(axis)
+    for number, effect in enumerate(seen.explanation.coefficients.tolist()):
+        if abs(effect) >= 0.2 * scales.effect:  # signs say it without colour
+            y, x = (seen.explanation.segments == number).double().nonzero().double().mean(0).tolist()
+            axis.text(x, y, "+" if effect > 0 else "−", ha="center", va="center", fontsize=7)
+    if title:
+        axis.set_xlabel(f"answer given with {seen.explanation.prediction:.0%}", fontsize=8)
+    return "superpixels: + for, − against"
+
+
+def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
+    levels = np.geomspace(0.999 * scales.loss[0], 1.001 * scales.loss[1], 13)
+    at, losses = seen.surface.positions.numpy(), _losses(seen.surface).numpy()
+    axis.contourf(at, at, losses.T, levels, cmap="viridis_r", norm=LogNorm(*scales.loss))
+    lines = axis.contour(at, at, losses.T, levels, colors="white", linewidths=0.4)
+    if title:
+        axis.clabel(lines, levels=lines.levels[::2], fontsize=6, fmt="%.2g", colors="black")
+        axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
+    axis.plot(0, 0, "+", color="black", markersize=7)
+    _bare(axis)
+    return "loss around the weights"
+
+
+def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
+    names = list(seen.places)
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    closed = np.append(angles, angles[0])
+    axis.set_theta_offset(np.pi / 2)
+    axis.set_theta_direction(-1)
+    for who, row in seen.places.iterrows():
+        radii = np.append(row.to_numpy(dtype=float), row.iloc[0])
+        colour = look(who).colour
+        axis.plot(closed, radii, "-." if who == "dense" else "-", color=colour, linewidth=1.1)
+        if who != "dense":
+            axis.fill(closed, radii, color=colour, alpha=0.25)
+    axis.set_ylim(0, 1.05)
+    axis.set_yticks([0.5, 1], ["", ""])
+    axis.set_xticks(angles, [_SHORT.get(n, n) for n in names] if title else [""] * len(names), fontsize=6)
+    for label, angle in zip(axis.get_xticklabels(), angles, strict=True):  # outside, on their own side
+        side = np.sin(angle)
+        label.set_horizontalalignment("center" if abs(side) < 0.1 else "left" if side > 0 else "right")
+    axis.tick_params(axis="x", pad=-3)
+    return "radar: outward is better"
+
+
+_DRAWN = {
+    "mask": _mask, "reliability": _reliability, "superpixels": _superpixels, "surface": _surface, "radar": _radar,
+}  # fmt: skip
+_ORDER = ("superpixels", "mask", "reliability", "surface", "radar")
+
+
+def _losses(surface: geometry.Surface) -> Tensor:
+    return surface.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST)
+
+
+def _ece(seen: View) -> float | None:
+    if seen.bins is None:
+        return None
+    held = seen.bins[seen.bins["count"] > 0]
+    share = held["count"] / held["count"].sum()
+    return float((share * (held.accuracy - held.confidence).abs()).sum())
+
+
+def _words(seen: View) -> str:
+    losses, error = _losses(seen.surface), _ece(seen)
+    middle = len(losses) // 2
+    edge = torch.cat([losses[0], losses[-1], losses[:, 0], losses[:, -1]]).mean().item()
+    own = seen.places.iloc[-1]
+    said = [
+        f"{seen.kept.nan_to_num(0).mean():.1%} of the layer's weights kept",
+        "" if error is None else f"calibration error {error:.3f}",
+        f"the image's answer given with {seen.explanation.prediction:.0%}",
+        f"loss {losses[middle, middle]:.3g} at the weights and {edge:.3g} around them",
+        f"mean place on the radar {own.mean():.2f} of 1",
+    ]
+    return "; ".join(s for s in said if s) + "."

@@ -114,7 +114,7 @@ def radar(
         figure, axes = plt.subplots(
             rows,
             columns,
-            figsize=(3.4 * columns, 3.2 * rows),
+            figsize=(3.9 * columns, 3.2 * rows),
             subplot_kw={"projection": "polar"},
             squeeze=False,
         )
@@ -164,9 +164,8 @@ def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.Dat
 
 def _short(name: str) -> str:
     about = metrics.describe(name)
-    return f"{about.label.split(' (')[0].replace('Accuracy ', 'Acc. ')}".replace(", ", "\n").replace(
-        " under ", "\nunder "
-    )
+    label = about.label.split(" (")[0].replace("Accuracy ", "Acc. ")
+    return label.replace(", ", "\n").replace(" under ", "\nunder ").replace("Corruption ", "Corruption\n")
 
 
 def _radar_words(

@@ -1,63 +1,160 @@
+import base64
 import io
+import math
+import re
 
-import ipywidgets
 import matplotlib
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from lotterylib import figures
-from lotterylib.errors import DataError
-from lotterylib.metrics.geometry import Surface
-from lotterylib.metrics.interpretability import Explanation
+from lotterylib import masks, models
+from lotterylib.errors import SettingError
+from lotterylib.figures import explorer
+from lotterylib.metrics.calibration import reliability
+from lotterylib.ticket import Ticket
 
 matplotlib.use("Agg")
+LAYER = "net.stages.0.conv1.weight"
+PLACES = pd.DataFrame(
+    {"accuracy": [1.0, 0.5, 0.0], "ece": [0.2, 1.0, 0.0], "nll": [1.0, 0.0, 0.3]},
+    index=["dense", "random", "lottery"],
+)
 
 
-def shown(pruner="lottery"):
-    segments = torch.arange(16).view(4, 4) // 8
-    explanation = Explanation(segments, 3, 0.9, torch.tensor([0.2, -0.1]).double(), 0.1, 0.01, 0.5, 0.8)
-    bins = {"confidence": [None, 0.5, 0.9], "accuracy": [None, 0.6, 0.8], "count": [0, 10, 30]}
-    line = torch.linspace(-1, 1, 3).double()
-    surface = Surface(line, 0.1 + line[:, None].square() + line.square())
-    radii = {"accuracy": 1.0, "ece": 0.5, "nll": 0.0}
-    mask = torch.tensor([[True, False, False, False]])
-    return figures.Portrait(pruner, 0.9, mask, bins, explanation, surface, radii)
+@pytest.fixture(scope="module")
+def views():
+    """A dense network and two tickets of each of two pruners, all of them untrained."""
+    model = models.build("resnet8", 10, 1, 0.25, 28, seed=0, stem_stride=2).eval()
+    whole = masks.Mask.ones(model)
+    dice = torch.Generator().manual_seed(0)
+    image, batch = (
+        torch.rand(1, 28, 28, generator=dice),
+        (torch.rand(4, 1, 28, 28, generator=dice), torch.arange(4)),
+    )
+    probabilities = torch.rand(50, 10, generator=dice).softmax(1)
+    bins = reliability(probabilities, torch.zeros(50, dtype=torch.int64))
+    ece = {
+        "extra": {"reliability": {"before": bins.astype(object).where(bins.notna(), None).to_dict("list")}}
+    }
+
+    def look(pruner, sparsity):
+        mask = masks.Mask.top(
+            {n: torch.rand(t.shape, generator=dice) for n, t in whole.items()}, 1 - sparsity
+        )
+        ticket = Ticket(model, mask, {})
+        return explorer.view(
+            pruner, sparsity, ticket, whole, LAYER, image, batch, ece, PLACES, 0.5, samples=80, points=3
+        )  # fmt: skip
+
+    return look("dense", 0.0), {p: [look(p, s) for s in (0.5, 0.9)] for p in ("random", "lottery")}
 
 
-def frame(pruner="lottery"):
-    figure, alt = figures.portrait(shown(pruner), 0.2, (0.1, 2.1))
-    return figures.small(figure), alt
+def test_a_view_holds_what_it_says(views):
+    dense, tickets = views
+    seen = tickets["lottery"][1]
+    assert (seen.pruner, seen.sparsity, seen.accuracy) == ("lottery", 0.9, 0.5)
+    assert seen.title == "LTH, 90 % removed" and dense.title == "Dense"
+    assert list(seen.places.index) == ["dense", "lottery"] and list(dense.places.index) == ["dense"]
+    assert seen.surface.losses.shape == (3, 3) and seen.bins["count"].sum() == 50
 
 
-def test_a_portrait_says_what_it_shows():
-    data, alt = frame()
-    # calibration error by hand: (10 · .1 + 30 · .1) / 40
-    assert alt.startswith("LTH at 90.0% sparsity: 25% of the layer's weights kept; calibration error 0.100;")
-    assert "best of those compared in Test accuracy." in alt
-    assert Image.open(io.BytesIO(data)).mode == "P" and len(data) < 60_000
+def test_shares_of_kernels_by_hand():
+    mask = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
+    mask[0, 0, 0] = True  # two of four
+    found = explorer.kept_share(mask, (3, 2, 2, 2))
+    expected = [[0.5, math.nan], [0.0, math.nan], [math.nan, math.nan]]
+    np.testing.assert_array_equal(found.numpy(), expected)
+    linear = explorer.kept_share(torch.tensor([[True, False]]), (1, 2))
+    assert linear.tolist() == [[1.0, 0.0]]
 
 
-def test_slider_and_switch_are_linked_to_the_frames():
-    frames = {p: [frame(p)] * 2 for p in ("lottery", "random")}
-    box = figures.explorer(frames, ["50 %", "90 %"])
-    (switch, slider), outer = box.children[0].children, box.children[1]
-    assert switch.options == (("LTH", 0), ("RP", 1)) and slider.max == 1
-    assert [len(stack.children) for stack in outer.children] == [2, 2]
-    alts = [html.value for stack in outer.children for html in stack.children]
-    assert all('alt="' in text and "data:image/png;base64," in text for text in alts)
-    assert "LTH at" in alts[0] and "RP at" in alts[2]
+def test_frames_share_their_scales(views):
+    dense, tickets = views
+    every = [dense, *tickets["random"], *tickets["lottery"]]
+    scales = explorer.Scales.of(every)
+    assert scales.loss[0] == min(v.surface.losses.min() for v in every)
+    assert scales.effect == max(v.explanation.coefficients.abs().max() for v in every)
+    with pytest.raises(SettingError, match="no networks"):
+        explorer.Scales.of([])
 
 
-def test_without_stack_the_same_by_interact(monkeypatch):
-    asked = {}
-    monkeypatch.delattr(ipywidgets, "Stack")
-    monkeypatch.setattr(ipywidgets, "interact", lambda f, **controls: asked.update(controls))
-    figures.explorer({"lottery": [frame()]}, ["90 %"])
-    assert asked["pruner"].options == (("LTH", 0),) and asked["step"].max == 0
+def test_a_frame_says_in_words_what_it_shows(views):
+    dense, tickets = views
+    seen = tickets["random"][0]
+    figure, alt = explorer.frame(seen, explorer.Scales.of([dense, seen]))
+    assert len(figure.axes) == 6
+    assert alt.startswith("RP, 50 % removed: accuracy 50.0%.")
+    assert f"{seen.kept.mean():.1%} of the layer's weights kept" in alt
+    assert "mean place on the radar 0.50 of 1" in alt
 
 
-@pytest.mark.parametrize("frames", [{}, {"lottery": []}])
-def test_frames_that_are_missing_are_named(frames):
-    with pytest.raises(DataError, match="want 1 frames"):
-        figures.explorer(frames, ["90 %"])
+def test_a_sheet_is_a_row_a_panel_and_a_column_a_network(views):
+    dense, tickets = views
+    figure, alt = explorer.sheet([dense, *tickets["lottery"]], smoke=True)
+    assert len(figure.axes) == 5 * 3
+    assert alt.startswith("Smoke run") and alt.count("removed:") == 2 and "Dense:" in alt
+    assert "SMOKE RUN" in figure._suptitle.get_text()
+
+
+def test_without_a_record_of_calibration_the_panel_stays_empty(views):
+    bare = explorer.View(**{**vars(views[0]), "bins": None})
+    _, alt = explorer.frame(bare, explorer.Scales.of([bare]))
+    assert "calibration error" not in alt
+
+
+def test_pictures_are_small_and_carry_their_words(views):
+    seen = views[0]
+    text = explorer.picture(*explorer.frame(seen, explorer.Scales.of([seen])))
+    assert re.match(r'<img alt="Dense: accuracy 50.0%', text)
+    drawn = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", text)[1])))
+    assert drawn.mode == "P" and f'width="{drawn.width}"' in text
+    assert len(text) < 60_000
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Frames that are words alone."""
+    monkeypatch.setattr(explorer, "frame", lambda seen, scales: (None, seen.title))
+    monkeypatch.setattr(explorer, "picture", lambda figure, alt: f'<img alt="{alt}">')
+
+
+def test_the_slider_needs_no_kernel(views, quick):
+    """Each pruner's stack follows the slider, and the outer one the choice, by links that live in the browser."""
+    ipywidgets = pytest.importorskip("ipywidgets", minversion="8")
+    dense, tickets = views
+    box = explorer.slider(dense, tickets)
+    choice, removed, outer = box.children
+    assert list(choice.options) == ["RP", "LTH"] and list(removed.options) == ["dense", "50 %", "90 %"]
+    assert [len(stack.children) for stack in outer.children] == [3, 3]
+    first = {stack.children[0].model_id for stack in outer.children}
+    assert len(first) == 1, "the dense frame is there once"
+    assert "LTH, 90 % removed" in outer.children[1].children[2].value
+    links = [
+        w for w in ipywidgets.Widget.widgets.values() if isinstance(w, ipywidgets.widgets.widget_link.Link)
+    ]
+    pairs = {(s[0].model_id, s[1], t[0].model_id, t[1]) for s, t in ((w.source, w.target) for w in links)}
+    assert (choice.model_id, "index", outer.model_id, "selected_index") in pairs
+    for stack in outer.children:
+        assert (removed.model_id, "index", stack.model_id, "selected_index") in pairs
+
+
+def test_where_there_is_no_stack_the_kernel_moves_the_slider(views, quick, monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets")
+    monkeypatch.delattr(ipywidgets, "Stack", raising=False)
+    moved = explorer.slider(*views)
+    assert isinstance(moved, ipywidgets.interactive)
+    assert [child.description for child in moved.children[:2]] == ["pruner", "removed"]
+
+
+def test_what_does_not_fit_is_refused(views):
+    dense, tickets = views
+    with pytest.raises(SettingError, match="same number of tickets"):
+        explorer.slider(dense, {"random": tickets["random"], "lottery": tickets["lottery"][:1]})
+    with pytest.raises(SettingError, match="same number of tickets"):
+        explorer.slider(dense, {})
+    with pytest.raises(SettingError, match="no layer 'nowhere'"):
+        explorer.view("random", 0.5, None, masks.Mask({LAYER: torch.ones(2, 2, dtype=torch.bool)}), "nowhere",
+                      None, None, {}, PLACES, 0.5)  # fmt: skip

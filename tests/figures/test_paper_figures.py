@@ -36,3 +36,14 @@ def test_what_the_paper_does_not_show_is_refused():
     table = pd.concat([accuracy, accuracy.assign(metric="brier")])
     with pytest.raises(DataError, match="the paper has no curve of brier"):
         figures.beside_paper(table, paper.digitised(), "brier")
+
+
+def test_the_same_setting_is_drawn_over_ours_and_another_is_not():
+    both = pd.concat([study("cifar10", "resnet18"), study("fashion-mini", "resnet8")])
+    figure, alt = figures.beside_paper(both, paper.digitised(), "accuracy")
+    assert len(figure.axes) == 4  # a row a network
+    dotted = [sum(line.get_linestyle() == ":" for line in axis.lines) for axis in figure.axes]
+    theirs = paper.digitised().query("dataset == 'cifar10' and model == 'resnet18' and metric == 'accuracy'")
+    pruners = set(theirs.pruner) - {"dense"}
+    assert dotted == [len(pruners) + 1, 0, 0, 0]  # one more for the legend
+    assert alt.count("dotted in our panel") == 1

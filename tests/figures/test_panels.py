@@ -1,0 +1,122 @@
+import math
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lotterylib import figures
+from lotterylib.errors import DataError
+from lotterylib.results import tidy
+from lotterylib.verdict import passes, rank_agreement
+from tests.test_results import row
+
+matplotlib.use("Agg")
+
+
+def networks(scale=1.0):
+    """Dense and two pruners at three sparsities, two seeds; the trace grows with sparsity by ``scale``."""
+    rows = []
+    for seed in (0, 1):
+        for pruner, start in (("dense", 0.0), ("lottery", 0.01), ("random", 0.1)):
+            for i, sparsity in enumerate((0.36, 0.79, 0.95)) if pruner != "dense" else ((0, 0.0),):
+                accuracy = 0.9 - start * (i + 1) + 0.001 * seed
+                trace = 10.0 * (1 + scale * start * (i + 1)) ** 2
+                for metric, value, dense in (
+                    ("accuracy", accuracy, 0.9 + 0.001 * seed),
+                    ("hessian_trace", trace, 10.0),
+                ):
+                    found = row(pruner, sparsity, seed, value, metric)
+                    if pruner != "dense":
+                        found["difference"] = {"value": value - dense, "error": 0.002}
+                    rows.append(found)
+    return tidy(rows)
+
+
+def test_panels_are_one_a_metric_and_say_who_is_best():
+    figure, alt = figures.sweep_panels(networks(), ["accuracy", "ece", "hessian_trace"], smoke=True)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["Test accuracy ↑", "Hessian trace, weights (nats) ↓"], "ECE was not measured"
+    assert alt.startswith("Smoke run") and alt.count("best to worst: LTH, RP.") == 2
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "linear"]
+    assert "SMOKE RUN" in figure._suptitle.get_text()
+
+
+def test_values_far_apart_are_on_a_logarithmic_axis():
+    figure, alt = figures.sweep_panels(networks(scale=50), ["accuracy", "hessian_trace"], highlight="random")
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log"]
+    assert alt.count("RP is number 2 of 2") == 2
+
+
+def test_panels_refuse_what_they_cannot_show():
+    table = networks()
+    with pytest.raises(DataError, match="no records of ece"):
+        figures.sweep_panels(table, ["ece"])
+    table.loc[0, "model"] = "lenet"
+    with pytest.raises(DataError, match="one model"):
+        figures.sweep_panels(table, ["accuracy"])
+
+
+def test_agreement_shows_the_numbers_of_spearman():
+    judged = passes(networks())
+    matrix = rank_agreement(judged, by="metric")
+    wide = judged.pivot_table(index=["pruner", "sparsity"], columns="metric", values="difference")
+    expected = stats.spearmanr(wide.accuracy, -wide.hessian_trace).statistic
+    assert matrix.loc["accuracy", "hessian_trace"] == pytest.approx(expected)
+    figure, alt = figures.agreement(matrix)
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    assert numbers == ["1.00", f"{expected:.2f}", f"{expected:.2f}", "1.00"]
+    assert f"Test accuracy with Hessian trace, weights {expected:+.2f}" in alt
+
+
+def test_many_metrics_are_shown_in_tenths():
+    names = ["accuracy", "ece", "sce", "nll", "brier", "fidelity", "stability"]
+    matrix = pd.DataFrame(-0.5, index=names, columns=names)
+    matrix = matrix.where(~np.eye(len(names), dtype=bool), 1.0)
+    figure, _ = figures.agreement(matrix)
+    assert {text.get_text() for text in figure.axes[0].texts} <= {"10", "-5"}
+
+
+def test_one_metric_against_another():
+    table = networks()
+    figure, alt = figures.against(table, "accuracy", "accuracy")
+    assert "0 of 7 lie below" in alt and "rank correlation 1.00 over the tickets" in alt
+    assert len(figure.axes[0].collections) == 3  # dense and two pruners
+    with pytest.raises(DataError, match="'ece'"):
+        figures.against(table, "accuracy", "ece")
+
+
+def test_a_forest_fills_what_is_sure():
+    effects = {
+        "ECE: all": (0.1, 0.05, 0.2),
+        "ECE: matched": (-0.1, -0.3, 0.2),
+        "NLL: all": (0.1, math.nan, math.nan),
+    }
+    figure, alt = figures.forest(effects, "early minus late")
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [p.get_markerfacecolor() for p in points] == ["#0072B2", "white", "white"]
+    assert "ECE: all +0.1 (+0.05 to +0.2)" in alt
+    with pytest.raises(DataError, match="no effects"):
+        figures.forest({}, "x")
+
+
+def test_doubt_comes_from_trainings_or_images():
+    figure, alt = figures.doubt_bars({"ece": 0.25, "accuracy": 0.75})
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == [25.0, 75.0, 75.0, 25.0]
+    assert "ECE 25 %; Test accuracy 75 %" in alt
+    with pytest.raises(DataError, match="several seeds"):
+        figures.doubt_bars({})
+
+
+def test_bars_beyond_the_tolerance_are_hatched():
+    found = pd.DataFrame(
+        {"half": [0.02, 0.005], "tolerance": 0.01, "ratio": [2.0, 0.5], "able": [False, True]},
+        index=["accuracy", "ece"],
+    )
+    figure, alt = figures.resolution_bars(found)
+    assert [(bar.get_width(), bar.get_hatch()) for bar in figure.axes[0].patches] == [(0.5, ""), (2.0, "///")]
+    assert "above 1 for 1 metrics: ECE 0.5; Test accuracy 2." in alt
+    with pytest.raises(DataError, match="no metric has an interval"):
+        figures.resolution_bars(found[found.ratio < 0])
