@@ -57,8 +57,8 @@ def test_passes_are_what_networks_are_asked():
     settings = {
         "accuracy": {}, "recall_loss": {}, "ood_auroc": {"images": 20}, "fgsm_accuracy": few,
         "pgd_accuracy": few | {"steps": 2}, "fidelity": few | {"samples": 60}, "fidelity_r2": few | {"samples": 60},
-        "stability": few | {"samples": 60, "draws": 2}, "unit_iou": {"images": 20, "length": 1, "beam": 1},
-        "hessian_trace": few | {"max_probes": 4, "steps": 2}, "hessian_top": few | {"steps": 3},
+        "stability": few | {"samples": 60, "draws": 2},
+        "unit_iou": {"images": 20, "length": 1, "beam": 1}, "hessian_trace": few | {"max_probes": 4, "steps": 2}, "hessian_top": few | {"steps": 3},
         "input_trace": few | {"max_probes": 4, "steps": 2}, "input_top": few | {"steps": 3},
         "pac_bayes_sigma": {"images": 10, "draws": 2},
     }  # fmt: skip
