@@ -182,7 +182,8 @@ def _attempt(
 def _running(client: Client) -> int:
     """Tasks that workers are at, as they last said."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return sum(worker.get("metrics", {}).get("executing", 0) for worker in workers)
+    counts = (worker.get("metrics", {}).get("task_counts", {}) for worker in workers)
+    return sum(int(count.get("executing", 0)) for count in counts)
 
 
 def _watch(

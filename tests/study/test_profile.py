@@ -166,7 +166,7 @@ def test_a_profile_extends_another(tmp_path):
 @pytest.mark.parametrize(
     "base, words",
     [
-        ("labtop", "extends: unknown profile 'labtop'; did you mean 'laptop'?"),
+        ("labtop", "extends: unknown profile 'labtop': did you mean 'laptop'?"),
         ("none.yaml", "none.yaml: cannot be read"),
         ("mine.yaml", "extends: goes round in a circle: mine.yaml → mine.yaml"),
         ("other.yaml", "extends: goes round in a circle: mine.yaml → other.yaml → mine.yaml"),
@@ -224,7 +224,7 @@ def test_a_profile_is_cut_down_to_cells_of_the_same_names():
 @pytest.mark.parametrize(
     "part, words",
     [
-        ({"only": ["lotery"]}, "unknown pruner of this profile 'lotery'; did you mean 'lottery'?"),
+        ({"only": ["lotery"]}, "unknown pruner of this profile 'lotery': did you mean 'lottery'?"),
         ({"only": ["snip"]}, "unknown pruner of this profile 'snip'"),
         ({"seeds": [3]}, "seed 3 is not in the profile tiny: it has [0]"),
         ({"sparsities": [0.49]}, "sparsity 0.49 is not in the profile tiny: it has 0.200, 0.488"),
