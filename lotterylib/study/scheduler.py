@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,7 +21,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from tqdm import tqdm
 
 from ..errors import LotteryError
-from ..files import is_remote
+from ..files import exists, is_remote, remove, write_whole
 from .cells import Cell, with_ancestors
 from .store import Record, Store
 from .work import Outcome, find_ticket, measure_ticket
@@ -107,20 +105,15 @@ def _run(
     metrics = {cell.id: wanted for cell, wanted in todo}
     if not any(cell.id in metrics for cell in cells):
         return summary
-    remote = is_remote(store.root)
-    # workers may have another working folder
-    store = (store if remote else Store(store.root.resolve())).open_for_writing()
-    # object stores cannot append: each machine then counts its own
-    folder = Path(tempfile.gettempdir()) / "lottery" if remote else store.root
-    attempts = folder / "attempts" / uuid.uuid4().hex[:8]
+    if not is_remote(store.root):
+        store = Store(store.root.resolve())  # workers may have another working folder
+    attempts = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
     try:
         with _client(scheduler, workers, threads) as client:
             tasks = _submit(client, store, cells, metrics, attempts, (threads, device), find, measure)
             _watch(tasks, store, summary, progress, lambda: _running(client))
     finally:
-        shutil.rmtree(attempts, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another run may be counting there
-            attempts.parent.rmdir()
+        remove(attempts)
     return summary
 
 
@@ -164,18 +157,17 @@ def _attempt(
     """Runs ``work`` on a worker. The parents' outcomes only make Dask wait: what they left is in the store. A byte in
     the file ``marks`` says that an attempt began; it stays if the worker dies."""
     died = 0
-    with contextlib.suppress(OSError):  # a full disk; the work will say so
-        marks.parent.mkdir(parents=True, exist_ok=True)
-        died = marks.stat().st_size if marks.exists() else 0
+    with contextlib.suppress(Exception):  # a full disk, a store that does not answer; the work will say so
+        died = len(marks.read_bytes()) if exists(marks) else 0
         if died < ATTEMPTS:
-            with open(marks, "ab") as file:
-                file.write(b".")
+            write_whole(marks, b"." * (died + 1))
     if died >= ATTEMPTS:
         reason = f"the worker died {died} times while computing it (out of memory?)"
         _blame(store, cell, reason)
         return Outcome("failed", {cell.label: reason})
     outcome = work(store, cell, *how)
-    marks.unlink(missing_ok=True)
+    with contextlib.suppress(Exception):
+        marks.unlink()
     return outcome
 
 
