@@ -5,7 +5,7 @@ STORE ?= runs
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run bench lint clean
+.PHONY: help book test run bench colab lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=lapt
 bench: .venv/dev  ## measure speed, side by side, as ratios
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.metrics
+
+colab:  ## every notebook with Google Colab's versions (heavy; needs Python 3.13: make colab PYTHON=python3.13)
+	@$(PYTHON) -m tests.colab.contract
 
 lint: .venv/dev  ## ruff: style and common mistakes
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

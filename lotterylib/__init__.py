@@ -14,13 +14,26 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = ("datasets", "figures", "masks", "metrics", "models", "pruners", "results", "study", "verdict")
+_MODULES = (
+    "claims",
+    "datasets",
+    "figures",
+    "masks",
+    "metrics",
+    "models",
+    "paper",
+    "pruners",
+    "results",
+    "study",
+    "verdict",
+)
 _NAMES = {
     "Recipe": "training",
     "train": "training",
     "Ticket": "ticket",
     "Mask": "masks",
     "check_environment": "environment",
+    "scorecard": "score",
 }
 
 __all__ = [*_MODULES, *_NAMES]

@@ -1,4 +1,4 @@
-"""The command line: ``lottery plan · run · status · book · data · bench · export``."""
+"""The command line: ``lottery plan · run · status · book · score · data · bench · export``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ examples:
   lottery run --profile smoke            a tiny study from end to end, in a minute or two
   lottery status --profile laptop        what is finished, what failed and why
   lottery book --profile laptop          draw every figure from the records and build the site
+  lottery score pruned.pt --dense dense.pt --arch torchvision:resnet18 --data images/
+                                         is your own pruned network as good as the dense one?
 
 A profile is a name that comes with the package (smoke, laptop) or the path of your own YAML file.
 """
@@ -123,7 +125,120 @@ def _parser() -> argparse.ArgumentParser:
     with_workers(add("bench", _bench, "measure training speed on this device, which `plan` reckons with"))
     export = with_store(add("export", _export, "write a finished study as the profile's reference records"))
     export.add_argument("--to", type=Path, help="folder (default: the package's reference/PROFILE)")
+    _add_score(commands)
     return parser
+
+
+_SCORE = """\
+A file is a state dict (torch.save or safetensors; masks of torch.nn.utils.prune or zeros baked in; channels cut away),
+a ticket of this library, or a torch.export archive (.pt2). Nothing in it is executed: whole modules saved with
+torch.save are refused.
+
+Networks of this library normalise their inputs themselves. Any other is given pixels in [0, 1] as they are: if it was
+trained on normalised images, say so with --mean and --std, as for ImageNet 0.485 0.456 0.406 and 0.229 0.224 0.225.
+
+examples:
+  lottery score lottery.safetensors --dense dense.safetensors
+  lottery score pruned.pt --dense dense.pt --arch resnet20s --data cifar10
+  lottery score pruned.pt --dense dense.pt --arch torchvision:resnet18 --data images/ \\
+      --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225
+  lottery score pruned.pt2 --dense dense.pt2 --data images/ --only accuracy,ece,nll
+"""
+
+
+def _add_score(commands) -> None:
+    summary = "judge a pruned network of your own against its dense twin in all four dimensions"
+    sub = commands.add_parser(
+        "score",
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=_SCORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(command=_score, name="score")
+    sub.add_argument("pruned", type=Path, help="file of the pruned network")
+    sub.add_argument("--dense", type=Path, required=True, help="file of its dense twin")
+    sub.add_argument("--arch", help="what network a state dict is of: resnet8, torchvision:resnet18 …")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the network, e.g. width=0.5",
+    )
+    sub.add_argument(
+        "--data",
+        default="fashion-mini",
+        help="name of a data set, or a folder with one subfolder of images a class (default: fashion-mini)",
+    )
+    sub.add_argument(
+        "--mean", type=float, nargs="+", help="what the network's inputs are normalised by, one a channel"
+    )
+    sub.add_argument("--std", type=float, nargs="+", help="goes with --mean")
+    sub.add_argument(
+        "--size", type=_positive, help="pixels a side of folder images (default: 32; torchvision: 224)"
+    )
+    sub.add_argument("--resize", type=_positive, help="their shorter side before the crop to --size")
+    sub.add_argument(
+        "--limit", type=_positive, help="read at most so many images (default: what fits in 1 GB)"
+    )
+    sub.add_argument(
+        "--images", type=_positive, help="corrupt, attack and explain at most so many (default: 1000)"
+    )
+    sub.add_argument("--only", metavar="METRIC,METRIC", help="measure these alone")
+    sub.add_argument("--out", type=Path, help="folder for scorecard.json and scorecard.html")
+    sub.add_argument("--cache", type=Path, help="folder that keeps corrupted images for the next time")
+    sub.add_argument("--seed", type=int, default=0, help="of the split and of all that is drawn (default: 0)")
+    sub.add_argument("--threads", type=_positive, help="PyTorch threads (default: PyTorch's own choice)")
+    sub.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
+    sub.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _score(options: argparse.Namespace) -> int:
+    import torch
+
+    from .score import scorecard
+    from .study.estimate import device_name
+
+    device_name(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    card = scorecard(
+        options.pruned,
+        options.dense,
+        options.data,
+        arch=options.arch,
+        arch_settings=dict(map(_setting, options.set)),
+        mean=options.mean,
+        std=options.std,
+        size=options.size,
+        resize=options.resize,
+        limit=options.limit,
+        images=options.images,
+        only=options.only and options.only.split(","),
+        seed=options.seed,
+        device=options.device,
+        cache=options.cache,
+        progress=not options.quiet,
+        told=lambda line: print(line, file=sys.stderr),
+    )
+    print(card.to_json() if options.json else card)
+    if options.out:
+        for path in card.save(options.out):
+            print(path.resolve().as_uri(), file=sys.stderr)
+    return 0
+
+
+def _setting(text: str) -> tuple[str, object]:
+    import yaml
+
+    from .errors import SettingError
+
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise SettingError(f"--set wants KEY=VALUE, e.g. width=0.5, got {text!r}")
+    return key, yaml.safe_load(value)
 
 
 def _plan(options: argparse.Namespace) -> int:

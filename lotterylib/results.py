@@ -12,13 +12,15 @@ from .errors import DataError
 from .verdict import region
 
 COLUMNS = [
-    "dataset", "model", "pruner", "sparsity", "seed", "metric", "value", "error", "samples", "chance", "revision",
+    "dataset", "model", "pruner", "sparsity", "seed", "metric", "value", "error", "samples",
+    "difference", "difference_error", "chance", "revision",
 ]  # fmt: skip
 
 
 def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a (dataset, model, pruner, sparsity, seed, metric) with ``value``, its standard ``error`` over samples
-    and the number of ``samples``. A record's variants are rows of their own, ``metric:variant``. ``sparsity`` is the one
+    and the number of ``samples``, and its ``difference`` to the dense network of the same seed, with the error that pairs
+    of images leave (both NaN for dense). A record's variants are rows of their own, ``metric:variant``. ``sparsity`` is the one
     asked for, in [0, 1]; dense rows have 0.
 
     Raises ``DataError`` when there is none, since an empty figure looks like a result.
@@ -26,13 +28,58 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for record in records:
         if "metric" in record:
-            rows.append({c: record.get(c) for c in COLUMNS})
+            about = {c: record.get(c) for c in COLUMNS}
+            rows.append(about | _apart(record))
             for variant, measured in record.get("variants", {}).items():
-                rows.append(rows[-1] | measured | {"metric": f"{record['metric']}:{variant}"})
+                name = f"{record['metric']}:{variant}"
+                rows.append(about | measured | _apart(measured) | {"metric": name})
     if not rows:
         raise DataError("no records: run `lottery run` first, or name a profile that has some (e.g. laptop)")
     table = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = ["value", "error", "difference", "difference_error"]
+    table[numbers] = table[numbers].astype(float)
     return table.sort_values(["dataset", "model", "metric", "pruner", "sparsity", "seed"], ignore_index=True)
+
+
+def _apart(measured: Mapping[str, Any]) -> dict[str, Any]:
+    apart = measured.get("difference") or {}
+    return {"difference": apart.get("value"), "difference_error": apart.get("error")}
+
+
+def differences(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Ticket − dense of the same seed, over seeds: a row a (dataset, model, pruner, sparsity, metric) with the mean
+    ``difference``, its interval ``low`` to ``high``, the number of ``seeds``, and the mean ``dense`` value.
+
+        v₁ = s²/S between S seeds,   v₂ = mean over seeds of the squared paired error over images
+        d̄ ± t(ν) · √(v₁ + v₂),   ν = (v₁ + v₂)² · (S − 1) / v₁²    (Welch–Satterthwaite)
+
+    All seeds see the same images, so v₂ does not shrink with S. Part of it shows up between seeds as well: the interval
+    is on the safe side. One seed leaves the images alone (v₁ = 0); one seed without an error leaves no interval (NaN), as
+    does a value that is NaN. Rows without a difference (dense itself, old records) are left out.
+    """
+    from scipy.stats import t as student
+
+    keys = ["dataset", "model", "metric"]
+    dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
+    tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
+    if tickets.empty:
+        raise DataError(
+            "no record says how far a ticket lies from its dense network: measure with this version"
+        )
+    rows = []
+    for key, group in tickets.groupby([*keys, "pruner", "sparsity"]):
+        apart, count = group.difference, len(group)
+        between = apart.var() / count if count > 1 else 0.0
+        images = (group.difference_error**2).mean()  # of the seeds that have one
+        if math.isnan(images):
+            images = 0.0 if count > 1 else math.nan
+        spread = between + images
+        freedom = spread**2 * (count - 1) / between**2 if between > 0 else math.inf
+        half = student.ppf((1 + confidence) / 2, freedom) * math.sqrt(spread)
+        mean = apart.mean(skipna=False)  # one broken network of three is no mean of two
+        rows.append((*key, mean, mean - half, mean + half, count))
+    columns = [*keys, "pruner", "sparsity", "difference", "low", "high", "seeds"]
+    return pd.DataFrame(rows, columns=columns).merge(dense, on=keys, how="left")
 
 
 def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:

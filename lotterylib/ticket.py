@@ -43,6 +43,10 @@ class Ticket:
 
         Raises ``SettingError`` if the mask is that of another network.
         """
+        write_whole(Path(path), self.packed())
+
+    def packed(self) -> bytes:
+        """The bytes that ``save`` writes."""
         self.mask.check_matches({n: t.shape for n, t in self.model.state_dict().items()})
         tensors = {}
         for name, tensor in self.model.state_dict().items():
@@ -60,7 +64,7 @@ class Ticket:
             "spec": json.dumps(getattr(self.model, "spec", None), sort_keys=True),
             "record": json.dumps(self.record, sort_keys=True),
         }
-        write_whole(Path(path), to_bytes(tensors, metadata=about))
+        return to_bytes(tensors, metadata=about)
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Ticket:

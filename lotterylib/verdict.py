@@ -1,10 +1,20 @@
-"""Does a ticket hold up? Regions of accuracy, after Chen et al. (2022)."""
+"""Does a ticket hold up? Regions of accuracy, after Chen et al. (2022), and LTH-PASS: every metric at once.
+
+A ticket passes a metric if it is, beyond the doubt that seeds and test images leave, no worse than the dense network of
+the same seeds by more than a tolerance. Whether it is pass, fail or undecided is read off the interval of the difference.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, Literal
 
-from .errors import SettingError
+import pandas as pd
+
+from .errors import DataError, SettingError, UnknownNameError
 
 TOLERANCE = 0.01  # Region I ends one percentage point of accuracy below dense
 
@@ -36,3 +46,176 @@ def region(accuracy: float, dense_accuracy: float, chance: float) -> Region:
     if accuracy - chance < (dense_accuracy - chance) / 2:
         return Region.III
     return Region.II
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What still counts as comparable: ``amount`` in the metric's own unit, or as a share of the dense network's value
+    (``relative``) where a metric has no scale of its own."""
+
+    amount: float
+    relative: bool = False
+
+    def of(self, dense: float) -> float:
+        """In the metric's own unit, for this value of the dense network."""
+        return self.amount * abs(dense) if self.relative else self.amount
+
+    def __str__(self) -> str:
+        return f"{self.amount:.0%} of dense" if self.relative else f"{self.amount:g}"
+
+
+# One point of accuracy is the paper's; all others are this book's own, chosen before the study was measured: about what a
+# user would shrug off. ``lth_pass(…, scale=…)`` shows what the verdict owes to them.
+TOLERANCES: dict[str, Tolerance] = {
+    "accuracy": Tolerance(TOLERANCE),
+    "recall_loss": Tolerance(0.05),
+    "ood_auroc": Tolerance(0.01),
+    "ood_fpr95": Tolerance(0.05),
+    "ood_aupr": Tolerance(0.01),
+    "corruption_error": Tolerance(5.0),
+    "corrupted_accuracy": Tolerance(0.02),
+    "fgsm_accuracy": Tolerance(0.02),
+    "pgd_accuracy": Tolerance(0.02),
+    "ece": Tolerance(0.01),
+    "sce": Tolerance(0.005),
+    "ace": Tolerance(0.005),
+    "nll": Tolerance(0.1, relative=True),
+    "brier": Tolerance(0.02),
+    "fidelity": Tolerance(0.1, relative=True),
+    "fidelity_r2": Tolerance(0.05),
+    "stability": Tolerance(0.25, relative=True),
+    "explained_units": Tolerance(0.05),
+    "unit_iou": Tolerance(0.1, relative=True),
+    "hessian_trace": Tolerance(0.25, relative=True),
+    "hessian_top": Tolerance(0.25, relative=True),
+    "input_trace": Tolerance(0.25, relative=True),
+    "input_top": Tolerance(0.25, relative=True),
+    "pac_bayes_sigma": Tolerance(0.1, relative=True),
+}
+
+Verdict = Literal["pass", "fail", "undecided"]
+
+
+def judge(low: float, high: float, direction: Literal["higher", "lower"], tolerance: float) -> Verdict:
+    """The verdict on a difference, ticket − dense, that lies between ``low`` and ``high``.
+
+    "pass": even the bad end of the interval is within ``tolerance`` of dense, on the side that ``direction`` says is
+    worse; "fail": even the good end is not; "undecided": the interval has the limit inside. A tolerance of 0 asks for
+    better than dense. Raises ``SettingError`` for an interval that is none, or a negative tolerance.
+    """
+    if not low <= high or not tolerance >= 0:
+        raise SettingError(
+            f"want low ≤ high and a tolerance of 0 or more, got {low} to {high}, tolerance {tolerance}"
+        )
+    worst, best = (low, high) if direction == "higher" else (-high, -low)
+    if worst >= -tolerance:
+        return "pass"
+    return "fail" if best < -tolerance else "undecided"
+
+
+def passes(
+    records: pd.DataFrame | Iterable[Mapping[str, Any]],
+    *,
+    strict: bool = False,
+    scale: float = 1.0,
+    tolerances: Mapping[str, Tolerance] = TOLERANCES,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """A verdict a ticket and metric: ``results.differences`` with the columns ``dimension``, ``tolerance`` (in the
+    metric's unit) and ``verdict``.
+
+    ``records``: of a study, or the table that ``results.tidy`` makes of them. ``strict`` asks for better than dense in
+    place of comparable; ``scale`` multiplies all tolerances. A metric that could not be measured on a ticket (a constant
+    network has no fidelity) is a fail; one seed of a metric without an error leaves it undecided. Only metrics of
+    ``tolerances`` are judged, no variants.
+
+    Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
+    """
+    from . import metrics
+    from .results import differences, tidy
+
+    for name in tolerances:
+        if name not in metrics.names():
+            raise UnknownNameError("metric", name, metrics.names())
+    table = records if isinstance(records, pd.DataFrame) else tidy(records)
+    found = differences(table[table.metric.isin(tolerances)], confidence)
+    about = {name: metrics.describe(name) for name in found.metric.unique()}
+    found["dimension"] = [about[m].dimension for m in found.metric]
+    found["tolerance"] = [
+        0.0 if strict else scale * tolerances[m].of(d) for m, d in zip(found.metric, found.dense, strict=True)
+    ]
+    found["verdict"] = [_verdict(row, about[row.metric].direction) for row in found.itertuples()]
+    return found
+
+
+def _verdict(row: Any, direction: Literal["higher", "lower"]) -> Verdict:
+    if math.isnan(row.difference):
+        return "fail"
+    return "undecided" if math.isnan(row.low) else judge(row.low, row.high, direction, row.tolerance)
+
+
+TICKET = ["dataset", "model", "pruner", "sparsity"]
+
+
+def together(verdicts: Iterable[str]) -> Verdict:
+    """One fail is a fail; else one undecided is undecided; else it is a pass."""
+    found = set(verdicts)
+    return next((v for v in ("fail", "undecided") if v in found), "pass")
+
+
+def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) -> pd.DataFrame:
+    """Does a ticket hold up in every measured metric of all four dimensions at once? A row a (dataset, model, pruner,
+    sparsity) with a ``verdict`` for each dimension and ``lth_pass`` for all, the counts ``passed``, ``failed`` and
+    ``undecided``, and ``fails``, the metrics that it failed.
+
+    ``results`` and ``how`` as in ``passes``. A claim about all metrics needs no correction for testing many: that a
+    ticket which is worse in one of them passes all is no more likely than that it passes that one (an intersection-union
+    test, Berger, 1982). That it *fails* one of many by chance is likelier than that it fails a given one.
+    """
+    rows = []
+    for key, group in passes(results, **how).groupby(TICKET):
+        by_dimension = group.groupby("dimension").verdict.agg(together).to_dict()
+        counts = group.verdict.value_counts()
+        rows.append(
+            dict(zip(TICKET, key, strict=True))
+            | by_dimension
+            | {"lth_pass": together(group.verdict)}
+            | {column: int(counts.get(v, 0)) for column, v in _COUNTS.items()}
+            | {"fails": ", ".join(group[group.verdict == "fail"].metric)}
+        )
+    return pd.DataFrame(rows)
+
+
+_COUNTS = {"passed": "pass", "failed": "fail", "undecided": "undecided"}
+
+
+def limits(judged: pd.DataFrame) -> pd.DataFrame:
+    """Up to which sparsity does a pruner pass a metric, at that level and at every lower one? A row a (dataset, model,
+    pruner), a column a metric; NaN where it does not pass the lowest. ``judged``: from ``passes``."""
+
+    def last(group: pd.DataFrame) -> float:
+        ordered = group.sort_values("sparsity")
+        unbroken = (ordered.verdict == "pass").cummin()
+        return ordered.sparsity[unbroken].max()
+
+    keys = ["dataset", "model", "pruner", "metric"]
+    ends = judged.groupby(keys)[["sparsity", "verdict"]].apply(last).rename("last")
+    return ends.unstack("metric")
+
+
+def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "dimension") -> pd.DataFrame:
+    """Spearman's rank correlation between metrics or dimensions over all tickets: 1 where both rank them alike.
+
+    Tickets are ranked by their difference to dense in each metric, best first; a dimension's rank is the mean over its
+    metrics. Tickets that lack one of them are left out. Raises ``DataError`` for fewer than three tickets.
+    """
+    from . import metrics
+
+    wide = judged.pivot_table(index=TICKET, columns="metric", values="difference").dropna()
+    if len(wide) < 3:
+        raise DataError(f"ranks of {len(wide)} ticket(s) say nothing: want three or more with every metric")
+    worse = {m: -1 if metrics.describe(m).direction == "higher" else 1 for m in wide}
+    ranks = (wide * pd.Series(worse)).rank()
+    if by == "dimension":
+        ranks = ranks.T.groupby(lambda m: metrics.describe(m).dimension).mean().T
+    return ranks.corr(method="spearman")

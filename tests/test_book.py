@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -46,6 +48,49 @@ def test_every_image_has_an_alt_text_in_words(built):
         for image in re.findall(r"<img[^>]*>", page.read_text()):
             alt = re.search(r'alt="([^"]*)"', image)
             assert alt and (len(alt[1].split()) > 3 or "logo" in image), f"{page.name}: {image[:200]}"
+
+
+class Links(HTMLParser):
+    """Where a page's links lead, and what other pages may link to in it."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.links, self.anchors = set(), set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.anchors |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
+        if tag == "a" and attributes.get("href"):
+            self.links.add(attributes["href"])
+
+
+def broken_links(site: Path) -> list[str]:
+    """Internal links and anchors that lead nowhere, in all pages of a site."""
+    pages = {path: Links(path) for path in site.rglob("*.html") if "_static" not in path.parts}
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            place, _, anchor = unquote(link).partition("#")
+            if re.match(r"\w+:", place):
+                continue
+            target = (path.parent / place.partition("?")[0]).resolve() if place else path
+            found = target.exists() and (not anchor or target not in pages or anchor in pages[target].anchors)
+            if not found:
+                broken.append(f"{path.relative_to(site)}: {link}")
+    return sorted(broken)
+
+
+def test_every_internal_link_and_anchor_resolves(built):
+    assert broken_links(built[0] / "build/smoke/site") == []
+
+
+def test_a_broken_link_would_be_noticed(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<p id="here"><a href="#here">1</a><a href="b.html#no">2</a><a href="c.html">3</a>'
+    )
+    (tmp_path / "b.html").write_text("<p>")
+    assert broken_links(tmp_path) == ["a.html: b.html#no", "a.html: c.html"]
 
 
 def test_numbers_on_the_landing_page_come_from_the_records(built):

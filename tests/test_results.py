@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from lotterylib.errors import DataError
-from lotterylib.results import COLUMNS, over_seeds, paired_gap, regions, tidy
+from lotterylib.results import COLUMNS, differences, over_seeds, paired_gap, regions, tidy
 from lotterylib.verdict import Region
 
 
@@ -137,3 +137,60 @@ def test_a_gap_counts_common_seeds_and_needs_two():
     for pruner, sparsity in (("snip", 0.488), ("lottery", 0.9)):
         with pytest.raises(DataError, match="two common seeds"):
             paired_gap(tidy(study()), "accuracy", pruner, "random", sparsity)
+
+
+def apart(seed, difference, error, metric="accuracy"):
+    return row("lottery", 0.488, seed, 0.9 + difference, metric) | {
+        "difference": {"value": difference, "error": error}
+    }
+
+
+def test_differences_add_the_noise_of_seeds_and_of_images():
+    """Welch–Satterthwaite by hand: v1 = .0001/3, v2 = .0004, ν = (v1 + v2)² · 2 / v1² = 338."""
+    rows = [row("dense", 0.0, s, 0.9) for s in range(3)]
+    rows += [apart(s, d, 0.02) for s, d in enumerate([-0.01, 0.0, 0.01])]
+    found = differences(tidy(rows)).iloc[0]
+    half = stats.t.ppf(0.975, 338) * math.sqrt(0.0001 / 3 + 0.0004)
+    assert found.difference == pytest.approx(0, abs=1e-12) and found.dense == pytest.approx(0.9)
+    assert (found.low, found.high) == (pytest.approx(-half), pytest.approx(half)) and found.seeds == 3
+
+
+def test_differences_without_noise_of_images_are_student_s():
+    rows = [row("dense", 0.0, s, 0.9) for s in range(3)] + [
+        apart(s, d, None) for s, d in enumerate([0.1, 0.2, 0.3])
+    ]
+    found = differences(tidy(rows)).iloc[0]
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 2, 0.2, 0.1 / math.sqrt(3)))
+
+
+def test_differences_of_one_seed_are_those_of_its_images():
+    rows = [row("dense", 0.0, 0, 0.9), apart(0, -0.01, 0.002), apart(0, 3.0, None, metric="hessian_top")]
+    accuracy, top = differences(tidy(rows)).itertuples()
+    assert (accuracy.low, accuracy.high) == pytest.approx(
+        (-0.01 - 1.959964 * 0.002, -0.01 + 1.959964 * 0.002)
+    )
+    assert top.difference == 3.0 and math.isnan(top.low) and math.isnan(top.high)
+
+
+def test_a_broken_network_of_three_is_no_mean_of_two():
+    rows = [apart(s, d, 0.1) for s, d in enumerate([0.1, math.nan, 0.3])]
+    found = differences(tidy([row("dense", 0.0, 0, 0.9), *rows])).iloc[0]
+    assert math.isnan(found.difference) and math.isnan(found.low) and found.seeds == 3
+
+
+def test_identical_networks_differ_by_nothing():
+    rows = [row("dense", 0.0, 0, 0.9)] + [apart(s, 0.0, 0.0) for s in range(3)]
+    found = differences(tidy(rows)).iloc[0]
+    assert (found.difference, found.low, found.high) == (0, 0, 0)
+
+
+def test_variants_have_differences_of_their_own():
+    part = {"value": 0.2, "error": 0.01, "samples": 1_000, "difference": {"value": 0.05, "error": 0.002}}
+    record = apart(0, 0.01, 0.004, metric="ece") | {"variants": {"corrupted": part}}
+    clean, corrupted = tidy([record]).to_dict("records")
+    assert (clean["difference"], clean["difference_error"]) == (0.01, 0.004)
+    assert (corrupted["metric"], corrupted["difference"], corrupted["difference_error"]) == (
+        "ece:corrupted",
+        0.05,
+        0.002,
+    )

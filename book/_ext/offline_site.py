@@ -2,8 +2,8 @@
 
 MathJax comes from the PyPI package ``sphinx-mathjax-offline`` (``mathjax_path`` in ``_config.yml`` points to
 the copy). The scripts of Thebe, which Jupyter Book puts on each page with the address of a CDN, are left out.
-A page with ipywidgets would still fetch two scripts from a CDN (``nb_ipywidgets_js``): MyST-NB adds them only
-to pages whose notebook carries widget state.
+The scripts of widgets (``nb_ipywidgets_js``), which MyST-NB adds to pages whose notebook carries widget state, are staged by
+``lotterylib.publish.widgets``.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from .generalization import adversarial_examples, attack_curves, recall_changes,
 from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
 from .notebook import record, save, show
+from .paper import beside_paper
 from .pictures import (
     bars,
     curves,
@@ -22,14 +23,16 @@ from .pictures import (
     mask_picture,
     weight_histogram,
 )
+from .scorecard import differences, sparse_speed, worth
 from .style import LOOKS, Look, look
 from .sweep import region_table, sweep
+from .verdict import radar, verdict_board
 
 __all__ = [
-    "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "calibration_under_shift",
+    "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "beside_paper", "calibration_under_shift",
     "concept_counts", "concept_gallery", "connection", "corruption_grid", "corruption_heatmap", "curves",
-    "density_bars", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
-    "pixel_directions", "recall_changes", "record", "region_table", "reliability_diagram", "save",
-    "score_histograms", "show", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep",
-    "unit_gallery", "unit_ious", "weight_histogram",
+    "density_bars", "differences", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
+    "pixel_directions", "radar", "recall_changes", "record", "region_table", "reliability_diagram", "save",
+    "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces",
+    "sweep", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram", "worth",
 ]  # fmt: skip

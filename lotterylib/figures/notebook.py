@@ -26,17 +26,18 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
         raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
-    bundle = {"image/png": base64.b64encode(_png(figure)).decode(), "text/plain": alt}
+    bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
     about = {"alt": alt, "caption": caption, "name": name}
     display(bundle, raw=True, metadata={"lotterylib": about})
 
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, the same bytes as ``show`` displays."""
-    write_whole(path, _png(figure))
+    write_whole(path, png(figure))
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure; it is closed afterwards."""
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()

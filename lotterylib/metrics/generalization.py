@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets import Dataset
 from ..errors import DataError
-from ..training import pick_device
+from ..training import pick_device, predict
 from .attacks import check_attack, fgsm, input_gradient, pgd, shifted
 from .detection import max_softmax, ood_aupr, ood_auroc, ood_fpr95
 from .subject import Measurement, Subject, of_images
 
 __all__ = [
-    "accuracy", "corruption_error", "fgsm", "identified_exemplars", "max_softmax", "mistakes", "ood_aupr",
+    "accuracy", "accuracy_on_test", "corruption_error", "fgsm", "identified_exemplars", "max_softmax", "mistakes", "ood_aupr",
     "ood_auroc", "ood_fpr95", "pgd", "recall", "recall_change", "uniform_corruption_error",
 ]  # fmt: skip
 
@@ -44,6 +45,12 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     the first of the tie. Raises ``DataError`` for no images, shapes that do not fit, or a NaN, which no argmax can rank.
     """
     return _right(logits, labels).mean().item()
+
+
+def accuracy_on_test(model: torch.nn.Module, data: Dataset) -> float:
+    """``accuracy`` of a model on the test images of ``data``: in [0, 1], higher is better."""
+    images, labels = data.test
+    return accuracy(predict(model, images), labels)
 
 
 def recall(logits: Tensor, labels: Tensor) -> list[float | None]:

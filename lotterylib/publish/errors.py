@@ -19,3 +19,7 @@ class StageError(PublishError, ValueError):
 
 class SiteError(PublishError):
     """The strict build of the site failed."""
+
+
+class WidgetError(PublishError):
+    """The scripts that widgets need could not be had."""

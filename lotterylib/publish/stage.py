@@ -12,8 +12,9 @@ from typing import Any
 
 from .errors import StageError
 from .runner import Execution
+from .widgets import add_scripts
 
-HIDDEN_TAGS = {"injected-parameters", "colab"}
+HIDDEN_TAGS = {"injected-parameters", "colab-setup"}
 FIGURE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SMOKE = (
     '<div class="smoke-run" role="note"><b>Smoke run.</b> The numbers on this page mean nothing: '
@@ -40,9 +41,10 @@ def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: M
     if card.get("smoke"):
         for page in (stage / "book").rglob("*.md"):
             page.write_text(_warn(page.read_text(encoding="utf-8")), encoding="utf-8")
-    for execution in executions:
+    notebooks = [nbformat.read(execution.output, as_version=4) for execution in executions]
+    add_scripts(notebooks, stage / "book" / "_static" / "widgets")
+    for execution, notebook in zip(executions, notebooks, strict=True):
         name = execution.source.relative_to(root)
-        notebook = nbformat.read(execution.output, as_version=4)
         figures = stage_notebook(notebook, dict(card) | execution.facts, name.with_suffix("").as_posix())
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, stage / name)

@@ -1,5 +1,6 @@
 """What a reader's browser makes of the built pages, without a network."""
 
+import contextlib
 import shutil
 import threading
 from functools import partial
@@ -7,13 +8,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-PAGES = ["book/index.html", "notebooks/sample.html", "search.html"]
+PAGES = ["book/index.html", "notebooks/sample.html", "notebooks/explorer.html", "search.html"]
 WIDE, PHONE = 1400, 390
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a test has closed its page early
+            super().copyfile(source, outputfile)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,8 @@ def test_page_is_sound_and_fits_its_window(browser, address, page, width):
     with Visit(browser, address, page, width) as visit:
         assert visit.faults == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        alts = visit.page.locator("article img").evaluate_all("es => es.map(e => e.alt)")
+        assert all(len(alt.split()) > 3 for alt in alts), alts
 
 
 @pytest.mark.parametrize(("page", "formulas"), [("book/index.html", 1), ("notebooks/sample.html", 4)])
@@ -84,11 +91,50 @@ def test_formulas_are_drawn_with_the_fonts_of_the_site(browser, address, page, f
         assert any(family.startswith("MJX") for family in visit.page.evaluate(loaded))
 
 
+def test_slider_moves_the_picture_without_a_kernel(browser, address, site):
+    if "widget-state" not in (site / "notebooks" / "explorer.html").read_text():
+        pytest.skip("the scripts of widgets could not be fetched from npm")
+    with Visit(browser, address, "notebooks/explorer.html", PHONE) as visit:
+        shown = "es => es.filter(e => e.offsetParent && e.naturalWidth).map(e => e.alt)"
+        frames, handle = visit.page.locator(".widget-html img"), visit.page.locator(".noUi-handle")
+        handle.wait_for()
+        seen = [frames.evaluate_all(shown)]
+        for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+            handle.press(key)  # a reader without a mouse
+            visit.page.wait_for_timeout(100)
+            seen.append(frames.evaluate_all(shown))
+        levels = [0.25, 0.5, 0.75, 0.5]
+        assert seen == [[f"Two bars; the right one is {level} of the left one"] for level in levels]
+        assert visit.faults == []
+
+
+def test_a_keyboard_reaches_the_text_and_the_theme_switch(browser, address):
+    with Visit(browser, address, "notebooks/sample.html") as visit:
+        visit.page.keyboard.press("Tab")
+        first = visit.page.evaluate("document.activeElement.textContent.trim()")
+        assert "main content" in first.lower()
+        names = set()
+        for _ in range(40):
+            visit.page.keyboard.press("Tab")
+            names.add(visit.page.evaluate("document.activeElement.getAttribute('aria-label') || ''").lower())
+        assert any("mode" in name or "theme" in name for name in names), names
+
+
+def test_buttons_lead_to_colab_the_source_and_a_download(browser, address):
+    with Visit(browser, address, "notebooks/sample.html") as visit:
+        links = visit.page.locator("a[href]").evaluate_all("es => es.map(e => e.getAttribute('href'))")
+        assert any(link.startswith("https://colab.research.google.com/github/") for link in links)
+        assert any(link.startswith("https://github.com/") for link in links)
+        (download,) = {link for link in links if link.endswith("sample.ipynb") and "://" not in link}
+        assert visit.page.request.get(f"{address}notebooks/{download}").ok
+
+
 @pytest.mark.parametrize("page", PAGES[:2])
 def test_figures_are_loaded_and_lie_on_white_in_the_dark(browser, address, page):
     with Visit(browser, address, page, scheme="dark") as visit:
         image = visit.page.locator("figure img")
         assert image.count() == 1
+        assert visit.page.locator("figure figcaption").inner_text().strip()
         assert image.evaluate("e => e.naturalWidth") > 0
         assert visit.page.locator("html").get_attribute("data-theme") == "dark"
         style = image.evaluate("e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).filter]")

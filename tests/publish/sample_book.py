@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lotterylib.publish import publish
@@ -24,6 +26,29 @@ figure = Figure(figsize=(6, 3))
 figure.subplots().plot([0, 0.9], [top, 0.8])
 show(figure, alt={ALT!r}, caption={CAPTION!r}, name="line")
 record("top-accuracy", 100 * top)"""
+
+# A slider over pictures that are part of the page: alive without a kernel. HTML and not Image, for the alt text.
+EXPLORER = """\
+import base64
+import io
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+
+def frame(level):
+    picture, buffer = Figure(figsize=(3, 2)), io.BytesIO()
+    picture.subplots().bar([0, 1], [1, level])
+    picture.savefig(buffer, format="png")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    alt = f"Two bars; the right one is {level} of the left one"
+    return ipywidgets.HTML(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+
+
+stack = ipywidgets.Stack([frame(level) for level in (0.25, 0.5, 0.75)], selected_index=0)
+slider = ipywidgets.IntSlider(max=2, description="level")
+ipywidgets.jslink((slider, "value"), (stack, "selected_index"))
+ipywidgets.VBox([slider, stack])"""
 
 INDEX = """\
 # A sample book
@@ -47,6 +72,7 @@ parts:
   - caption: One
     chapters:
       - file: notebooks/sample
+      - file: notebooks/explorer
 """
 
 
@@ -68,10 +94,11 @@ def write_sample(root: Path) -> Path:
     write_notebook(
         root / "notebooks" / "sample.ipynb",
         new_markdown_cell("Sparsity is $s$, and after $n$ rounds\n\n$$\\frac{w_{pruned}}{w} = s.$$"),
-        cell("installed_on_colab = False", "colab"),
+        cell("installed_on_colab = False", "colab-setup"),
         FIGURE,
         "print('a line that is much wider than a telephone ' * 4)",
     )
+    write_notebook(root / "notebooks" / "explorer.ipynb", EXPLORER)
     ignore = shutil.ignore_patterns("__pycache__")
     for folder in ("book/_ext", "book/_static"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignore)
@@ -89,6 +116,9 @@ def publish_sample(root: Path) -> Path:
 
 
 def shared_site(base: Path) -> Path:
-    """The sample's site below ``base``, built once however many modules ask for it."""
+    """The sample's site below ``base``, built once however many modules and test processes ask for it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the folder that all workers of this run have in common
     site = base / "sample" / "out" / "site"
-    return site if site.is_dir() else publish_sample(write_sample(base / "sample"))
+    with FileLock(base / "sample.lock"):
+        return site if site.is_dir() else publish_sample(write_sample(base / "sample"))

@@ -1,0 +1,123 @@
+"""Pictures of one network's scorecard, and of what pruned networks save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..errors import SettingError
+from .style import look, styled
+
+_VERDICTS = {  # colour and marker: neither alone carries the verdict
+    "better": ("better", "#0072B2", "^"),
+    "holds": ("holds up", "#009E73", "o"),
+    "undecided": ("undecided", "#B07A00", "D"),
+    "worse": ("worse", "#D62728", "v"),
+}
+_SPAN = 5  # tolerances shown to either side
+
+
+def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
+    """Every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better; the
+    grey band is what counts as comparable. ``rows``: of a ``Scorecard``. Raises ``SettingError`` for none."""
+    if not rows:
+        raise SettingError("no rows to draw: want those of a scorecard")
+    with styled():
+        figure, axis = plt.subplots(figsize=(7.6, 0.34 * len(rows) + 1.5))
+        axis.axvspan(-1, 1, color="#e4e4e4", zorder=0)
+        axis.axvline(0, color="black", linestyle="-.", linewidth=1)
+        for y, row in enumerate(rows):
+            sign, unit = (1 if row.direction == "higher" else -1), row.tolerance or 1.0
+            low, high = sorted(sign * value / unit for value in (row.low, row.high))
+            _, colour, marker = _VERDICTS[row.verdict]
+            ends = [max(-_SPAN, min(_SPAN, value)) for value in (low, high)]
+            axis.plot(ends, [y, y], color=colour, linewidth=2)
+            middle = max(-_SPAN, min(_SPAN, sign * row.difference / unit))
+            axis.plot([middle], [y], marker, color=colour, markersize=6)
+            for end, beyond in ((-_SPAN, low < -_SPAN), (_SPAN, high > _SPAN)):
+                if beyond:
+                    axis.plot([end], [y], "<" if end < 0 else ">", color=colour, markersize=5, clip_on=False)
+        axis.set_yticks(
+            range(len(rows)), [f"{r.label} {'↑' if r.direction == 'higher' else '↓'}" for r in rows]
+        )
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.set_xlim(-_SPAN, _SPAN)
+        axis.set_xlabel("difference to dense, in tolerances; right is better")
+        for name in dict.fromkeys(row.verdict for row in rows):
+            words, colour, marker = _VERDICTS[name]
+            axis.plot([], [], marker=marker, color=colour, label=words)
+        axis.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.3, 1.0))
+        figure.tight_layout()
+    found = {v: [row.label for row in rows if row.verdict == v] for v in _VERDICTS}
+    words = "; ".join(f"{_VERDICTS[v][0]} in {', '.join(labels)}" for v, labels in found.items() if labels)
+    return figure, f"Differences of {len(rows)} metrics to the dense network, with 95 % intervals: {words}."
+
+
+def worth(table: pd.DataFrame) -> tuple[Figure, str]:
+    """What networks keep of the dense one's size, and how fast they are: a row of bars a network. ``table``: what
+    ``latency.table`` gives."""
+    panels = {
+        "kept_share": "parameters kept",
+        "stored_share": "file",
+        "multiply_adds_share": "multiply-adds",
+        "memory_share": "memory of a batch",
+    }
+    names, words = list(table.network), []
+    with styled():
+        figure, axes = plt.subplots(1, 5, figsize=(9.6, 0.42 * len(names) + 1.5), sharey=True)
+        for axis, (column, title) in zip(axes, panels.items(), strict=False):
+            shares = 100 * table[column]
+            axis.barh(range(len(names)), shares, color=[_colour(name) for name in names])
+            axis.axvline(100, color="black", linestyle="-.", linewidth=1)
+            axis.set_title(f"{title}\n(% of dense) ↓", fontsize=9, loc="left")
+            for y, share in enumerate(shares):
+                axis.text(min(share, 60) + 3, y, f"{share:.0f}", va="center", fontsize=8,
+                          color="white" if share > 75 else "black")  # fmt: skip
+        last = axes[-1]
+        for y, row in enumerate(table.itertuples()):
+            low, high = row.speedup - row.low, row.high - row.speedup
+            last.errorbar(
+                row.speedup, y, xerr=[[low], [high]], fmt="o", color=_colour(row.network), markersize=5
+            )
+            words.append(
+                f"{row.network}: {row.kept_share:.0%} of the parameters, {row.multiply_adds_share:.0%} of the multiply-adds, "
+                f"{row.speedup:.2f} times as fast"
+            )
+        last.axvline(1, color="black", linestyle="-.", linewidth=1)
+        last.set_title("speed\n(dense = 1) ↑", fontsize=9, loc="left")
+        axes[0].set_yticks(range(len(names)), [look(name).label for name in names])
+        axes[0].invert_yaxis()
+        figure.tight_layout()
+    return figure, f"What networks take, against dense. {'; '.join(words)}."
+
+
+def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
+    """How fast a sparse kernel is beside the dense one, against sparsity. ``speedups``: what
+    ``latency.sparse_linear_speedups`` gives."""
+    with styled():
+        figure, axis = plt.subplots(figsize=(5.6, 3.2))
+        levels = list(speedups)
+        values = [speedups[s].speedup for s in levels]
+        spread = [
+            [abs(getattr(speedups[s], e) - speedups[s].speedup) for s in levels] for e in ("low", "high")
+        ]
+        axis.errorbar(range(len(levels)), values, yerr=spread, fmt="o-", color="#0072B2", markersize=5)
+        axis.axhline(1, color="black", linestyle="-.", linewidth=1)
+        axis.set_yscale("log")
+        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if min(values) / 2 <= t <= max(values) * 2]
+        axis.set_yticks(ticks, [f"{t:g}×" for t in ticks], minor=False)
+        axis.minorticks_off()
+        axis.set_xticks(range(len(levels)), [f"{s:.0%}" for s in levels])
+        axis.set_xlabel("zeros in the weight")
+        axis.set_ylabel("speed (dense = 1) ↑")
+        figure.tight_layout()
+    listed = ", ".join(f"{v:.2f} times as fast at {s:.0%} zeros" for s, v in zip(levels, values, strict=True))
+    return figure, f"A sparse kernel against the dense one for one linear layer: {listed}."
+
+
+def _colour(name: str) -> str:
+    return look(name).colour

@@ -1,0 +1,74 @@
+import math
+
+import matplotlib
+import pytest
+
+from lotterylib import figures
+from lotterylib.errors import DataError
+from lotterylib.figures.verdict import scaled
+from lotterylib.results import tidy
+from lotterylib.verdict import lth_pass, passes
+from tests.test_results import row
+from tests.test_verdict import study
+
+matplotlib.use("Agg")
+NAMES = ["accuracy", "ece", "nll"]
+VALUES = {  # accuracy higher, the others lower is better
+    "dense": (0.90, 0.02, 0.30),
+    "lottery": (0.88, 0.04, 0.30),
+    "random": (0.80, 0.01, 0.30),
+}
+
+
+def networks():
+    return tidy(
+        row(p, 0.0 if p == "dense" else 0.9, s, value + shift, metric)
+        for p, values in VALUES.items()
+        for metric, value in zip(NAMES, values, strict=True)
+        for s, shift in enumerate((-0.001, 0.001))
+    )
+
+
+def test_radar_axes_run_from_the_worst_to_the_best_of_those_shown():
+    places = scaled(networks(), 0.9, NAMES)
+    assert places.accuracy.to_dict() == pytest.approx({"dense": 1.0, "lottery": 0.8, "random": 0.0})
+    assert places.ece.to_dict() == pytest.approx({"dense": 2 / 3, "lottery": 0.0, "random": 1.0})
+    assert (places.nll == 0).all()  # where all are alike nobody stands out
+
+
+def test_a_metric_that_a_network_lacks_counts_as_the_worst():
+    table = networks()
+    table.loc[(table.pruner == "random") & (table.metric == "ece"), "value"] = math.nan
+    assert scaled(table, 0.9, NAMES).ece["random"] == 0
+
+
+def test_radar_says_what_it_shows():
+    figure, alt = figures.radar(networks(), 0.9, NAMES, smoke=True)
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in shown] == ["LTH", "RP"]
+    assert "LTH: mean 0.27." in alt and "RP: mean 0.33, best in ECE." in alt and alt.startswith("Smoke run")
+    assert "SMOKE RUN" in figure._suptitle.get_text()
+
+
+@pytest.mark.parametrize("sparsity, names, reason", [(0.9, NAMES[:2], "three metrics"), (0.5, NAMES, "at sparsity 50.0%")])  # fmt: skip
+def test_radar_refuses_what_it_cannot_compare(sparsity, names, reason):
+    with pytest.raises(DataError, match=reason):
+        figures.radar(networks(), sparsity, names)
+
+
+def test_the_board_has_a_sign_for_every_verdict():
+    judged, whole = passes(study()), lth_pass(study())
+    figure, alt = figures.verdict_board(judged, whole)
+    axis = figure.axes[0]
+    signs = [text.get_text() for text in axis.texts if len(text.get_text()) == 1]
+    # rows: lottery 50 %, 90 %, random 50 %, 90 %; columns: accuracy, ECE, all at once
+    assert signs == ["●", "●", "●", "●", "×", "×", "?", "●", "?", "×", "●", "×"]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["Test accuracy", "ECE", "LTH-PASS"]
+    assert "LTH: 4 pass, 0 undecided, 2 fail." in alt and "RP: 2 pass, 2 undecided, 2 fail." in alt
+
+
+def test_a_board_is_of_one_model():
+    judged = passes(study())
+    judged.loc[0, "model"] = "lenet"
+    with pytest.raises(DataError, match="one model"):
+        figures.verdict_board(judged)

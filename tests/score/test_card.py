@@ -1,0 +1,182 @@
+"""The scorecard itself, on networks and images so small that a card takes a second."""
+
+import copy
+import json
+import math
+import re
+
+import pytest
+import torch
+from torch.nn.utils import prune
+
+import lotterylib
+from lotterylib import metrics
+from lotterylib.cli import main
+from lotterylib.errors import SettingError, UnknownNameError
+from lotterylib.score.card import judge
+from lotterylib.score.report import number
+from tests.conftest import toy_data, toy_network, untouched_rng
+from tests.score.test_sources import folder
+
+QUICK = [
+    "accuracy",
+    "recall_loss",
+    "corruption_error",
+    "fgsm_accuracy",
+    "ece",
+    "nll",
+    "explained_units",
+    "hessian_trace",
+]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """A dense network that has learnt its toys a little, and a copy whose last layer lost most weights to a mask."""
+    data, dense = toy_data(), toy_network()
+    optimizer = torch.optim.Adam(dense.parameters(), 0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(dense(data.train[0]), data.train[1]).backward()
+        optimizer.step()
+    ticket = copy.deepcopy(dense.eval())
+    prune.random_unstructured(ticket[5], "weight", amount=0.9)
+    return dense, ticket
+
+
+@pytest.fixture(scope="module")
+def card(networks):
+    dense, ticket = networks
+    with untouched_rng():
+        return lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=QUICK, progress=False)
+
+
+def test_it_measures_what_the_metrics_measure(card, networks):
+    dense, ticket = networks
+    images, labels = toy_data().test
+    right = {
+        n: (m(images).argmax(1) == labels).double().mean().item() for n, m in (("t", ticket), ("d", dense))
+    }
+    row = card["accuracy"]
+    assert (row.ticket, row.dense) == pytest.approx((right["t"], right["d"]))
+    moved = (ticket(images).argmax(1) == labels).double() - (dense(images).argmax(1) == labels).double()
+    assert row.high - row.difference == pytest.approx(
+        1.96 * moved.std().item() / math.sqrt(len(moved)), rel=1e-3
+    )
+    assert row.verdict == judge(row.low, row.high, "higher", 0.01)
+    assert card.sparsity == pytest.approx(round(0.9 * 288) / (288 + 54))
+    assert card.costs["ticket"].kept == card.costs["dense"].kept - round(0.9 * 288)
+
+
+def test_what_cannot_be_measured_is_skipped_with_a_reason(card):
+    assert set(card.skipped) == {"corruption_error", "explained_units"}
+    assert "32 pixels" in card.skipped["corruption_error"]
+    assert not any(name.startswith("corrupted") for name in card["nll"].variants)
+    assert [row.metric for row in card.rows] == [
+        n for n in metrics.names() if n in QUICK and n not in card.skipped
+    ]
+
+
+def test_the_networks_are_left_as_found(card, networks):
+    dense, ticket = networks
+    assert (
+        prune.is_pruned(ticket) and ticket[5].weight_orig.requires_grad and dense[0].weight.grad is not None
+    )
+
+
+def test_a_network_holds_up_against_itself(networks):
+    same = lotterylib.scorecard(
+        networks[0], dense=networks[0], data=toy_data(), only=["accuracy", "nll"], speed=False, progress=False
+    )
+    assert same.passes and {row.verdict for row in same.rows} == {"holds"}
+    assert all(row.difference == row.low == row.high == 0 for row in same.rows)
+
+
+@pytest.mark.parametrize(
+    "low, high, direction, verdict",
+    [
+        (-0.5, 0.5, "higher", "holds"), (-2, 0.5, "higher", "undecided"), (-3, -1.5, "higher", "worse"),
+        (1.5, 3, "higher", "better"), (0.5, 3, "higher", "holds"), (-2, 2, "lower", "undecided"),
+        (1.5, 3, "lower", "worse"), (-3, -1.5, "lower", "better"), (-3, 0.5, "lower", "holds"),
+    ],
+)  # fmt: skip
+def test_verdicts_by_hand(low, high, direction, verdict):
+    assert judge(low, high, direction, 1.0) == verdict
+
+
+def test_json_says_all_and_is_json(card):
+    found = json.loads(card.to_json())
+    assert {m["metric"] for m in found["metrics"]} == {row.metric for row in card.rows}
+    assert (
+        found["passes"] == card.passes and found["skipped"] == card.skipped and found["about"]["classes"] == 3
+    )
+    assert all(m["low"] <= m["difference"] <= m["high"] for m in found["metrics"])
+
+
+def test_the_page_needs_nothing_else(card):
+    page = card.to_html()
+    assert not re.search(r"(src|href)=(?!'data:)", page) and "http" not in page and "<script" not in page
+    assert page.count("<img") == len(re.findall(r"<img alt='[^']{20,}'", page)) >= 2
+    assert "prefers-color-scheme:dark" in page and "@media(max-width" in page
+    for row in card.rows:
+        assert row.label in page
+
+
+def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card):
+    table = str(card)
+    rows = [
+        line for line in table.splitlines() if line.endswith(("holds up", "worse", "better", "undecided"))
+    ]
+    assert len(rows) == len(card.rows) and max(map(len, rows)) <= 110
+    assert "dense kernels multiply by them all the same" in table
+
+
+@pytest.mark.parametrize(
+    "value, text", [(0, "0.00"), (0.0123, "0.0123"), (99.96, "100"), (1234.5, "1234"), (1e-5, "1.00e-05")]
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_bad_requests_are_one_line(networks, tmp_path):
+    dense, ticket = networks
+    with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
+        lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=["acuracy"])
+    torch.save(dense.state_dict(), tmp_path / "d.pt")
+    with pytest.raises(SettingError, match="give arch"):
+        lotterylib.scorecard(tmp_path / "d.pt", dense=dense, data=toy_data())
+    with pytest.raises(SettingError, match="nothing to measure"):
+        lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=["corruption_error"], progress=False)
+
+
+def test_the_command(tmp_path, capsys):
+    folder(tmp_path / "images", {"a": 20, "b": 20}, size=(32, 32))
+    from lotterylib import models
+
+    network = models.build("lenet", 2, 3, size=32)
+    torch.save(network.state_dict(), tmp_path / "dense.pt")
+    prune.l1_unstructured(network.net[0], "weight", amount=0.5)
+    torch.save(network.state_dict(), tmp_path / "pruned.pt")
+    command = ["score", tmp_path / "pruned.pt", "--dense", tmp_path / "dense.pt", "--data", tmp_path / "images",
+               "--only", "accuracy,ood_auroc", "--quiet", "--out", tmp_path / "out"]  # fmt: skip
+    command = list(map(str, command))
+    assert main(command) == 2
+    assert "give arch" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*command, "--arch", "lenet"]) == 0
+    said = capsys.readouterr()
+    assert "about " in said.err and "scorecard.html" in said.err and "Test accuracy" in said.out
+    assert (tmp_path / "out" / "scorecard.html").stat().st_size > 5000
+    assert main([*command, "--arch", "lenet", "--set", "width"]) == 2
+    assert "KEY=VALUE" in capsys.readouterr().err
+
+
+def test_the_command_has_help(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["score", "--help"])
+    said = capsys.readouterr().out
+    assert (
+        exit.value.code == 0
+        and "--mean" in said
+        and "torchvision:resnet18" in said
+        and "Nothing in it is executed" in said
+    )

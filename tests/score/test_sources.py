@@ -1,0 +1,108 @@
+"""Data from where engineers keep them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lotterylib.errors import DataError, SettingError, UnknownNameError
+from lotterylib.score import dataset
+from tests.conftest import toy_data, untouched_rng
+
+
+def folder(root, counts, size=(20, 16)):
+    for label, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(np.full((size[1], size[0], 3), 40 * label + i, np.uint8)).save(
+                root / name / f"{i:02}.png"
+            )
+
+
+def test_a_folder_is_split_by_seed(tmp_path):
+    folder(tmp_path / "pets", {"dog": 10, "cat": 10})
+    with untouched_rng():
+        data, notes = dataset(tmp_path / "pets", size=12, resize=14, seed=1)
+    assert (
+        data.class_names == ("cat", "dog") and data.test[0].shape == (16, 3, 12, 12) and len(data.val[1]) == 4
+    )
+    pixels = torch.cat([data.val[0], data.test[0]])[:, 0, 0, 0].mul(255).round().int().tolist()
+    labels = torch.cat([data.val[1], data.test[1]]).tolist()
+    assert sorted(pixels) == [*range(10), *range(40, 50)]  # every image once
+    assert all((pixel < 10) == (label == 1) for pixel, label in zip(pixels, labels, strict=True))
+    again, _ = dataset(str(tmp_path / "pets"), size=12, resize=14, seed=1)
+    other, _ = dataset(tmp_path / "pets", size=12, resize=14, seed=2)
+    assert torch.equal(again.test[0], data.test[0]) and not torch.equal(other.test[0], data.test[0])
+    assert "validation images" in notes[0]
+
+
+def test_folders_that_are_split_already_and_limits(tmp_path):
+    for split, count in {"train": 6, "val": 4, "test": 5}.items():
+        folder(tmp_path / "d" / split, {"a": count, "b": count})
+    data, notes = dataset(tmp_path / "d", size=8, channels=1)
+    assert [len(part[1]) for part in (data.train, data.val, data.test)] == [12, 8, 10] and not notes
+    assert data.channels == 1
+    data, _ = dataset(tmp_path / "d" / "train", size=8, limit=10)
+    assert sorted(torch.cat([data.val[1], data.test[1]]).tolist()) == [0] * 5 + [1] * 5
+
+
+class Pairs:
+    classes = ["x", "y", "z"]
+
+    def __init__(self, picture):
+        self.picture = picture
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        if i >= 20:
+            raise IndexError
+        return self.picture, i % 2
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 51, dtype=torch.uint8), np.full((8, 8, 3), 51, np.uint8),
+     Image.fromarray(np.full((8, 8, 3), 51, np.uint8))],
+)  # fmt: skip
+def test_any_indexable_of_pairs(picture):
+    data, _ = dataset(Pairs(picture), size=8)
+    assert data.class_names == ("x", "y", "z") and data.test[0].shape == (16, 3, 8, 8)
+    assert torch.allclose(data.test[0], torch.tensor(0.2))
+
+
+def test_tensors_and_data_sets():
+    data = toy_data()
+    assert dataset(data)[0] is data
+    found, _ = dataset((torch.rand(20, 1, 8, 8), torch.arange(20) % 4))
+    assert found.classes == 4 and len(found.test[1]) == 16
+
+
+@pytest.mark.parametrize(
+    "source, error, words",
+    [
+        ("fashion-mimi", UnknownNameError, "did you mean 'fashion-mini'"),
+        (Pairs(torch.full((3, 8, 8), -1.0)), DataError, "leave normalisation out"),
+        (Pairs("picture"), DataError, "an image must be"),
+        (Pairs(torch.rand(3, 8, 9)), DataError, "square"),
+        ([1, 2, 3], DataError, "no pair"),
+        (7, DataError, "got int"),
+    ],
+)
+def test_what_is_no_data_is_one_line(source, error, words):
+    with pytest.raises(error, match=words) as caught:
+        dataset(source, size=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_folders_and_settings(tmp_path):
+    folder(tmp_path / "one", {"a": 2})
+    with pytest.raises(DataError, match="two classes or more"):
+        dataset(tmp_path / "one")
+    folder(tmp_path / "two", {"a": 12, "b": 12})
+    (tmp_path / "two" / "a" / "00.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"00\.png is no readable image"):
+        dataset(tmp_path / "two", size=8)
+    with pytest.raises(SettingError):
+        dataset(tmp_path / "two", size=8, resize=6)
