@@ -296,7 +296,8 @@ def missing(profile: Profile, store: Store, reference: bool = False) -> list[tup
     todo: dict[str, tuple[Cell, dict[str, Record]]] = {}
     there = names(store.root / "records")  # one question, not one a record: they may be far away
     for cell, metric, settings in wanted(profile):
-        if cell.metric_id(metric, settings) in known or store.record_path(cell, metric, settings).name in there:
+        id = cell.metric_id(metric, settings)
+        if id in known or f"{id}.json" in there:
             continue
         todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
     return list(todo.values())
