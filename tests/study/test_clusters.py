@@ -1,6 +1,8 @@
 """What other schedulers would be told, without any of them."""
 
 import os
+import re
+from pathlib import Path
 
 import dask
 import pytest
@@ -66,3 +68,16 @@ def test_cells_go_where_their_share_of_a_gpu_is_offered(tmp_path):
         find_ticket(plain, cell, 1, "cpu")
         measure_ticket(plain, cell, wanted, 1, "cpu")
     assert_same_study(profile, store.root, plain.root)
+
+
+def test_kubernetes_is_asked_for_workers_of_one_thread_each_with_a_gpu():
+    """The call that book/scale.md shows."""
+    make_cluster_spec = pytest.importorskip("dask_kubernetes.operator").make_cluster_spec
+    text = (Path(__file__).parents[2] / "book/scale.md").read_text()
+    [shown] = [part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "KubeCluster(" in part]
+    scope = {"make_cluster_spec": make_cluster_spec}
+    exec("spec = " + shown.partition("spec = ")[2].partition("cluster = ")[0], scope)
+    parts = scope["spec"]["spec"]
+    [worker], [scheduler] = (parts[name]["spec"]["containers"] for name in ("worker", "scheduler"))
+    assert parts["worker"]["replicas"] == 8 and worker["args"][:4] == ["dask", "worker", "--nthreads", "1"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1" and not scheduler["resources"]
