@@ -7,6 +7,7 @@ and a reader without colours get the same facts.
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
+from .explorer import Portrait, explorer, portrait, small
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
 from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
@@ -29,10 +30,10 @@ from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
 
 __all__ = [
-    "LOOKS", "Look", "adversarial_examples", "attack_curves", "bars", "beside_paper", "calibration_under_shift",
+    "LOOKS", "Look", "Portrait", "adversarial_examples", "attack_curves", "bars", "beside_paper", "calibration_under_shift",
     "concept_counts", "concept_gallery", "connection", "corruption_grid", "corruption_heatmap", "curves",
-    "density_bars", "differences", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
-    "pixel_directions", "radar", "recall_changes", "record", "region_table", "reliability_diagram", "save",
-    "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces",
+    "density_bars", "explorer", "differences", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture",
+    "pixel_directions", "portrait", "radar", "recall_changes", "record", "region_table", "reliability_diagram", "save",
+    "score_histograms", "show", "small", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces",
     "sweep", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram", "worth",
 ]  # fmt: skip

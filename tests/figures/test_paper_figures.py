@@ -1,0 +1,38 @@
+import matplotlib
+import pandas as pd
+import pytest
+
+from lotterylib import figures, paper
+from lotterylib.errors import DataError
+from lotterylib.results import tidy
+from tests.test_results import row
+
+matplotlib.use("Agg")
+
+
+def study(dataset, model):
+    rows = [row("dense", 0.0, 0, 0.93), row("lottery", 0.488, 0, 0.92), row("random", 0.488, 0, 0.90)]
+    return tidy(r | {"dataset": dataset, "model": model} for r in rows)
+
+
+def test_the_same_setting_stands_beside_the_paper_s():
+    figure, alt = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
+    assert [a.get_title("left") for a in figure.axes] == [
+        "this study: resnet18 on cifar10", "the paper, digitised: resnet18 on cifar10 (same setting)",
+    ]  # fmt: skip
+    assert "this study: resnet18 on cifar10: at 48.8% sparsity, from best to worst: LTH, RP." in alt
+
+
+def test_another_setting_is_called_so():
+    figure, _ = figures.beside_paper(
+        study("fashion-mini", "resnet8"), paper.digitised(), "accuracy", smoke=True
+    )
+    assert "ANOTHER SETTING" in figure.axes[1].get_title("left")
+    assert "MEAN NOTHING" in figure._suptitle.get_text()
+
+
+def test_what_the_paper_does_not_show_is_refused():
+    accuracy = study("cifar10", "resnet18")
+    table = pd.concat([accuracy, accuracy.assign(metric="brier")])
+    with pytest.raises(DataError, match="the paper has no curve of brier"):
+        figures.beside_paper(table, paper.digitised(), "brier")
