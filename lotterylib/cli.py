@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def with_workers(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        sub.add_argument("--workers", type=_positive, help="worker processes (default: one a core)")
+        sub.add_argument(
+            "--workers", type=_positive, help="worker processes (default: one a GPU, or one a core)"
+        )
         sub.add_argument("--threads", type=_positive, default=1, help="PyTorch threads a worker (default: 1)")
         sub.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
         return sub
@@ -91,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
             "--scheduler",
             metavar="tcp://HOST:PORT",
             help="a running Dask scheduler (default: start a local cluster); its workers must see the store",
+        )
+        sub.add_argument(
+            "--per-gpu",
+            type=_positive,
+            metavar="N",
+            help="so many cells share a GPU; workers of a --scheduler offer it with --resources GPU=…",
         )
         sub.add_argument("--quiet", action="store_true", help="no progress bar")
         return sub
@@ -243,7 +251,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 def _plan(options: argparse.Namespace) -> int:
     from .study.cells import expand
-    from .study.estimate import device_name, images_per_second, remaining
+    from .study.estimate import device_name, images_per_second, places, remaining
     from .study.needs import needs
     from .study.plan import plan, rates
     from .study.store import Store, missing
@@ -289,7 +297,7 @@ def _plan(options: argparse.Namespace) -> int:
     if not todo:
         print("nothing to compute")
         return 0
-    workers = options.workers or max(1, (os.cpu_count() or 1) // options.threads)
+    workers = len(places(options.workers, options.threads, options.device))
     if options.images_per_second:
         speeds = rates(profile, options.images_per_second)
         how = "reckoned with"
@@ -340,6 +348,7 @@ def _compute(profile, todo: list, store, options: argparse.Namespace, shipped: b
         workers=options.workers,
         threads=options.threads,
         device=options.device,
+        per_gpu=options.per_gpu,
         progress=not options.quiet,
     )
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -61,3 +63,21 @@ def exists(path: Path) -> bool:
         return True
     except FileNotFoundError:
         return False
+
+
+def names(folder: Path) -> set[str]:
+    """Names of the files in a folder, asked for at once; none if there is no such folder."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder with all that is in it, and the one above if that is then empty; what cannot be removed stays."""
+    with contextlib.suppress(Exception):
+        if is_remote(folder):
+            folder.fs.rm(folder.path, recursive=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 
@@ -60,6 +61,17 @@ def training_seconds(cells: list[Cell], profile: Profile, data: Dataset, rates: 
             steps -= cell.recipe.rewind_step(images)  # training resumes there
         total += steps * min(cell.recipe.batch_size, images) / rates[cell.model.name]
     return total
+
+
+def places(workers: int | None, threads: int, device: str | None, per_gpu: int = 1) -> list[str | None]:
+    """The device of each worker of this machine. GPUs take turns unless one is named, each with ``per_gpu`` workers; on
+    processors there is a worker for every ``threads`` cores. ``workers`` says how many there are instead."""
+    chosen = pick_device(device)
+    if chosen.type != "cuda":
+        return [device] * (workers or max(1, (os.cpu_count() or 1) // threads))
+    count = torch.cuda.device_count() if chosen.index is None else 1
+    gpus = [f"cuda:{i}" for i in range(count)] if chosen.index is None else [device]
+    return [gpus[i % count] for i in range(workers or count * per_gpu)]
 
 
 def device_name(device: str | None) -> str:

@@ -3,7 +3,7 @@
 Known from shapes alone, so that a study of ImageNet can be planned on a machine that has no ImageNet. The numbers are of
 networks that are computed in full: no processor in the plan gains from a weight that is zero. Small-dense and structured
 networks, which are smaller in fact, cost less than is said here. What measuring costs is a count of passes (``passes``),
-good to perhaps a factor of two.
+good to a fifth or so where nothing is searched for.
 """
 
 from __future__ import annotations
@@ -23,26 +23,31 @@ from .needs import CORRUPTED, OUTLIERS
 from .profile import DataSource, ModelSpec, Profile
 from .store import Record
 
-BACKWARD = 2  # a backward pass, in forward passes
+# in forward passes (see the tests, which count a network's multiply-adds while it is measured)
+BACKWARD = 2  # a backward pass to weights and inputs
+HESSIAN, PIXEL_HESSIAN = 7, 4  # a product with the Hessian of weights, of pixels
+SEARCH = 13  # networks that a search for σ tries, a draw
 RECORD = 6_000  # bytes of a record, about
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a data set: channels, side in pixels, classes, images in the training and the test split."""
+    """Of a data set: channels, side in pixels, classes, images in the training, the validation and the test split."""
 
     channels: int
     size: int
     classes: int
     train: int
+    val: int
     test: int
 
 
 # data that may not be there; the others come with the package
 SHAPES = {
-    "cifar10": Shape(3, 32, 10, 45_000, 10_000),
-    "cifar100": Shape(3, 32, 100, 45_000, 10_000),
-    "imagenet": Shape(3, 224, 1000, 1_281_167 - 25 * 1000, 50_000),
+    "cifar10": Shape(3, 32, 10, 45_000, 5_000, 10_000),
+    "cifar100": Shape(3, 32, 100, 45_000, 5_000, 10_000),
+    "svhn": Shape(3, 32, 10, 65_931, 7_326, 26_032),
+    "imagenet": Shape(3, 224, 1000, 1_281_167 - 25 * 1000, 25 * 1000, 50_000),
 }
 
 
@@ -51,10 +56,11 @@ def shape(source: DataSource) -> Shape:
     """The data set's shape: of large ones known, of small ones looked at."""
     if source.name in SHAPES:
         s = SHAPES[source.name]
-        limit = source.limit or s.train
-        return Shape(s.channels, s.size, s.classes, min(s.train, limit), min(s.test, limit))
+        splits = (s.train, s.val, s.test)
+        return Shape(s.channels, s.size, s.classes, *(min(n, source.limit or n) for n in splits))
     data = source.load()
-    return Shape(data.channels, data.size, data.classes, len(data.train[1]), len(data.test[1]))
+    splits = (data.train, data.val, data.test)
+    return Shape(data.channels, data.size, data.classes, *(len(labels) for _, labels in splits))
 
 
 @dataclass(frozen=True)
@@ -86,44 +92,54 @@ def training_images(cell: Cell, images: int) -> int:
 
 
 def passes(wanted: dict[str, Record], data: Shape, name: str) -> dict[str, float]:
-    """Forward passes of one image that measuring takes, metric → count; a backward pass counts two, a product with the
-    Hessian six. What metrics share is counted at the first of them.
+    """Forward passes of one image that measuring takes, metric → count. What metrics share (logits of the test set, say) is
+    counted at the first of them. A gradient in pixels is one more pass; a product with the Hessian takes about seven
+    passes, in pixels four; a search for σ takes thirteen networks a draw, more or less.
 
-    ``wanted``: metric → settings, ``name``: of the data set.
+    ``wanted``: metric → settings, ``name``: of the data set. What the dense network answers to a ticket's questions serves
+    all tickets of its seed and is left out, and so is all that is no pass of a network (superpixels, corruptions, formulas).
     """
+    asked: set[tuple] = set()
     found: dict[str, float] = {}
-    shared: set[tuple] = set()
     for metric, own in wanted.items():
         known = inspect.signature(metrics.describe(metric).measure).parameters
-        s = {k: p.default for k, p in list(known.items())[1:]} | own
-        images = min(s.get("images") or data.test, data.test)
-        group, count = (metric,), float(images)
-        if metric in ("accuracy", "recall_loss"):
-            group = ("test",)
-        elif metric in OUTLIERS:
-            sets = s["sets"] or ood.usual(name)
-            group, count = ("outliers", images), images * (1 + len([sets] if isinstance(sets, str) else sets))
-        elif metric in CORRUPTED:
-            group, count = ("corrupted", images), images * 15 * 5
-        elif metric == "fgsm_accuracy":
-            count = images * (2 + BACKWARD)
-        elif metric == "pgd_accuracy":
-            count = images * (s["steps"] * (1 + BACKWARD) + 1)
-        elif metric in ("fidelity", "fidelity_r2"):
-            group, count = ("lime", images, s["samples"]), images * s["samples"]
-        elif metric == "stability":
-            count = images * s["samples"] * (1 + s["draws"])
-        elif metric in ("explained_units", "unit_iou"):
-            group = ("units", images)
-        elif "max_probes" in s:  # traces: at most so many probes after a few steps of Lanczos
-            count = images * (s["max_probes"] + s["steps"]) * 2 * (1 + BACKWARD)
-        elif "steps" in s:  # top eigenvalues
-            count = images * s["steps"] * 2 * (1 + BACKWARD)
-        elif metric == "pac_bayes_sigma":
-            count = images * s["draws"] * 20  # steps of the bisections
-        found[metric] = 0.0 if group in shared else count
-        shared.add(group)
+        settings = {k: p.default for k, p in list(known.items())[1:]} | own
+        parts = _asked(metric, settings, data, name)
+        found[metric] = float(sum(count for question, count in parts.items() if question not in asked))
+        asked |= parts.keys()
     return found
+
+
+def _asked(metric: str, s: Record, data: Shape, name: str) -> dict[tuple, float]:
+    """What a metric asks of a network, question → passes; equal questions are asked once."""
+    images = min(s.get("images") or data.test, data.test)
+    test = {("test",): data.test}
+    if metric in ("accuracy", "recall_loss"):
+        return test
+    if metric in OUTLIERS:
+        sets = s["sets"] or ood.usual(name)
+        sets = [sets] if isinstance(sets, str) else sets
+        return test | {("outliers", each, s["images"]): s["images"] for each in sets}
+    if metric in CORRUPTED:
+        clean = {("val",): data.val, ("sample", images): images} | test
+        held_out = {("held out", images): images * 4 * 5} if s.get("held_out") else {}
+        calibration = "held_out" not in s
+        return (clean if calibration else held_out) | {("corrupted", images): images * 15 * 5}
+    if metric == "fgsm_accuracy":  # one gradient serves seven strengths
+        return {(metric,): images * (2 + 7)}
+    if metric == "pgd_accuracy":  # at two strengths
+        return {(metric,): images * 2 * (2 * s["steps"] + 1)}
+    if metric in ("fidelity", "fidelity_r2", "stability"):
+        clean = {("lime", images, s["samples"], s["superpixels"]): images * s["samples"]}
+        return clean | ({(metric,): images * s["samples"] * s["draws"]} if "draws" in s else {})
+    if metric in ("explained_units", "unit_iou"):
+        return {("units", images, s["layer"]): images}
+    if metric == "pac_bayes_sigma":
+        return {(metric,): images * s["draws"] * SEARCH}
+    where = metric.partition("_")[0]  # hessian_… or input_…
+    product = images * (HESSIAN if where == "hessian" else PIXEL_HESSIAN)
+    probes = {(metric,): product * s["max_probes"]} if "max_probes" in s else {}  # at most so many
+    return {("lanczos", where, images, s["steps"]): product * s["steps"]} | probes
 
 
 @dataclass(frozen=True)

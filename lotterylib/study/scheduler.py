@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 from tqdm import tqdm
 
 from ..errors import LotteryError
-from ..files import is_remote
+from ..files import exists, is_remote, remove, write_whole
 from .cells import Cell, with_ancestors
+from .estimate import places
 from .store import Record, Store
 from .work import Outcome, find_ticket, measure_ticket
+
+_alone = threading.Lock()  # threads of one worker would share PyTorch's random state and number of threads
 
 ATTEMPTS = 3  # a cell that takes its worker down is tried this often
 
@@ -71,17 +73,22 @@ def run(
     workers: int | None = None,
     threads: int = 1,
     device: str | None = None,
+    per_gpu: int | None = None,
     progress: bool = True,
 ) -> Summary:
     """Computes what ``missing`` listed: tickets, in an order that shares rounds and dense networks, then metrics.
 
     ``scheduler``: address of a running Dask scheduler (its workers must see the same store); without it, a local
-    cluster of ``workers`` processes (one a core) of ``threads`` PyTorch threads each is started on loopback.
+    cluster of ``workers`` processes (one a GPU or, without GPUs, one a core) of ``threads`` PyTorch threads each is started
+    on loopback. ``per_gpu``: that many cells share a GPU; of a running scheduler's workers, each cell then asks for the
+    resource ``GPU`` of 1/``per_gpu``.
 
     A cell that fails is named in the summary and the others go on. Ctrl-C ends within seconds; the next run resumes.
     Raises ``LotteryError`` if no scheduler answers, or if it goes away.
     """
-    return _run(todo, store, scheduler, workers, threads, device, progress, find_ticket, measure_ticket)
+    return _run(
+        todo, store, scheduler, workers, threads, device, progress, find_ticket, measure_ticket, per_gpu
+    )
 
 
 def _run(
@@ -94,6 +101,7 @@ def _run(
     progress: bool,
     find: Callable[..., Outcome],
     measure: Callable[..., Outcome],
+    per_gpu: int | None = None,
 ) -> Summary:
     """``run``, with the work itself as arguments."""
     summary = Summary()
@@ -107,20 +115,18 @@ def _run(
     metrics = {cell.id: wanted for cell, wanted in todo}
     if not any(cell.id in metrics for cell in cells):
         return summary
-    remote = is_remote(store.root)
-    # workers may have another working folder
-    store = (store if remote else Store(store.root.resolve())).open_for_writing()
-    # object stores cannot append: each machine then counts its own
-    folder = Path(tempfile.gettempdir()) / "lottery" if remote else store.root
-    attempts = folder / "attempts" / uuid.uuid4().hex[:8]
+    if not is_remote(store.root):
+        store = Store(store.root.resolve())  # workers may have another working folder
+    attempts = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
+    devices = None if scheduler else tuple(places(workers, threads, device, per_gpu or 1))
+    share = {"GPU": 1 / per_gpu} if scheduler and per_gpu else {}
+    how = threads, devices or device
     try:
-        with _client(scheduler, workers, threads) as client:
-            tasks = _submit(client, store, cells, metrics, attempts, (threads, device), find, measure)
+        with _client(scheduler, len(devices or ()), share) as client:
+            tasks = _submit(client, store, cells, metrics, attempts, how, share, find, measure)
             _watch(tasks, store, summary, progress, lambda: _running(client))
     finally:
-        shutil.rmtree(attempts, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another run may be counting there
-            attempts.parent.rmdir()
+        remove(attempts)
     return summary
 
 
@@ -130,7 +136,8 @@ def _submit(
     cells: list[Cell],
     metrics: dict[str, Any],
     attempts: Path,
-    how: tuple[int, str | None],
+    how: tuple[int, Any],
+    share: dict[str, float],
     find: Callable[..., Outcome],
     measure: Callable[..., Outcome],
 ) -> dict[Future, Cell]:
@@ -144,7 +151,7 @@ def _submit(
             before = [tickets[p.id] for p in cell.parents() if p.id in tickets]
             task = client.submit(
                 _attempt, before, attempts / f"find-{cell.id}", find, store, cell, *how,
-                key=f"find-{cell.id}-{attempts.name}", pure=False, priority=steps[cell.id],
+                key=f"find-{cell.id}-{attempts.name}", pure=False, priority=steps[cell.id], resources=share,
             )  # fmt: skip
             tickets[cell.id] = task
             tasks[task] = cell
@@ -152,7 +159,7 @@ def _submit(
             before = [tickets[c.id] for c in {cell, cell.twin()} if c.id in tickets]
             task = client.submit(
                 _attempt, before, attempts / f"measure-{cell.id}", measure, store, cell, metrics[cell.id], *how,
-                key=f"measure-{cell.id}-{attempts.name}", pure=False, priority=0,
+                key=f"measure-{cell.id}-{attempts.name}", pure=False, priority=0, resources=share,
             )  # fmt: skip
             tasks[task] = cell
     return tasks
@@ -163,26 +170,32 @@ def _attempt(
 ):
     """Runs ``work`` on a worker. The parents' outcomes only make Dask wait: what they left is in the store. A byte in
     the file ``marks`` says that an attempt began; it stays if the worker dies."""
-    died = 0
-    with contextlib.suppress(OSError):  # a full disk; the work will say so
-        marks.parent.mkdir(parents=True, exist_ok=True)
-        died = marks.stat().st_size if marks.exists() else 0
-        if died < ATTEMPTS:
-            with open(marks, "ab") as file:
-                file.write(b".")
-    if died >= ATTEMPTS:
-        reason = f"the worker died {died} times while computing it (out of memory?)"
-        _blame(store, cell, reason)
-        return Outcome("failed", {cell.label: reason})
-    outcome = work(store, cell, *how)
-    marks.unlink(missing_ok=True)
-    return outcome
+    with _alone:
+        died = 0
+        with contextlib.suppress(Exception):  # a full disk, no answer; the work will say so
+            died = len(marks.read_bytes()) if exists(marks) else 0
+            if died < ATTEMPTS:
+                write_whole(marks, b"." * (died + 1))
+        if died >= ATTEMPTS:
+            reason = f"the worker died {died} times while computing it (out of memory?)"
+            _blame(store, cell, reason)
+            return Outcome("failed", {cell.label: reason})
+        outcome = work(store, cell, *(_own(value) for value in how))
+        with contextlib.suppress(Exception):
+            marks.unlink()
+        return outcome
+
+
+def _own(value: Any) -> Any:
+    """Of the devices of all local workers (a tuple), this worker's: they are numbered. Anything else stays as it is."""
+    return value[int(get_worker().name) % len(value)] if isinstance(value, tuple) else value
 
 
 def _running(client: Client) -> int:
     """Tasks that workers are at, as they last said."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return sum(worker.get("metrics", {}).get("executing", 0) for worker in workers)
+    counts = (worker.get("metrics", {}).get("task_counts", {}) for worker in workers)
+    return sum(int(count.get("executing", 0)) for count in counts)
 
 
 def _watch(
@@ -239,9 +252,9 @@ def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _client(scheduler: str | None, workers: int | None, threads: int) -> Iterator[Client]:
+def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Iterator[Client]:
     if scheduler:
-        with _connected(scheduler) as client:
+        with _connected(scheduler, share) as client:
             yield client
         return
     cluster = client = None
@@ -249,7 +262,7 @@ def _client(scheduler: str | None, workers: int | None, threads: int) -> Iterato
         try:
             with _sigint_held():
                 cluster = LocalCluster(
-                    n_workers=workers or max(1, (os.cpu_count() or 1) // threads),
+                    n_workers=workers,
                     threads_per_worker=1,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",  # any free port, so that two runs do not meet
@@ -271,15 +284,17 @@ def _client(scheduler: str | None, workers: int | None, threads: int) -> Iterato
 
 
 @contextlib.contextmanager
-def _connected(scheduler: str) -> Iterator[Client]:
+def _connected(scheduler: str, share: dict[str, float]) -> Iterator[Client]:
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())
         raise LotteryError(f"no Dask scheduler answers at {scheduler} ({reason})") from None
     with client:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            print(f"waiting for workers to join {scheduler} …", file=sys.stderr)
+        offers = [w.get("resources", {}) for w in client.scheduler_info(n_workers=-1)["workers"].values()]
+        if not any(all(has.get(name, 0) >= part for name, part in share.items()) for has in offers):
+            offer = "".join(f" that offer {name}={part:g}" for name, part in share.items())
+            print(f"waiting for workers{offer} to join {scheduler} …", file=sys.stderr)
         yield client
 
 

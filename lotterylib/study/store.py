@@ -26,7 +26,7 @@ from typing import Any
 
 from ..datasets.base import verify
 from ..errors import DataError
-from ..files import exists, is_remote, place, write_whole
+from ..files import exists, is_remote, names, place, write_whole
 from ..ticket import Ticket, is_whole
 from .cells import DENSE, Cell, expand, with_ancestors
 from .profile import Profile, load_profile
@@ -283,7 +283,8 @@ def failures(profile: Profile, store: Store) -> dict[str, dict[str, str]]:
     for cell in with_ancestors(expand(profile)):
         if failure := store.failure(cell):
             found[cell.label] = failure
-    for cell, metric, settings in wanted(profile):
+    tried = names(store.root / "unmeasured")
+    for cell, metric, settings in wanted(profile) if tried else ():
         if reason := store.unmeasured(cell, metric, settings):
             found[f"{metric} of {cell.label}"] = {"kind": "measuring", "reason": reason}
     return found
@@ -293,8 +294,10 @@ def missing(profile: Profile, store: Store, reference: bool = False) -> list[tup
     """Cells with measurements that neither the store nor (if asked) the reference holds: (cell, metric → settings)."""
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
     todo: dict[str, tuple[Cell, dict[str, Record]]] = {}
+    there = names(store.root / "records")  # one question, not one a record: they may be far away
     for cell, metric, settings in wanted(profile):
-        if cell.metric_id(metric, settings) in known or exists(store.record_path(cell, metric, settings)):
+        id = cell.metric_id(metric, settings)
+        if id in known or f"{id}.json" in there:
             continue
         todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
     return list(todo.values())

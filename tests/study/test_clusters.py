@@ -1,6 +1,20 @@
 """What other schedulers would be told, without any of them."""
 
+import os
+import re
+from pathlib import Path
+
+import dask
 import pytest
+import torch
+from distributed import Scheduler, SpecCluster, Worker, get_worker
+
+from lotterylib.study import Store
+from lotterylib.study.estimate import places
+from lotterylib.study.scheduler import _run
+from lotterylib.study.store import missing
+from lotterylib.study.work import find_ticket, measure_ticket
+from tests.study.helpers import assert_same_study, tiny
 
 
 def test_a_slurm_job_starts_one_worker_with_one_thread_and_one_gpu():
@@ -13,3 +27,57 @@ def test_a_slurm_job_starts_one_worker_with_one_thread_and_one_gpu():
     for directive in ("-p gpu", "--cpus-per-task=4", "-t 08:00:00", "--gpus=1"):
         assert f"#SBATCH {directive}" in lines
     assert "tcp://127.0.0.1:8786" in lines[-1] and "--nthreads 1 " in lines[-1]
+
+
+def test_local_workers_take_gpus_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert places(None, 1, None) == ["cuda:0", "cuda:1"]
+    assert places(None, 4, "cuda", per_gpu=2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert places(3, 1, "auto") == ["cuda:0", "cuda:1", "cuda:0"]
+    assert places(None, 1, "cuda:1", per_gpu=3) == ["cuda:1"] * 3
+    assert places(None, 2, "cpu") == ["cpu"] * max(1, os.cpu_count() // 2)
+
+
+def test_cells_go_where_their_share_of_a_gpu_is_offered(tmp_path):
+    """A scheduler with two workers, one of which offers half of a "GPU", on two threads: the cells all go there, one at a
+    time, and give what they give elsewhere."""
+    profile = tiny(pruners=["random"], rounds=[1])
+    store, plain = (Store(tmp_path / name).open_for_writing() for name in "ab")
+    offers = {"resources": {"GPU": 0.5}, "nthreads": 2, "name": "half"}
+    with dask.config.set({"distributed.worker.memory.terminate": False}):
+        cluster = SpecCluster(
+            scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+            workers={
+                "half": {"cls": Worker, "options": offers | {"host": "127.0.0.1", "dashboard": False}},
+                "none": {"cls": Worker, "options": {"nthreads": 1, "host": "127.0.0.1", "dashboard": False}},
+            },
+            silence_logs=50,
+        )
+
+    def find(store, cell, *how):
+        (tmp_path / f"{cell.id} was found by {get_worker().name}").touch()
+        return find_ticket(store, cell, *how)
+
+    with cluster:
+        how = (store, cluster.scheduler_address, None, 1, "cpu", False)
+        summary = _run(missing(profile, store), *how, find, measure_ticket, per_gpu=2)
+    assert summary.failures == {} and summary.counts == {"found": 4}
+    assert {path.name.split()[-1] for path in tmp_path.glob("* was found by *")} == {"half"}
+    for cell, wanted in missing(profile, plain):
+        find_ticket(plain, cell, 1, "cpu")
+        measure_ticket(plain, cell, wanted, 1, "cpu")
+    assert_same_study(profile, store.root, plain.root)
+
+
+def test_kubernetes_is_asked_for_workers_of_one_thread_each_with_a_gpu():
+    """The call that book/scale.md shows."""
+    make_cluster_spec = pytest.importorskip("dask_kubernetes.operator").make_cluster_spec
+    text = (Path(__file__).parents[2] / "book/scale.md").read_text()
+    [shown] = [part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "KubeCluster(" in part]
+    scope = {"make_cluster_spec": make_cluster_spec}
+    exec("spec = " + shown.partition("spec = ")[2].partition("cluster = ")[0], scope)
+    parts = scope["spec"]["spec"]
+    [worker], [scheduler] = (parts[name]["spec"]["containers"] for name in ("worker", "scheduler"))
+    assert parts["worker"]["replicas"] == 8 and worker["args"][:4] == ["dask", "worker", "--nthreads", "1"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1" and not scheduler["resources"]

@@ -186,7 +186,8 @@ def test_a_full_disk_fails_cells_by_name_and_leaves_no_half_file(tmp_path):
 
 
 def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
-    """Started from another folder than the workers', with a relative store; its end is one clear line."""
+    """Started from another folder than the workers', with a relative store, and with one of the two workers gone in the
+    middle; the scheduler's end is one clear line."""
     profile, whole = undisturbed
     port = _free_port()
     address = f"tcp://127.0.0.1:{port}"
@@ -200,9 +201,12 @@ def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
     worker = [*python, "distributed.cli.dask_worker", address, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
     workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
     try:
-        status, _, errors = lottery(
+        run = start(
             "run", "--profile", profile, "--store", "s", "--scheduler", address, "--quiet", cwd=tmp_path
         )
+        wait_for_tickets(tmp_path / "s", 1)
+        end(workers.pop())
+        status, _, errors = finish(run)
         assert status == 0, errors
         assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
@@ -216,12 +220,15 @@ def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
         assert errors.splitlines()[-1].startswith("lottery run: the scheduler")
     finally:
         for process in [*workers, scheduler]:
-            for child in (
-                psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            ):
-                child.kill()
-            process.kill()
-            process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kills it with its children, by which Dask's workers mean themselves."""
+    for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+        child.kill()
+    process.kill()
+    process.wait()
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys):
