@@ -7,6 +7,7 @@ and one line in ``_LOADERS``.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,18 @@ def load(name: str, root: str | Path | None = None, limit: int | None = None, **
     if name not in _LOADERS:
         raise UnknownNameError("data set", name, _LOADERS)
     _check_limit(limit)
-    loader, known = _LOADERS[name], inspect.signature(_LOADERS[name]).parameters
-    if unknown := sorted(settings.keys() - (known.keys() - {"root"})):
-        raise SettingError(f"data set {name} has no setting {unknown[0]!r}")
+    check_settings(name, settings)
     root = None if root is None else Path(root)
-    data = replace(loader(root, **settings), root=root)
+    data = replace(_LOADERS[name](root, **settings), root=root)
     return data if limit is None else data.limited(limit)
+
+
+def check_settings(name: str, settings: Iterable[str]) -> None:
+    """Raises ``SettingError`` for one that the data set does not have."""
+    known = sorted(inspect.signature(_LOADERS[name]).parameters.keys() - {"root"})
+    if unknown := sorted(set(settings) - set(known)):
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise SettingError(f"data set {name} has no setting {unknown[0]!r}: {has}")
 
 
 def source(name: str) -> Source | None:

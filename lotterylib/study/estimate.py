@@ -12,7 +12,7 @@ from ..datasets import Dataset
 from ..errors import SettingError
 from ..training import Recipe, pick_device, train
 from .cells import Cell, with_ancestors
-from .profile import ModelSpec, Profile
+from .profile import ModelSpec
 from .store import Record, Store
 
 
@@ -49,18 +49,6 @@ def remaining(todo: list[tuple[Cell, dict[str, Record]]], store: Store) -> list[
     """The trainings behind what is missing, shared rounds counted once, those that would diverge again left out."""
     every = with_ancestors([cell for cell, _ in todo], store.has_ticket)
     return [cell for cell in every if not store.has_ticket(cell) and not store.is_final(cell)]
-
-
-def training_seconds(cells: list[Cell], profile: Profile, data: Dataset, rates: dict[str, float]) -> float:
-    """Seconds that one worker needs for the cells; ``rates``: images a second by model name."""
-    images = len(data.train[1])
-    total = 0.0
-    for cell in cells:
-        steps = cell.recipe.total_steps(images)
-        if cell.pruner != "dense" and cell.build_pruner().needs_dense:
-            steps -= cell.recipe.rewind_step(images)  # training resumes there
-        total += steps * min(cell.recipe.batch_size, images) / rates[cell.model.name]
-    return total
 
 
 def places(workers: int | None, threads: int, device: str | None, per_gpu: int = 1) -> list[str | None]:

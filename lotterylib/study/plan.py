@@ -57,7 +57,8 @@ def shape(source: DataSource) -> Shape:
     if source.name in SHAPES:
         s = SHAPES[source.name]
         splits = (s.train, s.val, s.test)
-        return Shape(s.channels, s.size, s.classes, *(min(n, source.limit or n) for n in splits))
+        side = source.settings.get("size", s.size)
+        return Shape(s.channels, side, s.classes, *(min(n, source.limit or n) for n in splits))
     data = source.load()
     splits = (data.train, data.val, data.test)
     return Shape(data.channels, data.size, data.classes, *(len(labels) for _, labels in splits))

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from torch import nn
 
 from .. import datasets, metrics, models, pruners
@@ -24,11 +32,21 @@ class _Strict(BaseModel):
 
 
 class DataSource(_Strict):
-    """``root``: folder of downloaded files; ``limit``: at most that many images a split."""
+    """``root``: folder of downloaded files; ``limit``: at most that many images a split; ``settings``: the data set's own,
+    such as ImageNet's ``size``."""
 
     name: str
     root: Path | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
+    settings: dict[str, Any] = {}
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @model_serializer(mode="wrap")
+    def _without_empty_settings(self, dump: Any) -> dict[str, Any]:
+        """As it was before there were any: tickets are named by it."""
+        return {k: v for k, v in dump(self).items() if k != "settings" or v}
 
     @field_validator("name")
     @classmethod
@@ -41,8 +59,13 @@ class DataSource(_Strict):
         """Workers may have another working folder."""
         return root and root.expanduser().absolute()
 
+    @model_validator(mode="after")
+    def _its_own(self) -> DataSource:
+        datasets.check_settings(self.name, self.settings)
+        return self
+
     def load(self) -> Dataset:
-        return datasets.load(self.name, self.root, self.limit)
+        return datasets.load(self.name, self.root, self.limit, **self.settings)
 
 
 class ModelSpec(_Strict):

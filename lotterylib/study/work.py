@@ -7,7 +7,6 @@ import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -167,11 +166,6 @@ def _facts(began: float, device: str | None) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=2)
-def _load_data(name: str, root: Path | None, limit: int | None) -> Dataset:
-    return DataSource(name=name, root=root, limit=limit).load()
-
-
 @functools.lru_cache(maxsize=4)  # some seeds: a worker meets them in turns
 def _dense_subject(store: Store, cell: Cell, device: str | None) -> metrics.Subject:
     """The dense network that tickets are compared with; what was measured on it serves all tickets of its seed."""
@@ -179,9 +173,10 @@ def _dense_subject(store: Store, cell: Cell, device: str | None) -> metrics.Subj
     return metrics.Subject(ticket.model, _data(cell.dataset), None, cell.seed, device, cache=store.generated)
 
 
+@functools.lru_cache(maxsize=2)
 def _data(source: DataSource) -> Dataset:
     """A worker loads a data set once, not once a cell."""
-    return _load_data(source.name, source.root, source.limit)
+    return source.load()
 
 
 @contextlib.contextmanager

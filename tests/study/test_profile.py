@@ -3,9 +3,11 @@ import copy
 import pytest
 import yaml
 
+from lotterylib import datasets
 from lotterylib.errors import LotteryError, SettingError, UnknownNameError
 from lotterylib.study import load_profile, profile_names
-from tests.study.helpers import TINY
+from lotterylib.study.plan import shape
+from tests.study.helpers import TINY, cell_of, tiny
 
 
 def changed(path: tuple, value) -> dict:
@@ -39,6 +41,7 @@ def test_shipped_profiles_load(name):
     [
         (("seedz",), [1], ["unknown key 'seedz'"]),
         (("dataset", "limits"), 3, ["unknown key 'dataset.limits'"]),
+        (("dataset", "settings"), {"size": 64}, ["dataset", "digits has no setting 'size': it has none"]),
         (("recipe", "epoch"), 3, ["unknown key 'recipe.epoch'"]),
         (("models", 0, "widht"), 3, ["unknown key 'models.0.widht'"]),
         (("recipe", "epochs"), 0, ["recipe.epochs", "greater than or equal to 1", "got 0"]),
@@ -236,3 +239,18 @@ def test_parts_that_a_profile_does_not_have(part, words):
     with pytest.raises(LotteryError) as caught:
         tiny().cut(**part)
     assert words in str(caught.value)
+
+
+def test_settings_of_a_data_set_are_part_of_a_ticket_where_there_are_any():
+    plain, small, smaller = (
+        tiny(dataset={"name": "imagenet", "root": "x", **more})
+        for more in ({}, {"settings": {"size": 64, "resize": 72}}, {"settings": {"size": 32, "resize": 36}})
+    )
+    assert cell_of(plain, "dense").identity["dataset"] == {"name": "imagenet", "limit": None}
+    assert cell_of(small, "dense").identity["dataset"]["settings"] == {"size": 64, "resize": 72}
+    assert len({cell_of(p, "dense").id for p in (plain, small, smaller)}) == 3
+    assert [shape(p.dataset).size for p in (plain, small, smaller)] == [224, 64, 32]
+    with pytest.raises(
+        SettingError, match="imagenet has no setting 'pixels': it has resize, size, validation"
+    ):
+        datasets.load("imagenet", pixels=3)
