@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--threads", type=_positive, default=1, help="PyTorch threads a worker (default: 1)")
         sub.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
+        sub.add_argument(
+            "--processes",
+            type=_positive,
+            default=1,
+            metavar="N",
+            help="train each ticket by so many processes together, a GPU each (default: 1)",
+        )
         return sub
 
     def with_scheduler(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -250,6 +257,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from .distributed import Launch, launching
     from .study.cells import expand
     from .study.estimate import device_name, images_per_second, places, remaining
     from .study.needs import needs
@@ -297,18 +305,19 @@ def _plan(options: argparse.Namespace) -> int:
     if not todo:
         print("nothing to compute")
         return 0
-    workers = len(places(options.workers, options.threads, options.device))
+    workers = len(places(options.workers, options.threads, options.device, 1, options.processes))
     if options.images_per_second:
         speeds = rates(profile, options.images_per_second)
         how = "reckoned with"
     elif needed[0].met:
         data = profile.dataset.load()
-        speeds = {
-            model.name: images_per_second(
-                model, data, profile.recipe, threads=options.threads, device=options.device
-            )
-            for model in profile.models
-        }
+        with launching(Launch(options.processes)):
+            speeds = {
+                model.name: images_per_second(
+                    model, data, profile.recipe, threads=options.threads, device=options.device
+                )
+                for model in profile.models
+            }
         how = f"measured now on {device_name(options.device)}:"
     else:
         print("hours: name the speed with --images-per-second N, since there are no data to measure it with")
@@ -349,6 +358,7 @@ def _compute(profile, todo: list, store, options: argparse.Namespace, shipped: b
         threads=options.threads,
         device=options.device,
         per_gpu=options.per_gpu,
+        processes=options.processes,
         progress=not options.quiet,
     )
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
@@ -433,16 +443,22 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from .study.estimate import device_name, images_per_second
+    from .distributed import Launch, launching
+    from .study.estimate import device_name, images_per_second, noise
+    from .study.needs import needs
     from .study.profile import load_profile
 
     profile = load_profile(options.profile)
-    data = profile.dataset.load()
-    for model in profile.models:
-        rate = images_per_second(model, data, profile.recipe, threads=options.threads, device=options.device)
-        print(
-            f"{model.name} on {device_name(options.device)}, {options.threads} thread(s): {rate:,.0f} training images/s"
-        )
+    if needs(profile)[0].met:
+        data, recipe = profile.dataset.load(), profile.recipe
+    else:
+        data, recipe = noise(profile.dataset, profile.recipe)
+        print(f"{profile.dataset.name} is not here: measured on noise of its shape, without reading files")
+    where = f"{device_name(options.device)}, {options.processes} process(es), {options.threads} thread(s)"
+    with launching(Launch(options.processes)):
+        for model in profile.models:
+            rate = images_per_second(model, data, recipe, threads=options.threads, device=options.device)
+            print(f"{model.name} on {where}: {rate:,.0f} training images/s", flush=True)
     return 0
 
 

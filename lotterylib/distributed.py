@@ -15,9 +15,11 @@ import os
 import pickle
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Launch:
-    """``processes``: that train together, a GPU each where there are GPUs. ``workers``: processes that read images in
-    files, beside each of them (default: the processors, shared out). ``checkpoints``: folder where a training leaves its
-    state every ``every`` epochs until it has ended, to go on from if it is killed. ``sync_batchnorm``: on GPUs,
-    BatchNorm takes its statistics over the whole batch, as one process does, and not over each process's share."""
+    """``processes``: that train together, a GPU each where there are GPUs, from the given one on. ``workers``: processes
+    that read images in files, beside each of them (default: the processors, shared out). ``checkpoints``: folder where a
+    training leaves its state every ``every`` epochs until it has ended, to go on from if it is killed; but no sooner than
+    ``spacing`` seconds after the last time. ``sync_batchnorm``: on GPUs, BatchNorm takes its statistics over the whole
+    batch, as one process does, and not over each process's share."""
 
     processes: int = 1
     workers: int | None = None
     checkpoints: Path | None = None
     every: int = 1
+    spacing: float = 0.0
     sync_batchnorm: bool = True
 
     def __post_init__(self):
@@ -137,8 +141,8 @@ def train_together(
     batch = min(arguments["recipe"].batch_size, count)
     if batch % size:
         raise SettingError(f"a batch of {batch} images cannot be shared out evenly to {size} processes")
-    if device.type == "cuda" and torch.cuda.device_count() < size:
-        raise SettingError(f"{size} processes need a GPU each, there are {torch.cuda.device_count()}")
+    if device.type == "cuda":
+        check_gpus(size, device.index)
     if multiprocessing.current_process().daemon:
         raise SettingError(
             "this process may not start others; with Dask, set distributed.worker.daemon to False"
@@ -149,11 +153,13 @@ def train_together(
     sent = pickle.dumps((copy.deepcopy(model).cpu(), launch, arguments))
     threads = max(1, torch.get_num_threads() // size)
     method = _start_method()
-    errors = multiprocessing.get_context(method).SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="lottery-") as folder:
+    context = multiprocessing.get_context(method)
+    errors = context.SimpleQueue()
+    lifeline, ours = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="lottery-") as folder, ours:
         try:
-            torch.multiprocessing.spawn(
-                _work, (sent, folder, device.type, threads, progress, errors), nprocs=size
+            torch.multiprocessing.start_processes(
+                _work, (sent, folder, device, threads, progress, errors, lifeline), size, start_method=method
             )
         except (ProcessExitedException, ProcessRaisedException) as error:
             if not errors.empty():
@@ -174,14 +180,33 @@ def _start_method() -> str:
     return "forkserver"
 
 
-def _work(rank: int, sent: bytes, folder: str, kind: str, threads: int, progress: bool, errors: Any) -> None:
+def check_gpus(processes: int, first: int | None) -> None:
+    """Raises ``SettingError`` unless there is a GPU for each, from ``first`` on."""
+    there = torch.cuda.device_count() - (first or 0)
+    if there < processes:
+        where = f" from cuda:{first} on" if first else ""
+        raise SettingError(f"{processes} processes need a GPU each, there are {there}{where}")
+
+
+def _work(
+    rank: int,
+    sent: bytes,
+    folder: str,
+    first: torch.device,
+    threads: int,
+    progress: bool,
+    errors: Any,
+    lifeline: Connection,
+) -> None:
     """One process's part."""
     from .training import train
 
     global _group
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     model, launch, arguments = pickle.loads(sent)
-    device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
-    if device.type == "cuda":
+    kind, device = first.type, torch.device(first.type)
+    if kind == "cuda":
+        device = torch.device(kind, (first.index or 0) + rank)
         torch.cuda.set_device(device)
         if launch.sync_batchnorm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -200,6 +225,13 @@ def _work(rank: int, sent: bytes, folder: str, kind: str, threads: int, progress
     if rank == 0:
         checkpoint.save(Path(folder) / "done", 0, model, None, done.mask, done)
     distributed.destroy_process_group()
+
+
+def _end_with(lifeline: Connection) -> None:
+    """Ends this process when the one that started it is gone: a killed one leaves no training behind."""
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv()
+    os._exit(1)
 
 
 def _stay_on_this_machine() -> None:

@@ -250,7 +250,8 @@ def train(
     )
     losses: list[Tensor] = []
     bar = tqdm(total=total - begin, unit="step", desc="training", leave=False, **_shown(progress))
-    began = time.perf_counter() - result.seconds
+    saved = time.perf_counter()
+    began = saved - result.seconds
     exactness = numerics(
         tf32=recipe.tf32, autotune=not recipe.deterministic, deterministic=recipe.deterministic
     )
@@ -261,9 +262,11 @@ def train(
             if losses and (step % per_epoch == 0 or step == total):
                 result.losses.append(_mean_finite(group.mean(torch.stack(losses)), step))
                 losses.clear()
-                if kept and group.rank == 0 and step < total and step // per_epoch % launch.every == 0:
+                due = kept and step < total and step // per_epoch % launch.every == 0
+                if due and group.rank == 0 and time.perf_counter() - saved >= launch.spacing:
                     result.seconds = time.perf_counter() - began
                     checkpoint.save(kept, step, model, optimizer, mask, result)
+                    saved = time.perf_counter()
             if step == total:
                 break
             # for layers that draw at random, such as dropout

@@ -21,8 +21,11 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 from tqdm import tqdm
 
-from ..errors import LotteryError
+from ..distributed import Launch
+from ..errors import LotteryError, SettingError
 from ..files import exists, is_remote, remove, write_whole
+from ..loading import processors
+from ..training import pick_device
 from .cells import Cell, with_ancestors
 from .estimate import places
 from .store import Record, Store
@@ -40,6 +43,7 @@ _LOCAL = {
     },
     # Dask suspects every task that waited on a worker that died, not only the one that ran; ``_attempt`` counts better
     "distributed.scheduler.allowed-failures": 100,
+    "distributed.worker.daemon": False,  # else it may not start processes that read images or train with it
     # a worker that holds much data would pause for ever; one that outgrows its share of the memory is ended
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -74,20 +78,32 @@ def run(
     threads: int = 1,
     device: str | None = None,
     per_gpu: int | None = None,
+    processes: int = 1,
     progress: bool = True,
 ) -> Summary:
     """Computes what ``missing`` listed: tickets, in an order that shares rounds and dense networks, then metrics.
 
     ``scheduler``: address of a running Dask scheduler (its workers must see the same store); without it, a local
     cluster of ``workers`` processes (one a GPU or, without GPUs, one a core) of ``threads`` PyTorch threads each is started
-    on loopback. ``per_gpu``: that many cells share a GPU; of a running scheduler's workers, each cell then asks for the
-    resource ``GPU`` of 1/``per_gpu``.
+    on loopback. ``per_gpu``: that many cells share a GPU. ``processes``: that many, a GPU each, train one ticket together. Of
+    a running scheduler's workers, each cell then asks for ``processes``/``per_gpu`` of the resource ``GPU``.
 
     A cell that fails is named in the summary and the others go on. Ctrl-C ends within seconds; the next run resumes.
-    Raises ``LotteryError`` if no scheduler answers, or if it goes away.
+    Raises ``LotteryError`` if no scheduler answers, or if it goes away, ``SettingError`` for processes that there are no
+    GPUs for or that a batch cannot be shared out to.
     """
     return _run(
-        todo, store, scheduler, workers, threads, device, progress, find_ticket, measure_ticket, per_gpu
+        todo,
+        store,
+        scheduler,
+        workers,
+        threads,
+        device,
+        progress,
+        find_ticket,
+        measure_ticket,
+        per_gpu,
+        processes,
     )
 
 
@@ -102,8 +118,14 @@ def _run(
     find: Callable[..., Outcome],
     measure: Callable[..., Outcome],
     per_gpu: int | None = None,
+    processes: int = 1,
 ) -> Summary:
     """``run``, with the work itself as arguments."""
+    for batch in {cell.recipe.batch_size for cell, _ in todo}:
+        if batch % processes:
+            raise SettingError(
+                f"a batch of {batch} images cannot be shared out evenly to {processes} processes"
+            )
     summary = Summary()
     cells = []
     for cell in with_ancestors([cell for cell, _ in todo], store.has_ticket):
@@ -118,9 +140,10 @@ def _run(
     if not is_remote(store.root):
         store = Store(store.root.resolve())  # workers may have another working folder
     attempts = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
-    devices = None if scheduler else tuple(places(workers, threads, device, per_gpu or 1))
-    share = {"GPU": 1 / per_gpu} if scheduler and per_gpu else {}
-    how = threads, devices or device
+    devices = None if scheduler else tuple(places(workers, threads, device, per_gpu or 1, processes))
+    wants_gpus = scheduler and (per_gpu or processes > 1)
+    share = {"GPU": processes / (per_gpu or 1)} if wants_gpus else {}
+    how = threads, devices or device, Launch(processes, workers=_readers(devices, processes))
     try:
         with _client(scheduler, len(devices or ()), share) as client:
             tasks = _submit(client, store, cells, metrics, attempts, how, share, find, measure)
@@ -128,6 +151,14 @@ def _run(
     finally:
         remove(attempts)
     return summary
+
+
+def _readers(devices: tuple[str | None, ...] | None, processes: int) -> int | None:
+    """Processes that read images in files beside each training process of a local worker: the processors that GPUs leave
+    idle, shared out. A worker elsewhere knows best itself (None)."""
+    if devices is None:
+        return None
+    return processors() // (len(devices) * processes) if pick_device(devices[0]).type == "cuda" else 0
 
 
 def _submit(

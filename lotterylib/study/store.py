@@ -5,9 +5,10 @@
     cells/<cell>.json                how the ticket came to be, or why there is none
     records/<cell>-<metric>-….json   one measurement: a row of the results
     generated/                       corrupted images, made once for all networks
+    checkpoints/                     of long trainings that are not done
 
 A file's name is the hash of all that determines its content, so two processes can only ever write the same thing. The
-folder may lie in an object store (``s3://bucket/folder``); what is generated then stays on each machine.
+folder may lie in an object store (``s3://bucket/folder``); what is generated, and checkpoints, then stay on each machine.
 """
 
 from __future__ import annotations
@@ -71,12 +72,20 @@ class Store:
 
     @property
     def generated(self) -> Path:
-        """The folder of what is made once for all networks: in the store, or on this machine if that lies elsewhere."""
+        """The folder of what is made once for all networks."""
+        return self._near / "generated"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of trainings that are not done."""
+        return self._near / "checkpoints"
+
+    @property
+    def _near(self) -> Path:
+        """The store, or a folder of this machine if that lies elsewhere."""
         if is_remote(self.root):
-            return (
-                Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lotterylib" / "generated"
-            )
-        return self.root / "generated"
+            return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lotterylib"
+        return self.root
 
     # --- tickets
 
@@ -101,7 +110,11 @@ class Store:
             return Ticket.load(copy)
 
     def save_ticket(self, cell: Cell, ticket: Ticket, facts: Record) -> None:
-        """The ticket and the record of its training; the record last, so that it never stands alone."""
+        """The record of its training, then the ticket: one that is killed in between leaves a record that the next attempt
+        writes again, where the other way round the ticket would count as found and lack its record for good."""
+        self._write(
+            self._cell_path(cell), {"cell": cell.id, **cell.identity, "training": ticket.record, **facts}
+        )
         path = self.ticket_path(cell)
         if is_remote(path):
             with tempfile.TemporaryDirectory() as folder:
@@ -109,9 +122,6 @@ class Store:
                 write_whole(path, (Path(folder) / path.name).read_bytes())
         else:
             ticket.save(path)
-        self._write(
-            self._cell_path(cell), {"cell": cell.id, **cell.identity, "training": ticket.record, **facts}
-        )
 
     # --- failures
 

@@ -6,13 +6,14 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from .. import metrics
 from ..datasets import Dataset
+from ..distributed import Launch, launching
 from ..errors import DivergedError, LotteryError
 from ..pruners import train_dense
 from ..pruners.base import describe_device
@@ -22,6 +23,8 @@ from ..training import pick_device
 from .cells import DENSE, Cell, digest
 from .profile import DataSource
 from .store import Record, Store
+
+SPACING = 60.0  # seconds between two checkpoints of a training: what a killed one repeats, at least an epoch
 
 
 class ParentFailed(Exception):
@@ -36,14 +39,20 @@ class Outcome:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def find_ticket(store: Store, cell: Cell, threads: int, device: str | None) -> Outcome:
-    """Trains the cell's ticket and stores it, unless it is there. A training that diverges, or any other error, is
-    stored as the cell's failure, if the disk takes it; nothing is raised, the study goes on."""
+ALONE = Launch()
+
+
+def find_ticket(
+    store: Store, cell: Cell, threads: int, device: str | None, launch: Launch = ALONE
+) -> Outcome:
+    """Trains the cell's ticket and stores it, unless it is there; a long training that was killed goes on from its
+    checkpoint. One that diverges, or any other error, is stored as the cell's failure, if the disk takes it; nothing is
+    raised, the study goes on."""
     began = time.perf_counter()
     try:
         if store.has_ticket(cell):
             return Outcome("kept")
-        with _threads(threads):
+        with _threads(threads), launching(replace(launch, checkpoints=store.checkpoints, spacing=SPACING)):
             ticket = _find(store, cell, device)
             store.save_ticket(cell, ticket, _facts(began, device))
         return Outcome("found")
@@ -59,7 +68,12 @@ def find_ticket(store: Store, cell: Cell, threads: int, device: str | None) -> O
 
 
 def measure_ticket(
-    store: Store, cell: Cell, wanted: dict[str, Record], threads: int, device: str | None
+    store: Store,
+    cell: Cell,
+    wanted: dict[str, Record],
+    threads: int,
+    device: str | None,
+    launch: Launch = ALONE,
 ) -> Outcome:
     """Measures the metrics (name → settings) that the store lacks. One that fails does not hold up the others; it is
     stored and named as ``find_ticket`` does."""
@@ -78,11 +92,12 @@ def measure_ticket(
     except Exception as error:
         return Outcome("failed", {f"measuring {cell.label}": _words(error)})
     subject = metrics.Subject(ticket.model, data, ticket.mask, cell.seed, device, dense, store.generated)
-    training = {k: ticket.record[k] for k in ("kept", "prunable", "sparsity", "precision")}
+    facts = ("kept", "prunable", "sparsity", "precision", "processes")
+    training = {k: ticket.record[k] for k in facts if k in ticket.record}
     for metric, settings in todo.items():
         began = time.perf_counter()
         try:
-            with _threads(threads):
+            with _threads(threads), launching(launch):
                 measured = metrics.evaluate(subject, metric, settings)
                 apart = dense and metrics.paired(measured, _of_dense(dense, metric, settings))
                 row = _row(cell, metric, settings, measured, apart, data)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from distributed import Scheduler, SpecCluster, Worker, get_worker
 
+from lotterylib.errors import SettingError
 from lotterylib.study import Store
 from lotterylib.study.estimate import places
 from lotterylib.study.scheduler import _run
@@ -37,6 +38,20 @@ def test_local_workers_take_gpus_in_turn(monkeypatch):
     assert places(3, 1, "auto") == ["cuda:0", "cuda:1", "cuda:0"]
     assert places(None, 1, "cuda:1", per_gpu=3) == ["cuda:1"] * 3
     assert places(None, 2, "cpu") == ["cpu"] * max(1, os.cpu_count() // 2)
+
+
+def test_cells_that_train_on_several_gpus_have_them_to_themselves(monkeypatch):
+    """What a worker is given is the first of its devices."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 7)
+    assert places(None, 1, None, processes=2) == ["cuda:0", "cuda:2", "cuda:4"]
+    assert places(2, 1, None, processes=3) == ["cuda:0", "cuda:3"]
+    assert places(None, 1, "cuda:3", processes=4) == ["cuda:3"]
+    assert places(None, 1, "cpu", processes=10**6) == ["cpu"]
+    with pytest.raises(SettingError, match="4 processes need a GPU each, there are 3 from cuda:4 on"):
+        places(None, 1, "cuda:4", processes=4)
+    with pytest.raises(SettingError, match="2 cells share a GPU or each trains on 4, not both"):
+        places(None, 1, None, 2, processes=4)
 
 
 def test_cells_go_where_their_share_of_a_gpu_is_offered(tmp_path):

@@ -124,6 +124,29 @@ def test_a_worker_that_dies_is_replaced(undisturbed, tmp_path):
     assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
 
+def test_cells_of_several_processes_each(undisturbed, tmp_path):
+    """A worker is killed while two processes train for it: they end with it, and its successor finds the rest."""
+    profile, whole = undisturbed
+    how = ["--workers", 1, "--processes", 2]
+    run = start("run", "--profile", profile, "--store", tmp_path / "s", *how, "--quiet")
+    wait_for_tickets(tmp_path / "s", 1)
+    worker = workers_of(run)[0]
+    wait_for(lambda: len(training := worker.children(recursive=True)) >= 2 and training)
+    theirs = worker.children(recursive=True)
+    worker.kill()
+    _, alive = psutil.wait_procs(theirs, timeout=10)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    status, _, errors = finish(run)
+    assert status == 0, errors
+    store = Store(tmp_path / "s")
+    assert not missing(SLOW_PROFILE, store) and not list(store.checkpoints.glob("*"))
+    assert {row["ticket"]["processes"] for row in records(SLOW_PROFILE, store)} == {2}
+    assert "processes" not in records(SLOW_PROFILE, Store(whole))[0]["ticket"]
+    assert lottery("run", "--profile", profile, "--store", tmp_path / "t", "--processes", 3)[::2] == (
+        2, "lottery run: a batch of 20 images cannot be shared out evenly to 3 processes\n"
+    )  # fmt: skip
+
+
 def test_a_cell_that_always_kills_its_worker_fails_by_name_and_takes_no_other_along(tmp_path):
     profile, store = tiny(pruners=["random", "magnitude"], rounds=[1], seeds=[0, 1]), Store(tmp_path / "s")
     todo, guilty = missing(profile, store), cell_of(profile, "magnitude").label

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from lotterylib import files, metrics
+from lotterylib import Ticket, files, metrics, training
 from lotterylib.metrics import Measurement, Metric
-from lotterylib.study import Store, records
+from lotterylib.study import Store, records, work
 from lotterylib.study.cells import with_ancestors
 from lotterylib.study.scheduler import ATTEMPTS, _attempt, run
 from lotterylib.study.store import failures, missing
@@ -191,3 +191,47 @@ def test_a_ticket_is_recorded_beside_the_dense_network_of_its_seed(store):
         assert "difference" not in dense
     scaled = store.record(cell, "nll", {"images": 10})["variants"]["scaled"]
     assert scaled["difference"]["error"] > 0
+
+
+def test_a_worker_that_dies_while_it_stores_a_ticket_leaves_none_without_its_record(store, monkeypatch):
+    cell = cell_of(tiny(), "dense")
+    for dying in ("write", "save"):  # the record, the ticket
+        with monkeypatch.context() as patch:
+            owner = {"write": Store, "save": Ticket}[dying]
+            patch.setattr(owner, {"write": "_write", "save": "save"}[dying], interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                find_ticket(store, cell, 1, "cpu")
+        assert not store.has_ticket(cell)
+    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    assert store.about(cell)["training"]["seed"] == 0
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_long_training_goes_on_where_its_worker_died(tmp_path, store, monkeypatch):
+    """Checkpoints lie in the store; where an object store holds the rest, on the machine."""
+    cell = cell_of(tiny(recipe=TINY["recipe"] | {"epochs": 3}), "dense")
+    plain = Store(tmp_path / "plain").open_for_writing()
+    assert find_ticket(plain, cell, 1, "cpu").what == "found"
+    monkeypatch.setattr(work, "SPACING", 0.0)
+    step, seen = training._step, []
+
+    def dies_in_the_third_epoch(*batch):
+        seen.append(1)
+        if len(seen) == 8:  # of nine
+            raise KeyboardInterrupt
+        return step(*batch)
+
+    monkeypatch.setattr(training, "_step", dies_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        find_ticket(store, cell, 1, "cpu")
+    assert len(list(store.checkpoints.iterdir())) == 1
+    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    assert len(seen) == 8 + 3 and not list(store.checkpoints.iterdir())
+    one, other = (s.load_ticket(cell).model.state_dict() for s in (plain, store))
+    assert same_state(one, other)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert Store("memory://bucket/study").checkpoints == tmp_path / "cache/lotterylib/checkpoints"
