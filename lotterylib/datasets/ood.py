@@ -121,6 +121,20 @@ def outliers(name: str, data: Dataset, count: int = COUNT) -> Tensor:
     return load_ood(name, data.size, data.channels, count, data.root)
 
 
+def against(name: str, data: Dataset) -> list[int] | None:
+    """The classes of ``data`` that these outliers are to be told from; None: all.
+
+    ImageNet-O's photographs were chosen because networks take them for one of 200 classes of ImageNet, whose names its
+    folders bear; they are compared with images of those classes, by confidence over those classes (Hendrycks et al.,
+    2021, arXiv:1907.07174). Data that have fewer than two of them are compared in all their classes.
+    """
+    if name != _O:
+        return None
+    folders = {path.parent.name for path, _ in _members(data_root(data.root))}
+    found = [c for c, wnid in enumerate(data.class_names) if wnid in folders]
+    return found if 2 <= len(found) < data.classes else None
+
+
 def _family(name: str) -> str:
     """One name for a data set, its samples, and itself without some classes."""
     name = name.partition(" ")[0]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..datasets.ood import COUNT, usual
+from ..datasets.ood import COUNT, against, usual
 from ..errors import DataError, SettingError
 from ..rng import generator
 from .subject import Measurement, Subject
@@ -83,24 +83,30 @@ def measure_auroc(subject: Subject, sets: Sequence[str] | None = None, images: i
     """Mean AUROC over ``sets`` of outliers, one variant a set; the error is DeLong's, over images.
 
     ``sets``: names of ``load_ood``; None: those that are usual for the data (``datasets.ood.usual``). ``images``: of each
-    set, class by class.
+    set, class by class. ImageNet-O is told from the classes that it was chosen to be taken for, alone.
     """
     inside, outside = _ood_scores(subject, sets, images)
-    # a set's AUROC is a mean over either side's placements; all sets share the images inside
-    rank_in = torch.stack([_placements(inside, out) for out in outside.values()])
-    rank_out = [_placements(out, inside) for out in outside.values()]
-    noise_in = rank_in.var(dim=1) / len(inside)
+    columns = inside.T.contiguous()
+    # a set's AUROC is a mean over either side's placements; sets share the images inside, all or some of them
+    rank_in = torch.stack([_placements(s, out) for s, out in zip(columns, outside.values(), strict=True)])
+    rank_out = [_placements(out, s) for s, out in zip(columns, outside.values(), strict=True)]
+    shares = [_shared(ranks) for ranks in rank_in]
+    noise_in = torch.stack([share.var() / len(inside) for share in shares])
     noise_out = torch.stack([ranks.var() / len(ranks) for ranks in rank_out])
     variants = {
         name: Measurement(
-            ood_auroc(inside, out), math.sqrt(a + b), len(inside) + len(out), draws=_placed([ranks, against])
+            ood_auroc(_asked(s), out),
+            math.sqrt(a + b),
+            len(_asked(s)) + len(out),
+            draws=_placed([share, ranks]),
         )
-        for (name, out), a, b, ranks, against in zip(
-            outside.items(), noise_in, noise_out, rank_in, rank_out, strict=True
+        for (name, out), s, a, b, share, ranks in zip(
+            outside.items(), columns, noise_in, noise_out, shares, rank_out, strict=True
         )
     }
-    joint = rank_in.mean(dim=0).var() / len(inside) + noise_out.sum() / len(outside) ** 2
-    draws = _placed([rank_in.mean(dim=0), *(ranks / len(outside) for ranks in rank_out)])
+    together = torch.stack(shares).mean(dim=0)
+    joint = together.var() / len(inside) + noise_out.sum() / len(outside) ** 2
+    draws = _placed([together, *(ranks / len(outside) for ranks in rank_out)])
     return _mean_of(variants, joint.sqrt().item(), len(inside) + sum(map(len, rank_out)), draws)
 
 
@@ -117,28 +123,58 @@ def measure_aupr(subject: Subject, sets: Sequence[str] | None = None, images: in
     All sets and the images of the distribution are cut to the same count, spread evenly over each, so chance is .5.
     """
     inside, outside = _ood_scores(subject, sets, images)
-    count = min(map(len, [inside, *outside.values()]))
-    inside, *rest = (scores[_spread(len(scores), count)] for scores in (inside, *outside.values()))
-    return _measure(ood_aupr, inside, dict(zip(outside, rest, strict=True)), subject.seed)
+    count = min(map(len, [*map(_asked, inside.T), *outside.values()]))
+    chosen = torch.full_like(inside, math.nan)
+    for k, scores in enumerate(inside.T):
+        there = (~scores.isnan()).nonzero()[:, 0]
+        rows = there[_spread(len(there), count)]
+        chosen[rows, k] = inside[rows, k]
+    chosen = chosen[~chosen.isnan().all(dim=1)]
+    cut = {name: scores[_spread(len(scores), count)] for name, scores in outside.items()}
+    return _measure(ood_aupr, chosen, cut, subject.seed)
 
 
 def _ood_scores(
     subject: Subject, sets: Sequence[str] | None, images: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
+    """Scores of the distribution's images against each set [N, sets], and of each set's own. Outliers that are to be told
+    from some classes alone (``ood.against``) are scored over these, and so are the images of these classes; the others
+    are NaN."""
     sets = usual(subject.data.name) if sets is None else sets
     if not sets:
         raise SettingError("sets is empty: name a set of outliers, e.g. digits")
-    outside = {name: max_softmax(subject.outlier_logits(name, images)) for name in sets}
-    return max_softmax(subject.test_logits), outside
+    columns, outside = [], {}
+    for name in sets:
+        classes, logits = against(name, subject.data), subject.outlier_logits(name, images)
+        if classes is None:
+            columns.append(max_softmax(subject.test_logits))
+            outside[name] = max_softmax(logits)
+        else:
+            scores = max_softmax(subject.test_logits[:, classes])
+            scores[~torch.isin(subject.test_labels, torch.tensor(classes))] = math.nan
+            columns.append(scores)
+            outside[name] = max_softmax(logits[:, classes])
+    return torch.stack(columns, dim=1), outside
+
+
+def _asked(scores: Tensor) -> Tensor:
+    """Those that are not NaN."""
+    return scores[~scores.isnan()]
 
 
 def _measure(
     score: Callable[[Tensor, Tensor], float], inside: Tensor, outside: dict[str, Tensor], seed: int
 ) -> Measurement:
-    found = _bootstrap(lambda i, *o: [score(i, out) for out in o], [inside, *outside.values()], seed)
+    """``inside``: [N, sets], NaN where an image has no part in a set's score."""
+
+    def scores(i: Tensor, *o: Tensor) -> list[float]:
+        return [score(_asked(s), out) for s, out in zip(i.T, o, strict=True)]
+
+    found = _bootstrap(scores, [inside, *outside.values()], seed)
+    values = scores(inside, *outside.values())
     variants = {
-        name: Measurement(score(inside, out), draws.std().item(), len(inside) + len(out), draws=draws)
-        for (name, out), draws in zip(outside.items(), found.T, strict=True)
+        name: Measurement(value, draws.std().item(), len(_asked(s)) + len(out), draws=draws)
+        for (name, out), s, value, draws in zip(outside.items(), inside.T, values, found.T, strict=True)
     }
     draws = found.mean(dim=1)
     return _mean_of(variants, draws.std().item(), len(inside) + sum(map(len, outside.values())), draws)
@@ -156,10 +192,22 @@ def _placed(samples: Sequence[Tensor]) -> Tensor:
 
 
 def _placements(scores: Tensor, against: Tensor) -> Tensor:
-    """For each score the share of ``against`` below it, ties counting half: float64 [N]."""
-    ranked = against.sort().values
+    """For each score the share of ``against`` below it, ties counting half: float64 [N]; NaN for NaN, and NaN in
+    ``against`` is left out."""
+    ranked = _asked(against).sort().values
     below, up_to = torch.searchsorted(ranked, scores), torch.searchsorted(ranked, scores, right=True)
-    return (below + up_to).double() / (2 * len(against))
+    placed = (below + up_to).double() / (2 * len(ranked))
+    return placed.where(~scores.isnan(), math.nan)
+
+
+def _shared(ranks: Tensor) -> Tensor:
+    """Placements as shares of a mean over all images: as they are, or, where some have no part in it (NaN), their
+    distance from the mean times N/n for the n that have, and 0 for the others. The variance of their mean is that of the
+    mean over the n."""
+    there = ~ranks.isnan()
+    if there.all():
+        return ranks
+    return ((ranks - ranks[there].mean()) * len(ranks) / there.sum()).where(there, 0.0)
 
 
 def _spread(size: int, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
 from lotterylib import datasets, metrics, models
+from lotterylib.datasets.ood import against
 from lotterylib.errors import DataError, SettingError
 from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import max_softmax, ood_aupr, ood_auroc, ood_fpr95
@@ -183,6 +184,64 @@ def test_errors_are_what_new_images_would_show(name):
 def test_no_sets_are_refused(name):
     with pytest.raises(SettingError, match="sets"):
         metrics.evaluate(canned(torch.rand(5)), name, {"sets": []})
+
+
+def over_some_classes(tmp_path, count=60):
+    """Twelve classes; ImageNet-O has folders of five of them and of a stranger. Logits are drawn."""
+    names = tuple(f"n{c:08d}" for c in range(12))
+    for wnid in (*names[3:8], "n99999999"):
+        (tmp_path / "imagenet-o" / wnid).mkdir(parents=True)
+        (tmp_path / "imagenet-o" / wnid / "0.JPEG").touch()
+    data = replace(toy_data(), class_names=names, root=tmp_path)
+    dice = torch.Generator().manual_seed(5)
+    labels = torch.arange(12 * count) % 12
+    inside = torch.randn(len(labels), 12, generator=dice)
+    inside[torch.arange(len(labels)), labels] += 1.5
+    outside = {name: torch.randn(200, 12, generator=dice) for name in ("imagenet-o", "uniform")}
+
+    class Drawn(Subject):
+        test_logits, test_labels = inside, labels
+
+        def outlier_logits(self, name, images):
+            return outside[name]
+
+    return Drawn(toy_network(), data), inside, outside, torch.arange(3, 8)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_imagenet_o_is_told_from_its_own_classes(tmp_path, name):
+    subject, inside, outside, classes = over_some_classes(tmp_path)
+    both = metrics.evaluate(subject, name, {"sets": ["imagenet-o", "uniform"]})
+    own = torch.isin(subject.test_labels, classes)
+    expected = [
+        (inside[own][:, classes], outside["imagenet-o"][:, classes]),
+        (inside, outside["uniform"]),
+    ]
+    scored = [[z.double().softmax(1).amax(1) for z in pair] for pair in expected]
+    if name == "ood_aupr":  # of one size: 200, evenly spread
+        scored = [[s[torch.arange(200) * len(s) // 200] for s in pair] for pair in scored]
+    values = [METRICS[name](*pair) for pair in scored]
+    found = both.variants["imagenet-o"], both.variants["uniform"]
+    assert [m.value for m in found] == pytest.approx(values, abs=1e-12)
+    assert both.value == pytest.approx(sum(values) / 2)
+    assert found[0].samples == 200 + (200 if name == "ood_aupr" else 300)
+    if name == "ood_auroc":  # DeLong's error, by hand
+        i, o = scored[0]
+        greater = (i[:, None] > o).double()
+        by_hand = greater.mean(1).var() / len(i) + greater.mean(0).var() / len(o)
+        assert found[0].error == pytest.approx(by_hand.sqrt().item(), rel=0.01)
+        assert found[0].draws.std().item() == pytest.approx(found[0].error, rel=0.01)
+    alone = metrics.evaluate(subject, name, {"sets": ["imagenet-o"]})
+    assert alone.value == pytest.approx(values[0])
+    assert alone.error == pytest.approx(found[0].error, rel=0.25 if name != "ood_auroc" else 1e-9)
+
+
+def test_data_without_imagenet_os_classes_are_compared_in_all_of_theirs(tmp_path):
+    subject, *_ = over_some_classes(tmp_path)
+    assert against("imagenet-o", subject.data) == [3, 4, 5, 6, 7]
+    assert against("uniform", subject.data) is None
+    others = replace(subject.data, class_names=("a", "b", "n00000003"))
+    assert against("imagenet-o", others) is None
 
 
 def test_a_real_network_and_real_outliers():
