@@ -4,10 +4,11 @@ import pytest
 from scipy import stats
 
 from lotterylib import paper, pruners
-from lotterylib.claims import EARLY, LATE, findings, group_gap, word
+from lotterylib.claims import EARLY, LATE, findings, group_gap, near_dense, word
 from lotterylib.errors import DataError
 from lotterylib.metrics import names
 from lotterylib.results import tidy
+from lotterylib.verdict import passes
 from tests.test_results import row
 
 
@@ -76,6 +77,7 @@ def test_what_a_study_lacks_is_not_tested_here():
         "3b",
         "4",
         "5b",
+        "5c",
         "6a",
         "6b",
         "7b",
@@ -98,6 +100,51 @@ def test_calibration_breaks_first_for_nearly_all_or_it_is_undecided():
         rows = records("accuracy", {p: [0.0, 0.0, 0.0] for p in every})
         rows += records("ece", {p: [0.2, 0.2, 0.2] for p in every})
         assert by_claim(tidy(rows))["5a"].word == expected
+
+
+def test_a_noisy_metric_does_not_break_because_it_is_undecided():
+    """ECE's mean stays within its tolerance, but its interval does not; accuracy falls at the second sparsity."""
+    every, rows = pruners.names()[:6], []
+    for sparsity, loss in ((0.5, 0.0), (0.9, -0.3)):
+        rows += records("accuracy", {p: [loss] * 3 for p in every}, sparsity)
+        rows += records("ece", {p: [-0.2, 0.2, 0.0] for p in every}, sparsity)
+    assert set(passes(tidy(rows)).query("metric == 'ece'").verdict) == {"undecided"}
+    found = by_claim(tidy(rows))["5a"]
+    assert found.word == "not reproduced"
+    assert found.effect.endswith("than accuracy for 0 of 6 pruners, the other way round for 6.")
+
+
+def test_calibration_at_equal_accuracy():
+    """Early pruners look well calibrated only where they are no longer accurate."""
+    late, early = dict.fromkeys(LATE, [0.0, 0.001, 0.0]), dict.fromkeys(EARLY, [0.0, 0.0, 0.001])
+    rows = records("accuracy", late | early, 0.5) + records(
+        "accuracy", late | dict.fromkeys(EARLY, [-0.2] * 3), 0.9
+    )
+    worse, better = [0.04, 0.05, 0.06], [-0.1, -0.1, -0.11]
+    rows += records("ece", dict.fromkeys(LATE, [0.0] * 3) | dict.fromkeys(EARLY, worse), 0.5)
+    rows += records("ece", dict.fromkeys(LATE, [0.0] * 3) | dict.fromkeys(EARLY, better), 0.9)
+    found = by_claim(tidy(rows))
+    assert (found["5b"].word, found["5c"].word) == ("reproduced", "not reproduced")
+    assert "+5 (95 %" in found["5c"].effect
+    with pytest.raises(DataError, match=r"within 0\.1 point"):
+        near_dense(tidy(records("accuracy", {"random": [-0.2] * 3})), 0.001)
+
+
+def test_settings_are_not_mixed():
+    """Two networks, one twice as good: each is compared with itself, also where one lacks a pruner at a sparsity."""
+    rows = records("accuracy", {"lottery": [0.1] * 3, "random": [0.0] * 3})
+    other = records("accuracy", {"lottery": [0.4] * 3}) + records("accuracy", {"random": [0.3] * 3}, 0.9)
+    rows += [r | {"model": "resnet18"} for r in other]
+    assert group_gap(tidy(rows), "accuracy", LATE, EARLY)[0] == pytest.approx(0.1)
+    apart = records("corrupted_accuracy", {"lottery": [0.05] * 3})
+    rows += apart + [
+        r | {"model": "resnet18"} for r in records("corrupted_accuracy", {"lottery": [0.35] * 3})
+    ]
+    assert "points of accuracy: -5 (95 %" in by_claim(tidy(rows))["4"].effect
+    traces = records("hessian_trace", {"lottery": [0.0] * 3}) + [
+        r | {"model": "resnet18"} for r in records("hessian_trace", {"lottery": [90.0] * 3})
+    ]
+    assert by_claim(tidy(rows + traces))["7a"].effect.endswith("1 pass, 0 undecided, 1 fail.")
 
 
 def test_the_paper_s_curves_are_in_our_names_and_units():
