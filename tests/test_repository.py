@@ -1,6 +1,7 @@
 """What surrounds the code: workflows, recipes, and commands that the documents promise."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -38,6 +39,14 @@ def test_the_book_is_tested_on_the_pythons_of_the_readme_before_it_is_published(
     assert "Python 3.10 to 3.13" in (ROOT / "README.md").read_text()
     assert jobs["build"]["needs"] == "test" and jobs["publish"]["needs"] == "build"
     assert "refs/heads/main" in jobs["publish"]["if"]
+
+
+def test_what_is_published_is_what_make_book_builds():
+    steps = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())["jobs"]["build"]["steps"]
+    [built] = [step["run"] for step in steps if step.get("run", "").startswith("make book")]
+    profile = built.partition("PROFILE=")[2]
+    [upload] = [step["with"]["path"] for step in steps if "upload-pages" in step.get("uses", "")]
+    assert Path(upload) == _parser().parse_args(["book"]).out / profile / "site"
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
