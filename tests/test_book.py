@@ -10,6 +10,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.visit import PHONE, WIDE, Visit, served
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.timeout(1100)  # a slow machine needs ten minutes for the whole book
 
@@ -49,6 +51,56 @@ def test_every_image_has_an_alt_text_in_words(built):
         for image in re.findall(r"<img[^>]*>", text):
             alt = re.search(r'alt="([^"]*)"', image)
             assert alt and (len(alt[1].split()) > 3 or "logo" in image), f"{page.name}: {image[:200]}"
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    with served(built[0] / "build/smoke/site") as address:
+        yield address
+
+
+def test_every_page_is_sound_and_fits_a_phone_and_a_wide_window(built, browser, address):
+    """No script error, no failed request, none to elsewhere, no sideways scrolling, every formula drawn."""
+    site = built[0] / "build/smoke/site"
+    pages = sorted(
+        p.relative_to(site).as_posix()
+        for folder in ("book", "notebooks")
+        for p in (site / folder).rglob("*.html")
+    )
+    assert len(pages) > 40
+    problems = {}
+    for page in pages:
+        with Visit(browser, address, page, PHONE) as visit:
+            found = list(visit.faults)
+            for width in (PHONE, WIDE):
+                visit.page.set_viewport_size({"width": width, "height": 900})
+                across = visit.page.evaluate("document.documentElement.scrollWidth")
+                found += [f"{across} pixels across a window of {width}"] * (across > width)
+            undrawn = visit.page.locator("mjx-merror, .math:not(:has(mjx-container))").count()
+            found += [f"{undrawn} formulas are not drawn"] * (undrawn > 0)
+            if found:
+                problems[page] = found
+    assert problems == {}
+
+
+def test_the_explorer_s_slider_and_switch_change_the_picture(built, browser, address):
+    page = "notebooks/verdict/explorer.html"
+    if "widget-state" not in (built[0] / "build/smoke/site" / page).read_text():
+        pytest.skip("the scripts of widgets could not be fetched from npm")
+    with Visit(browser, address, page, WIDE) as visit:
+        shown = "es => es.filter(e => e.offsetParent && e.naturalWidth).map(e => e.src)"
+        handle, frames = visit.page.locator(".noUi-handle").first, visit.page.locator(".jupyter-widgets img")
+        handle.wait_for()
+        first = frames.evaluate_all(shown)
+        handle.press("ArrowRight")
+        visit.page.wait_for_timeout(200)
+        second = frames.evaluate_all(shown)
+        assert first and second and first != second
+        visit.page.locator(".jupyter-widgets select").first.select_option(index=1)
+        visit.page.wait_for_timeout(200)
+        third = frames.evaluate_all(shown)
+        assert third and third != second
+        assert visit.faults == []
 
 
 class Links(HTMLParser):
