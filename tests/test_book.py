@@ -83,6 +83,14 @@ def test_every_page_is_sound_and_fits_a_phone_and_a_wide_window(built, browser, 
     assert problems == {}
 
 
+def test_quoted_numbers_read_like_the_prose_around_them(browser, address):
+    weights = "es => [...new Set(es.map(e => getComputedStyle(e).fontWeight))]"
+    with Visit(browser, address, "book/index.html") as visit:
+        quoted = visit.page.locator("article .pasted-text")
+        assert quoted.count() > 5
+        assert quoted.evaluate_all(weights) == visit.page.locator("article p").evaluate_all(weights) == ["400"]
+
+
 def test_the_explorer_s_slider_and_switch_change_the_picture(built, browser, address):
     page = "notebooks/verdict/explorer.html"
     if "widget-state" not in (built[0] / "build/smoke/site" / page).read_text():
