@@ -31,13 +31,27 @@ from .sources import dataset
 
 Z = 1.96  # standard errors on either side of a 95 % interval
 _WITH_CONCEPTS = ("digits", "fashion-mini", "fashion-mnist")  # for which datasets.concepts has rules
+_OVER = {  # what the intervals of these metrics are over; all others': images
+    "hessian_trace": "random probes",
+    "pac_bayes_sigma": "random draws of noise",
+    "input_trace": "images and random probes",
+}
 LARGE = 64  # pixels a side above which images are many pixels: fewer of them are looked at, in smaller pieces
 
 
 @dataclass(frozen=True)
 class Row:
     """One metric: of the ticket, of the dense network, and their difference (ticket − dense) with its 95 % interval
-    ``low`` to ``high``; no interval (the two equal ``difference``) where the metric has no sampling error.
+    ``low`` to ``high``: the normal interval, ``difference`` ± 1.96 standard errors. No interval (the two equal
+    ``difference``) where the metric has no sampling error.
+
+    ``over``: what was sampled. "images": the standard error is that of the paired bootstrap, which draws the images anew
+    and shows both networks the same ones. For means over images (accuracy, NLL …) that is a closed form, the error of
+    the images' mean difference, what a bootstrap of infinitely many resamples gives; for corruption error (delta method)
+    and AUROC (DeLong) a closed form that agrees with it in large samples; for all others (calibration errors, FPR95,
+    AUPR, dissection) the spread of 200 resamples; recall loss has the error of the worst class's own recall. "random probes" and "random draws of noise": the curvature in the weights and the
+    noise that they bear are measured on one fixed set of images with random vectors, and the interval tells of those
+    alone: other images could move these metrics by more than it says. "images and random probes": both. "nothing": there is no interval.
 
     ``tolerance`` is what counts as comparable, in the metric's own unit. ``verdict``: "better" or "worse" if the
     interval lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"."""
@@ -57,6 +71,7 @@ class Row:
     tolerance: float
     verdict: str
     samples: int
+    over: str = "images"
     variants: dict[str, dict[str, float | None]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     dense_extra: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -170,6 +185,10 @@ def scorecard(
     ``only``: metrics to measure (default: all); ``settings``: metric → its own settings; ``tolerances``: metric → what
     counts as comparable, in its own unit. ``cache``: a folder that keeps corrupted images for the next card. ``speed``:
     whether to time both networks. ``told``: called with each line of news before the long work starts.
+
+    Each difference comes with its 95 % interval, the normal one with the standard error of the paired bootstrap over
+    images; that of curvature and noise in the weights is over random vectors, not over images (see ``Row``). Each network
+    is one training: what another seed would change, no interval here covers.
 
     The networks are left as found. Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
@@ -432,7 +451,8 @@ def _row(
     }  # fmt: skip
     return Row(
         name, about.label, about.dimension, about.direction, about.unit, measured.value, measured.error,
-        twin.value, twin.error, difference.value, low, high, tolerance, found, measured.samples, variants,
+        twin.value, twin.error, difference.value, low, high, tolerance, found, measured.samples,
+        _OVER.get(name, "images") if difference.error is not None else "nothing", variants,
         _short(measured), _short(twin),
     )  # fmt: skip
 

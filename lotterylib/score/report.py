@@ -69,6 +69,21 @@ def breaks(card: Scorecard) -> list[str]:
     return lines
 
 
+def intervals(card: Scorecard) -> list[str]:
+    """What the intervals of this card cover, and what they do not."""
+    lines = [
+        "95 % intervals: difference ± 1.96 standard errors of the paired bootstrap over images, both networks on the same "
+        "ones. Means over images, corruption error and AUROC have them in closed form, all others from 200 resamples."
+    ]
+    for over in ("random probes", "random draws of noise", "images and random probes"):
+        if named := [row.label for row in card.rows if row.over == over]:
+            apart = "" if "images" in over else ", not over images (others could change more than this says)"
+            lines.append(f"Over {over}{apart}: {', '.join(named)}.")
+    if bare := [row.label for row in card.rows if row.over == "nothing"]:
+        lines.append(f"No interval, for want of anything random on fixed images: {', '.join(bare)}.")
+    return [*lines, "None covers what another training, with another seed, would give."]
+
+
 def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
     """Rows (what, dense, ticket, in words) of what the two take."""
     dense, ticket = card.costs["dense"], card.costs["ticket"]
@@ -112,6 +127,7 @@ def text(card: Scorecard) -> str:
         lines += ["", "NOT MEASURED", *(f"  {_label(m)}: {why}" for m, why in card.skipped.items())]
     if card.notes:
         lines += ["", "NOTES", *(f"  {note}" for note in card.notes)]
+    lines += ["", "WHAT THE INTERVALS COVER", *(f"  {line}" for line in intervals(card))]
     return "\n".join(lines)
 
 
@@ -200,6 +216,7 @@ def page(card: Scorecard) -> str:
         )
     if card.notes:
         parts.append(f"<h2>Notes</h2>{_list(card.notes)}")
+    parts.append(f"<h2>What the intervals cover</h2>{_list(intervals(card))}")
     listed = "".join(f"<dt>{_safe(k)}<dd>{_safe(v)}" for k, v in facts.items() if v is not None)
     parts.append(f"<h2>How it was measured</h2><dl>{listed}</dl>")
     return (
