@@ -23,6 +23,7 @@ from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..masks import Mask
 from ..metrics import Measurement, Subject, paired
 from ..revision import versions
+from ..study.estimate import device_name
 from ..ticket import Ticket
 from ..training import pick_device, predict
 from . import checkpoints
@@ -193,6 +194,7 @@ def scorecard(
     The networks are left as found. Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
     began, told = time.perf_counter(), told or (lambda line: None)
+    device_name(device)  # there, or one line says that it is not
     device = pick_device(device)
     wanted = _wanted(only, settings)
     data, notes, networks, masks = _prepare(
@@ -200,7 +202,7 @@ def scorecard(
     )
     images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
     if images < 10:
-        raise SettingError(f"want 10 images or more to judge by, got {images}")
+        raise SettingError(f"want 10 test images or more to judge by, got {images}")
     plan, skipped = _plan(wanted, data, images, settings or {}, networks["dense"])
     if not plan:
         raise SettingError("nothing to measure: " + "; ".join(f"{m}: {why}" for m, why in skipped.items()))
@@ -300,7 +302,7 @@ def _prepare(model, dense, source, arch, arch_settings, mean, std, size, resize,
                 body = checkpoints.build(
                     arch, data.classes, takes[0] or data.channels, data.size, arch_settings
                 )
-            body, mask = checkpoints.fit(each, body)
+            body, mask = checkpoints.fit(each, body, data.classes if isinstance(arch, str) else None)
         else:
             body, mask = each.model, checkpoints.mask_of(each.model, each.masks)
         network, prefix = body, ""

@@ -104,9 +104,10 @@ def _read(path: Path) -> Checkpoint:
     return _resolved(path, _unpickled(path))
 
 
-def fit(found: Checkpoint, arch: nn.Module) -> tuple[nn.Module, Mask]:
+def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple[nn.Module, Mask]:
     """Puts a state dict into a copy of ``arch``, whose layers are cut to the state's shapes where channels were pruned
-    away; the network in eval mode and the mask of its surviving weights.
+    away; the network in eval mode and the mask of its surviving weights. ``classes``: of the data that ``arch`` was built
+    for, where it was, so that an output layer for another number is named as such.
 
     Raises ``DataError`` in one line that names the keys that are missing or unexpected, or the tensor of a wrong shape.
     """
@@ -126,6 +127,11 @@ def fit(found: Checkpoint, arch: nn.Module) -> tuple[nn.Module, Mask]:
         if len(shape) != wanted[name].dim() or any(
             s > w for s, w in zip(shape, wanted[name].shape, strict=True)
         ):
+            last = next(n for n in reversed(wanted) if n.endswith("weight"))
+            if name == last and shape and wanted[name].shape[0] == classes != shape[0]:
+                raise DataError(
+                    f"{found.path} is a network of {shape[0]} classes ({name} has shape {shape}), but the data have {classes}"
+                )
             raise DataError(
                 f"{found.path} does not fit the network: {name} has shape {shape}, the network's is "
                 f"{list(wanted[name].shape)}"

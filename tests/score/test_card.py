@@ -142,6 +142,8 @@ def test_bad_requests_are_one_line(networks, tmp_path):
     dense, ticket = networks
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=["acuracy"])
+    with pytest.raises(SettingError, match="'nowhere' cannot be used"):
+        lotterylib.scorecard(ticket, dense=dense, data=toy_data(), device="nowhere")
     torch.save(dense.state_dict(), tmp_path / "d.pt")
     with pytest.raises(SettingError, match="give arch"):
         lotterylib.scorecard(tmp_path / "d.pt", dense=dense, data=toy_data())

@@ -109,6 +109,12 @@ def test_what_does_not_fit_is_named_in_one_line(tmp_path, change, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+def test_another_number_of_classes_is_named_as_such(tmp_path):
+    torch.save(toy_network(classes=5).state_dict(), tmp_path / "p.pt")
+    with pytest.raises(DataError, match=r"a network of 5 classes \(5\.weight has .*, but the data have 3$"):
+        fit(read(tmp_path / "p.pt"), toy_network(), classes=3)
+
+
 @pytest.mark.parametrize(
     "name, content",
     [
