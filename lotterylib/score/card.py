@@ -7,8 +7,9 @@ import json
 import math
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,18 @@ def scorecard(
         )
         total += 4.0 if speed else 0.0
         told(f"about {_duration(total)} on this device ({device.type})")
+        right = [_right(each, which) for each, which in ((twin, "dense network"), (ticket, "pruned network"))]
+        told(f"right: the dense network on {right[0]:.1%} of them, the pruned one on {right[1]:.1%}")
+        if right[0] < 1.5 / data.classes:
+            notes.append(
+                f"the dense network is right on {right[0]:.1%} of the images, hardly more than guessing: check mean "
+                "and std, and that the classes are numbered as in training (folders: sorted by name)"
+            )
+        for note in notes:
+            told(note)
         rows, done = [], set()
         bar = tqdm(total=round(total, 1), disable=not progress, unit="s", leave=False, bar_format=_BAR)
+        stack.enter_context(_ticking(bar))
         for name, each in plan.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
@@ -234,7 +245,6 @@ def scorecard(
             new = {key: count for key, count in work[name].items() if key not in done}
             done |= set(new)
             bar.update(round(sum(cost(key, count) for key, count in new.items()), 1))
-        bar.close()
         diagrams = _diagrams(ticket, twin)
     shape = data.train[0].shape[1:]
     costs = {n: latency.size_of(networks[n].cpu(), masks[n], shape) for n in ("dense", "ticket")}
@@ -242,11 +252,6 @@ def scorecard(
     if speed:  # batches that take about a tenth of a second bound the time of this to a few seconds
         batch = max(1, min(100, int(0.1 / (cost(("test",), 1) / 2))))
         times = latency.speeds(networks, shape, batch_size=batch, rounds=8, device=device)
-    if rows and rows[0].metric == "accuracy" and rows[0].dense < 1.5 / data.classes:
-        notes.append(
-            f"the dense network is right on {rows[0].dense:.1%} of the images, hardly more than guessing: check mean and "
-            "std, and that the classes are numbered as in training (folders: sorted by name)"
-        )
     about = {
         "data": data.name, "test images": len(data.test[1]), "classes": data.classes,
         "pixels": list(shape), "ticket": _called(model), "dense": _called(dense),
@@ -259,6 +264,27 @@ def scorecard(
 
 
 _BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+
+
+@contextlib.contextmanager
+def _ticking(bar: tqdm) -> Iterator[None]:
+    """Shows the time go by within a long metric, too; closes the bar in the end."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(1.0):
+            bar.refresh()
+
+    clock = threading.Thread(target=tick, daemon=True)
+    if not bar.disable:
+        clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if clock.is_alive():
+            clock.join()
+        bar.close()
 
 
 def _wanted(only: Iterable[str] | None, settings: Mapping[str, Any] | None) -> list[str]:
@@ -311,6 +337,12 @@ def _prepare(model, dense, source, arch, arch_settings, mean, std, size, resize,
             network, prefix = Network(body, mean, std, grey, batch).eval(), "net."
         checkpoints.try_out(network, data.train[0].shape[1:], data.classes, names[name])
         networks[name], masks[name] = network, Mask({prefix + n: t for n, t in mask.items()})
+    kept = {name: mask.kept for name, mask in masks.items()}
+    if kept["dense"] < kept["ticket"]:
+        notes.append(
+            f"the dense network keeps fewer weights ({kept['dense']:,}) than the pruned one ({kept['ticket']:,}): are they "
+            "in the wrong order?"
+        )
     masks["dense"] = None
     return data, notes, networks, masks
 
@@ -457,6 +489,14 @@ def _row(
         _OVER.get(name, "images") if difference.error is not None else "nothing", variants,
         _short(measured), _short(twin),
     )  # fmt: skip
+
+
+def _right(subject: Subject, which: str) -> float:
+    """Share of the test images; their logits are kept for the metrics."""
+    try:
+        return metrics.generalization.accuracy(subject.test_logits, subject.test_labels)
+    except DataError as error:
+        raise DataError(f"the {which} cannot be judged: {error}") from None
 
 
 def _short(measured: Measurement) -> dict[str, Any]:

@@ -1,19 +1,24 @@
 """The scorecard itself, on networks and images so small that a card takes a second."""
 
 import copy
+import dataclasses
+import io
 import json
 import math
 import re
+import threading
+import time
 
 import pytest
 import torch
 from torch.nn.utils import prune
+from tqdm import tqdm
 
 import lotterylib
 from lotterylib import metrics
 from lotterylib.cli import main
-from lotterylib.errors import SettingError, UnknownNameError
-from lotterylib.score.card import judge
+from lotterylib.errors import DataError, SettingError, UnknownNameError
+from lotterylib.score.card import _ticking, judge
 from lotterylib.score.report import number
 from tests.conftest import toy_data, toy_network, untouched_rng
 from tests.score.test_sources import folder
@@ -90,6 +95,36 @@ def test_a_network_holds_up_against_itself(networks):
     )
     assert same.passes and {row.verdict for row in same.rows} == {"holds"}
     assert all(row.difference == row.low == row.high == 0 for row in same.rows)
+
+
+def test_the_bar_ticks_within_a_metric_and_is_gone_in_the_end():
+    screen = io.StringIO()
+    bar = tqdm(total=1, file=screen, leave=False, bar_format="{elapsed}", mininterval=0)
+    threads = threading.active_count()
+    with _ticking(bar):
+        time.sleep(1.3)
+    assert "00:01" in screen.getvalue() and threading.active_count() == threads
+    with _ticking(tqdm(total=1, disable=True)):
+        assert threading.active_count() == threads
+
+
+def test_what_looks_wrong_is_told_before_the_long_work(networks):
+    dense, ticket = networks
+    news = []
+    card = lotterylib.scorecard(
+        dense, ticket, toy_data(), only=["accuracy"], speed=False, progress=False, told=news.append
+    )
+    assert any("about" in line for line in news) and any("in the wrong order?" in line for line in news)
+    assert any(line.startswith("right: the dense network on") for line in news)
+    assert any("in the wrong order?" in note for note in card.notes)
+    labels = (toy_data().test[1] + 1) % 3
+    data = dataclasses.replace(toy_data(), test=(toy_data().test[0], labels))
+    card = lotterylib.scorecard(ticket, dense, data, only=["nll"], speed=False, progress=False)
+    assert any("hardly more than guessing" in note for note in card.notes)
+    broken = copy.deepcopy(dense)
+    broken[5].bias.data[0] = math.nan
+    with pytest.raises(DataError, match="the pruned network cannot be judged: .*NaN"):
+        lotterylib.scorecard(broken, dense, data, only=["accuracy"], progress=False)
 
 
 @pytest.mark.parametrize(
