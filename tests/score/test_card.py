@@ -19,7 +19,7 @@ from lotterylib import metrics
 from lotterylib.cli import main
 from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.score.card import _ticking, judge
-from lotterylib.score.report import number
+from lotterylib.score.report import number, text
 from tests.conftest import toy_data, toy_network, untouched_rng
 from tests.score.test_sources import folder
 
@@ -97,6 +97,42 @@ def test_a_network_holds_up_against_itself(networks):
     assert all(row.difference == row.low == row.high == 0 for row in same.rows)
 
 
+class Attentive(torch.nn.Module):
+    """Rows of the image attend to one another, as in a vision transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.head = torch.nn.Linear(12, 36), torch.nn.Linear(12, 3)
+
+    def forward(self, images):
+        q, k, v = self.qkv(images).chunk(3, dim=-1)
+        return self.head(torch.nn.functional.scaled_dot_product_attention(q, k, v)[:, 0].mean(dim=1))
+
+
+def test_attention_has_curvature_too():
+    """Fused attention has no second derivative."""
+    network, few = Attentive().eval(), {"images": 10}
+    only = {"hessian_trace": few, "input_trace": few}
+    card = lotterylib.scorecard(
+        network, network, toy_data(), only=only, settings=only, speed=False, progress=False
+    )
+    assert [row.metric for row in card.rows] == list(only)
+
+
+def test_what_pytorch_cannot_do_leaves_the_other_metrics(networks, monkeypatch):
+    def evaluate(subject, name, settings=None, whole=metrics.evaluate):
+        if name == "fgsm_accuracy":
+            raise torch.OutOfMemoryError("out of memory: tried 9 GB\nand more lines")
+        return whole(subject, name, settings)
+
+    monkeypatch.setattr(metrics, "evaluate", evaluate)
+    card = lotterylib.scorecard(
+        *networks, toy_data(), only=["accuracy", "fgsm_accuracy"], speed=False, progress=False
+    )
+    assert [row.metric for row in card.rows] == ["accuracy"]
+    assert card.skipped["fgsm_accuracy"] == "PyTorch says: out of memory: tried 9 GB"
+
+
 def test_the_bar_ticks_within_a_metric_and_is_gone_in_the_end():
     screen = io.StringIO()
     bar = tqdm(total=1, file=screen, leave=False, bar_format="{elapsed}", mininterval=0)
@@ -162,8 +198,11 @@ def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card):
     rows = [
         line for line in table.splitlines() if line.endswith(("holds up", "worse", "better", "undecided"))
     ]
-    assert len(rows) == len(card.rows) and max(map(len, rows)) <= 110
-    assert "dense kernels multiply by them all the same" in table
+    assert len(rows) == len(card.rows) and max(map(len, table.splitlines())) <= 100
+    assert "dense kernels multiply by them all the same" in " ".join(table.split())
+    narrow = text(card, columns=80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert len(narrow.split()) == len(table.split())  # nothing is cut off
 
 
 @pytest.mark.parametrize(
