@@ -81,8 +81,10 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[F
 
 def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
     """Share of weights that each pruner keeps in each layer, side by side, in per cent on a log scale; a layer with
-    nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller."""
-    whole = {name: t.numel() for name, t in (of or next(iter(masks.values()))).items()}
+    nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller; its layers
+    that no ticket prunes are left out."""
+    pruned = next(iter(masks.values()))
+    whole = {name: (of or pruned)[name].numel() for name in pruned}
     shares = {p: {n: 100 * int(mask[n].sum()) / whole[n] for n in whole} for p, mask in masks.items()}
     figure, alt = layer_bars(shares, "weights kept (%)", log=True)
     return figure, f"Share of weights kept in each layer. {alt}"
