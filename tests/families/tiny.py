@@ -61,7 +61,7 @@ def imagenet(root: Path) -> dict:
     return {
         "dataset": {"name": "imagenet", "settings": settings},
         "models": [{"name": "resnet50", "width": 0.1}],
-        "live": {"limit": 40},
+        "live": {"limit": 30, "recipe": {"batch_size": 6, "crop_padding": 4}},
     }
 
 
