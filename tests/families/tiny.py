@@ -14,7 +14,6 @@ from lotterylib.study.cells import with_ancestors
 from lotterylib.study.work import find_ticket, measure_ticket
 from tests.datasets.formats import write_cifar, write_cifar_c, write_imagenet_o, write_svhn
 
-SMALL_RESNET = {"name": "resnet20s", "width": 0.25}
 RECIPE = {"epochs": 2, "batch_size": 40, "warmup": 0.5, "rewind": 0.5}
 FEW, PASSES = {"images": 12}, {"images": 10, "steps": 2}
 METRICS = {
@@ -35,14 +34,14 @@ def cifar10(root: Path) -> dict:
     write_cifar_c(root, "cifar10", arrays["test"])
     write_cifar(root, "cifar100", train=100, test=100)
     write_svhn(root)
-    return {"models": [SMALL_RESNET], "seeds": [0, 1], "metric_seeds": [0]}
+    return {"models": [{"name": "resnet20s", "width": 0.25}], "seeds": [0, 1], "metric_seeds": [0]}
 
 
 def cifar100(root: Path) -> dict:
     write_cifar(root, "cifar100", train=300, test=100)
     write_cifar(root, "cifar10", train=40, test=20)
     write_svhn(root)
-    return {"models": [SMALL_RESNET], "seeds": [0], "live": {"limit": 100}}
+    return {"models": [{"name": "resnet8", "width": 0.25}], "seeds": [0]}
 
 
 def imagenet(root: Path) -> dict:
@@ -61,6 +60,7 @@ def imagenet(root: Path) -> dict:
     return {
         "dataset": {"name": "imagenet", "settings": settings},
         "models": [{"name": "resnet50", "width": 0.1}],
+        "recipe": {"epochs": 4, "batch_size": 12, "lr": 0.02, "warmup": 0, "rewind": 0.5},  # else it is a constant
         "live": {"limit": 30, "recipe": {"batch_size": 6, "crop_padding": 4}},
     }
 
@@ -80,7 +80,7 @@ def write_profile(folder: Path, family: str) -> Path:
         "metrics": METRICS,
     } | special
     profile["dataset"] = {"name": family, "root": str(folder / "data"), **special.get("dataset", {})}
-    profile["live"] = {"limit": 60, "recipe": {"epochs": 1, "crop_padding": 4}} | special.get("live", {})
+    profile["live"] = {"limit": 40, "recipe": {"epochs": 1, "crop_padding": 4}} | special.get("live", {})
     path = folder / f"{profile['name']}.yaml"
     path.write_text(yaml.safe_dump(profile))
     return path
