@@ -14,7 +14,7 @@ from lotterylib.study.cells import with_ancestors
 from lotterylib.study.work import find_ticket, measure_ticket
 from tests.datasets.formats import write_cifar, write_cifar_c, write_imagenet_o, write_svhn
 
-RECIPE = {"epochs": 2, "batch_size": 40, "warmup": 0.5, "rewind": 0.5}
+RECIPE = {"epochs": 2, "batch_size": 15, "warmup": 0.5, "rewind": 0.5}
 FEW, PASSES = {"images": 12}, {"images": 10, "steps": 2}
 METRICS = {
     **dict.fromkeys(("ood_auroc", "ood_fpr95", "ood_aupr"), {"images": 20}),
@@ -30,7 +30,7 @@ METRICS = {
 
 
 def cifar10(root: Path) -> dict:
-    arrays = write_cifar(root, "cifar10", train=100, test=60)
+    arrays = write_cifar(root, "cifar10", train=50, test=40)
     write_cifar_c(root, "cifar10", arrays["test"])
     write_cifar(root, "cifar100", train=100, test=100)
     write_svhn(root)
@@ -38,7 +38,7 @@ def cifar10(root: Path) -> dict:
 
 
 def cifar100(root: Path) -> dict:
-    write_cifar(root, "cifar100", train=300, test=100)
+    write_cifar(root, "cifar100", train=200, test=200)
     write_cifar(root, "cifar10", train=40, test=20)
     write_svhn(root)
     return {"models": [{"name": "resnet8", "width": 0.25}], "seeds": [0]}
@@ -80,7 +80,7 @@ def write_profile(folder: Path, family: str) -> Path:
         "metrics": METRICS,
     } | special
     profile["dataset"] = {"name": family, "root": str(folder / "data"), **special.get("dataset", {})}
-    profile["live"] = {"limit": 40, "recipe": {"epochs": 1, "crop_padding": 4}} | special.get("live", {})
+    profile["live"] = {"limit": 30, "recipe": {"epochs": 1, "crop_padding": 4}} | special.get("live", {})
     path = folder / f"{profile['name']}.yaml"
     path.write_text(yaml.safe_dump(profile))
     return path
