@@ -60,8 +60,14 @@ def imagenet(root: Path) -> dict:
     return {
         "dataset": {"name": "imagenet", "settings": settings},
         "models": [{"name": "resnet50", "width": 0.1}],
-        "recipe": {"epochs": 4, "batch_size": 12, "lr": 0.02, "warmup": 0, "rewind": 0.5},  # else it is a constant
-        "live": {"limit": 30, "recipe": {"batch_size": 6, "crop_padding": 4}},
+        "recipe": {
+            "epochs": 4,
+            "batch_size": 12,
+            "lr": 0.005,
+            "warmup": 0,
+            "rewind": 0.5,
+        },  # else it is a constant
+        "live": {"limit": 30, "recipe": {"crop_padding": 4}},
     }
 
 
@@ -80,7 +86,7 @@ def write_profile(folder: Path, family: str) -> Path:
         "metrics": METRICS,
     } | special
     profile["dataset"] = {"name": family, "root": str(folder / "data"), **special.get("dataset", {})}
-    profile["live"] = {"limit": 30, "recipe": {"epochs": 1, "crop_padding": 4}} | special.get("live", {})
+    profile["live"] = {"limit": 30, "recipe": {"epochs": 2, "batch_size": 10}} | special.get("live", {})
     path = folder / f"{profile['name']}.yaml"
     path.write_text(yaml.safe_dump(profile))
     return path
