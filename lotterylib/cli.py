@@ -235,7 +235,7 @@ def _score(options: argparse.Namespace) -> int:
         seed=options.seed,
         device=options.device,
         cache=options.cache,
-        progress=not options.quiet,
+        progress=not options.quiet and sys.stderr.isatty(),
         told=lambda line: print(line, file=sys.stderr),
     )
     print(card.to_json() if options.json else card)

@@ -37,6 +37,17 @@ def prunable(model: nn.Module, scope: Scope = "all") -> dict[str, Parameter]:
     return found
 
 
+def inner_layer(layers: Mapping[str, Tensor]) -> str:
+    """Name of a layer worth a picture in any network, given masks, scores or weights by name: the first spatial convolution
+    with more channels than the first layer (in a ResNet it opens the second stage), else the layer in the middle."""
+    names = list(layers)
+    for name in names:
+        shape = layers[name].shape
+        if len(shape) == 4 and shape[2] * shape[3] > 1 and shape[0] > layers[names[0]].shape[0]:
+            return name
+    return names[len(names) // 2]
+
+
 class Mask(Mapping[str, Tensor]):
     """A mapping from weight name to a boolean tensor of the weight's shape; True = kept.
 

@@ -121,9 +121,10 @@ def paired_gap(
     table: pd.DataFrame, metric: str, pruner: str, other: str, sparsity: float, confidence: float = 0.95
 ) -> tuple[float, float, float, int]:
     """Mean difference ``pruner`` − ``other`` at one sparsity over the seeds that both have, with its Student's t
-    interval: (mean, low, high, seeds). Seeds are paired: both start from the same initial weights.
+    interval: (mean, low, high, seeds). Seeds are paired: both start from the same initial weights. One seed says nothing
+    about others, so its interval goes from −∞ to ∞.
 
-    Raises ``DataError`` with fewer than two common seeds, since one difference has no interval.
+    Raises ``DataError`` if there is no common seed.
     """
     return _paired(
         _by_seed(table, metric, pruner, sparsity), _by_seed(table, metric, other, sparsity), confidence
@@ -155,7 +156,9 @@ def _paired(first: pd.Series, second: pd.Series, confidence: float) -> tuple[flo
     from scipy.stats import t as student
 
     gap = (first - second).dropna()
-    if len(gap) < 2:
-        raise DataError(f"{first.name} and {second.name} need two common seeds or more, there are {len(gap)}")
+    if gap.empty:
+        raise DataError(f"{first.name} and {second.name} have no seed in common")
+    if len(gap) == 1:
+        return gap.mean(), -math.inf, math.inf, 1
     half = student.ppf((1 + confidence) / 2, len(gap) - 1) * gap.std() / math.sqrt(len(gap))
     return gap.mean(), gap.mean() - half, gap.mean() + half, len(gap)

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from lotterylib import models
 from lotterylib.errors import SettingError
-from lotterylib.masks import Mask, prunable
+from lotterylib.masks import Mask, inner_layer, prunable
 
 
 def test_prunable_names_weights_of_conv_and_linear_only(network):
@@ -22,6 +23,24 @@ def test_prunable_refuses_a_model_without_layers_and_a_wrong_scope(network):
         prunable(nn.BatchNorm2d(3))
     with pytest.raises(SettingError, match="scope"):
         prunable(network, "convs")
+
+
+@pytest.mark.parametrize(
+    "model, layer",
+    [
+        ("resnet8", "net.stages.1.conv1.weight"),
+        ("resnet20s", "net.stages.3.conv1.weight"),
+        ("resnet50", "net.layer2.0.conv2.weight"),
+        ("vgg16_bn", "net.7.weight"),
+    ],
+)
+def test_the_layer_to_look_at_is_a_spatial_convolution_of_any_network(model, layer):
+    network = models.build(model, classes=3, channels=3, width=0.1, size=32, seed=0)
+    assert inner_layer(prunable(network)) == layer
+
+
+def test_a_network_of_linear_layers_has_one_to_look_at_too():
+    assert inner_layer({n: torch.ones(2, 2) for n in "abc"}) == "b"
 
 
 def test_top_keeps_the_hand_computed_weights():

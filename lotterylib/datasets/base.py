@@ -94,6 +94,11 @@ class Dataset:
         title = f"{self.name} without {', '.join(self.class_names[c] for c in sorted(out))}"
         return replace(self, name=title, class_names=names, **splits), pick(self.test[0], left_out)
 
+    def in_memory(self) -> Dataset:
+        """The same data as tensors: what is still in files is read, all of it, so take a ``limited`` part."""
+        splits = {s: getattr(self, s) for s in ("train", "val", "test")}
+        return replace(self, **{s: (images[:], labels) for s, (images, labels) in splits.items()})
+
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on a device; moved once, then never copied again."""
         splits = {s: tuple(t.to(device) for t in getattr(self, s)) for s in ("train", "val", "test")}

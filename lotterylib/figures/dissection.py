@@ -135,7 +135,8 @@ def concept_counts(
     pruner, from the study's records of ``explained_units`` (mean over seeds). The ``top`` most frequent concepts of the
     dense network; those that the first pruner loses earliest stand on top.
 
-    Of the first data set and model in the records. Raises ``DataError`` if there are no such records.
+    Of the first data set and model in the records. Raises ``DataError`` if there are no such records, or if no unit of the
+    dense network is explained.
     """
     rows = [r for r in records if r.get("metric") == "explained_units"]
     absent = [p for p in ("dense", *pruners) if p not in {r["pruner"] for r in rows}]
@@ -145,18 +146,17 @@ def concept_counts(
     tables = {p: _mean_counts([r for r in rows if r["pruner"] in ("dense", p)]) for p in pruners}
     first = tables[pruners[0]]
     names = first[0.0].sort_values(ascending=False, kind="stable").index[:top]
+    if names.empty:
+        raise DataError("no unit of the dense network is explained, so there is no concept to lose")
     left = first.loc[names].iloc[:, 1:].mean(axis=1) / first.loc[names, 0.0]
     names = left.sort_values(kind="stable").index
     with styled():
         figure, axes = plt.subplots(
             1, len(pruners), figsize=(9.6, 0.27 * len(names) + 1.1), sharey=True, squeeze=False
         )
-        largest, words = (
-            max(table.loc[names.intersection(table.index)].to_numpy().max() for table in tables.values()),
-            [],
-        )
-        for axis, (pruner, table) in zip(axes[0], tables.items(), strict=True):
-            grid = table.reindex(names, fill_value=0)
+        grids = {pruner: table.reindex(names, fill_value=0) for pruner, table in tables.items()}
+        largest, words = max(grid.to_numpy().max(initial=0) for grid in grids.values()), []
+        for axis, (pruner, grid) in zip(axes[0], grids.items(), strict=True):
             axis.imshow(grid, cmap="Blues", vmin=0, vmax=1.7 * largest, aspect="auto")
             for (y, x), units in np.ndenumerate(grid.to_numpy()):
                 axis.text(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..errors import SettingError
-from ..masks import Mask
+from ..masks import Mask, inner_layer
 from .style import look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
@@ -33,9 +33,10 @@ def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> tuple[
     return figure, f"{len(pictures)} example images: {', '.join(titles)}."
 
 
-def mask_picture(masks: Mapping[str, Mask], weight: str) -> tuple[Figure, str]:
+def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[Figure, str]:
     """One layer's mask under each pruner (name → mask): a row an output channel, a column an incoming weight; kept
-    weights are dark. ``weight`` is the layer's name in the mask."""
+    weights are dark. ``weight`` is the layer's name in the mask; if it is not given, ``masks.inner_layer`` chooses."""
+    weight = weight or inner_layer(next(iter(masks.values())))
     with styled():
         figure, axes = plt.subplots(len(masks), 1, figsize=(7.2, 1.9 * len(masks)), squeeze=False)
         kept = []
@@ -57,8 +58,10 @@ def mask_picture(masks: Mapping[str, Mask], weight: str) -> tuple[Figure, str]:
     return figure, f"Which weights of {weight} stay, dark = kept: {'; '.join(kept)}."
 
 
-def mask_change(before: Mask, after: Mask, weight: str) -> tuple[Figure, str]:
-    """How one layer's mask moved: a row an output channel, a column an incoming weight."""
+def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[Figure, str]:
+    """How one layer's mask moved: a row an output channel, a column an incoming weight. ``weight`` as in
+    ``mask_picture``."""
+    weight = weight or inner_layer(before)
     old, new = before[weight].flatten(1).cpu(), after[weight].flatten(1).cpu()
     parts = {"stayed": old & new, "dropped": old & ~new, "grew": ~old & new}
     colours = {"stayed": "#444444", "dropped": "#E69F00", "grew": "#0072B2"}
@@ -78,8 +81,10 @@ def mask_change(before: Mask, after: Mask, weight: str) -> tuple[Figure, str]:
 
 def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
     """Share of weights that each pruner keeps in each layer, side by side, in per cent on a log scale; a layer with
-    nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller."""
-    whole = {name: t.numel() for name, t in (of or next(iter(masks.values()))).items()}
+    nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller; its layers
+    that no ticket prunes are left out."""
+    pruned = next(iter(masks.values()))
+    whole = {name: (of or pruned)[name].numel() for name in pruned}
     shares = {p: {n: 100 * int(mask[n].sum()) / whole[n] for n in whole} for p, mask in masks.items()}
     figure, alt = layer_bars(shares, "weights kept (%)", log=True)
     return figure, f"Share of weights kept in each layer. {alt}"

@@ -7,14 +7,16 @@ import json
 import math
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from .. import latency, metrics, verdict
@@ -23,6 +25,7 @@ from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..masks import Mask
 from ..metrics import Measurement, Subject, paired
 from ..revision import versions
+from ..study.estimate import device_name
 from ..ticket import Ticket
 from ..training import pick_device, predict
 from . import checkpoints
@@ -31,13 +34,27 @@ from .sources import dataset
 
 Z = 1.96  # standard errors on either side of a 95 % interval
 _WITH_CONCEPTS = ("digits", "fashion-mini", "fashion-mnist")  # for which datasets.concepts has rules
+_OVER = {  # what the intervals of these metrics are over; all others': images
+    "hessian_trace": "random probes",
+    "pac_bayes_sigma": "random draws of noise",
+    "input_trace": "images and random probes",
+}
 LARGE = 64  # pixels a side above which images are many pixels: fewer of them are looked at, in smaller pieces
 
 
 @dataclass(frozen=True)
 class Row:
     """One metric: of the ticket, of the dense network, and their difference (ticket − dense) with its 95 % interval
-    ``low`` to ``high``; no interval (the two equal ``difference``) where the metric has no sampling error.
+    ``low`` to ``high``: the normal interval, ``difference`` ± 1.96 standard errors. No interval (the two equal
+    ``difference``) where the metric has no sampling error.
+
+    ``over``: what was sampled. "images": the standard error is that of the paired bootstrap, which draws the images anew
+    and shows both networks the same ones. For means over images (accuracy, NLL …) that is a closed form, the error of
+    the images' mean difference, what a bootstrap of infinitely many resamples gives; for corruption error (delta method)
+    and AUROC (DeLong) a closed form that agrees with it in large samples; for all others (calibration errors, FPR95,
+    AUPR, dissection) the spread of 200 resamples; recall loss has the error of the worst class's own recall. "random probes" and "random draws of noise": the curvature in the weights and the
+    noise that they bear are measured on one fixed set of images with random vectors, and the interval tells of those
+    alone: other images could move these metrics by more than it says. "images and random probes": both. "nothing": there is no interval.
 
     ``tolerance`` is what counts as comparable, in the metric's own unit. ``verdict``: "better" or "worse" if the
     interval lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"."""
@@ -57,6 +74,7 @@ class Row:
     tolerance: float
     verdict: str
     samples: int
+    over: str = "images"
     variants: dict[str, dict[str, float | None]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     dense_extra: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -171,9 +189,14 @@ def scorecard(
     counts as comparable, in its own unit. ``cache``: a folder that keeps corrupted images for the next card. ``speed``:
     whether to time both networks. ``told``: called with each line of news before the long work starts.
 
+    Each difference comes with its 95 % interval, the normal one with the standard error of the paired bootstrap over
+    images; that of curvature and noise in the weights is over random vectors, not over images (see ``Row``). Each network
+    is one training: what another seed would change, no interval here covers.
+
     The networks are left as found. Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
     began, told = time.perf_counter(), told or (lambda line: None)
+    device_name(device)  # there, or one line says that it is not
     device = pick_device(device)
     wanted = _wanted(only, settings)
     data, notes, networks, masks = _prepare(
@@ -181,7 +204,7 @@ def scorecard(
     )
     images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
     if images < 10:
-        raise SettingError(f"want 10 images or more to judge by, got {images}")
+        raise SettingError(f"want 10 test images or more to judge by, got {images}")
     plan, skipped = _plan(wanted, data, images, settings or {}, networks["dense"])
     if not plan:
         raise SettingError("nothing to measure: " + "; ".join(f"{m}: {why}" for m, why in skipped.items()))
@@ -202,18 +225,32 @@ def scorecard(
         )
         total += 4.0 if speed else 0.0
         told(f"about {_duration(total)} on this device ({device.type})")
+        right = [_right(each, which) for each, which in ((twin, "dense network"), (ticket, "pruned network"))]
+        told(f"right: the dense network on {right[0]:.1%} of them, the pruned one on {right[1]:.1%}")
+        if right[0] < 1.5 / data.classes:
+            notes.append(
+                f"the dense network is right on {right[0]:.1%} of the images, hardly more than guessing: check mean "
+                "and std, and that the classes are numbered as in training (folders: sorted by name)"
+            )
+        for note in notes:
+            told(note)
         rows, done = [], set()
         bar = tqdm(total=round(total, 1), disable=not progress, unit="s", leave=False, bar_format=_BAR)
+        stack.enter_context(_ticking(bar))
         for name, each in plan.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
                 rows.append(_row(name, each, ticket, twin, tolerances or {}))
             except LotteryError as error:
                 skipped[name] = str(error)
+            except (
+                RuntimeError,
+                NotImplementedError,
+            ) as error:  # out of memory, say; the other metrics still count
+                skipped[name] = f"PyTorch says: {(str(error) or type(error).__name__).splitlines()[0]}"
             new = {key: count for key, count in work[name].items() if key not in done}
             done |= set(new)
             bar.update(round(sum(cost(key, count) for key, count in new.items()), 1))
-        bar.close()
         diagrams = _diagrams(ticket, twin)
     shape = data.train[0].shape[1:]
     costs = {n: latency.size_of(networks[n].cpu(), masks[n], shape) for n in ("dense", "ticket")}
@@ -221,11 +258,6 @@ def scorecard(
     if speed:  # batches that take about a tenth of a second bound the time of this to a few seconds
         batch = max(1, min(100, int(0.1 / (cost(("test",), 1) / 2))))
         times = latency.speeds(networks, shape, batch_size=batch, rounds=8, device=device)
-    if rows and rows[0].metric == "accuracy" and rows[0].dense < 1.5 / data.classes:
-        notes.append(
-            f"the dense network is right on {rows[0].dense:.1%} of the images, hardly more than guessing: check mean and "
-            "std, and that the classes are numbered as in training (folders: sorted by name)"
-        )
     about = {
         "data": data.name, "test images": len(data.test[1]), "classes": data.classes,
         "pixels": list(shape), "ticket": _called(model), "dense": _called(dense),
@@ -238,6 +270,27 @@ def scorecard(
 
 
 _BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+
+
+@contextlib.contextmanager
+def _ticking(bar: tqdm) -> Iterator[None]:
+    """Shows the time go by within a long metric, too; closes the bar in the end."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(1.0):
+            bar.refresh()
+
+    clock = threading.Thread(target=tick, daemon=True)
+    if not bar.disable:
+        clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if clock.is_alive():
+            clock.join()
+        bar.close()
 
 
 def _wanted(only: Iterable[str] | None, settings: Mapping[str, Any] | None) -> list[str]:
@@ -281,7 +334,7 @@ def _prepare(model, dense, source, arch, arch_settings, mean, std, size, resize,
                 body = checkpoints.build(
                     arch, data.classes, takes[0] or data.channels, data.size, arch_settings
                 )
-            body, mask = checkpoints.fit(each, body)
+            body, mask = checkpoints.fit(each, body, data.classes if isinstance(arch, str) else None)
         else:
             body, mask = each.model, checkpoints.mask_of(each.model, each.masks)
         network, prefix = body, ""
@@ -290,6 +343,12 @@ def _prepare(model, dense, source, arch, arch_settings, mean, std, size, resize,
             network, prefix = Network(body, mean, std, grey, batch).eval(), "net."
         checkpoints.try_out(network, data.train[0].shape[1:], data.classes, names[name])
         networks[name], masks[name] = network, Mask({prefix + n: t for n, t in mask.items()})
+    kept = {name: mask.kept for name, mask in masks.items()}
+    if kept["dense"] < kept["ticket"]:
+        notes.append(
+            f"the dense network keeps fewer weights ({kept['dense']:,}) than the pruned one ({kept['ticket']:,}): are they "
+            "in the wrong order?"
+        )
     masks["dense"] = None
     return data, notes, networks, masks
 
@@ -409,15 +468,18 @@ def _row(
     name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject, given: Mapping[str, float]
 ) -> Row:
     about = metrics.describe(name)
-    measured, twin = (metrics.evaluate(subject, name, settings) for subject in (ticket, dense))
+    curved = about.dimension == "geometry"  # fused attention has no second derivative; the plain formula has
+    with sdpa_kernel(SDPBackend.MATH) if curved else contextlib.nullcontext():
+        measured, twin = (metrics.evaluate(subject, name, settings) for subject in (ticket, dense))
     for subject, found in ((ticket, measured), (dense, twin)):
         if not math.isfinite(found.value):
             which = "ticket" if subject is ticket else "dense network"
             raise DataError(f"the {which} gives {found.value}: nothing to compare")
     difference = paired(measured, twin)
-    width = Z * (difference.error or 0.0)
-    low, high = difference.value - width, difference.value + width
     tolerance = given.get(name, verdict.TOLERANCES[name].of(twin.value))
+    width = Z * (difference.error or 0.0)
+    width = 0.0 if width < 1e-6 * tolerance else width  # what rounding leaves of equal networks
+    low, high = difference.value - width, difference.value + width
     found = judge(low, high, about.direction, tolerance)
     clean = isinstance(ticket, _Uncorrupted)
     variants = {
@@ -432,9 +494,18 @@ def _row(
     }  # fmt: skip
     return Row(
         name, about.label, about.dimension, about.direction, about.unit, measured.value, measured.error,
-        twin.value, twin.error, difference.value, low, high, tolerance, found, measured.samples, variants,
+        twin.value, twin.error, difference.value, low, high, tolerance, found, measured.samples,
+        _OVER.get(name, "images") if difference.error is not None else "nothing", variants,
         _short(measured), _short(twin),
     )  # fmt: skip
+
+
+def _right(subject: Subject, which: str) -> float:
+    """Share of the test images; their logits are kept for the metrics."""
+    try:
+        return metrics.generalization.accuracy(subject.test_logits, subject.test_labels)
+    except DataError as error:
+        raise DataError(f"the {which} cannot be judged: {error}") from None
 
 
 def _short(measured: Measurement) -> dict[str, Any]:

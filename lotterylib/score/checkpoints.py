@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from .. import models
-from ..errors import DataError, SettingError, UnknownNameError
+from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..masks import Mask
 from ..ticket import FORMAT, Ticket
 from .programs import Program, is_program, load_program
@@ -78,6 +78,16 @@ def read(path: str | Path) -> Checkpoint:
         raise DataError(f"no file {path}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; copy or save it again")
+    try:
+        return _read(path)
+    except LotteryError:
+        raise
+    except Exception as error:  # damaged bytes make their readers stumble in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path} is damaged or no checkpoint ({reason}); copy or save it again") from None
+
+
+def _read(path: Path) -> Checkpoint:
     if (tensors := _safetensors(path)) is not None:
         if tensors == "ticket":
             ticket = Ticket.load(path)
@@ -94,9 +104,10 @@ def read(path: str | Path) -> Checkpoint:
     return _resolved(path, _unpickled(path))
 
 
-def fit(found: Checkpoint, arch: nn.Module) -> tuple[nn.Module, Mask]:
+def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple[nn.Module, Mask]:
     """Puts a state dict into a copy of ``arch``, whose layers are cut to the state's shapes where channels were pruned
-    away; the network in eval mode and the mask of its surviving weights.
+    away; the network in eval mode and the mask of its surviving weights. ``classes``: of the data that ``arch`` was built
+    for, where it was, so that an output layer for another number is named as such.
 
     Raises ``DataError`` in one line that names the keys that are missing or unexpected, or the tensor of a wrong shape.
     """
@@ -116,6 +127,11 @@ def fit(found: Checkpoint, arch: nn.Module) -> tuple[nn.Module, Mask]:
         if len(shape) != wanted[name].dim() or any(
             s > w for s, w in zip(shape, wanted[name].shape, strict=True)
         ):
+            last = next(n for n in reversed(wanted) if n.endswith("weight"))
+            if name == last and shape and wanted[name].shape[0] == classes != shape[0]:
+                raise DataError(
+                    f"{found.path} is a network of {shape[0]} classes ({name} has shape {shape}), but the data have {classes}"
+                )
             raise DataError(
                 f"{found.path} does not fit the network: {name} has shape {shape}, the network's is "
                 f"{list(wanted[name].shape)}"
@@ -252,9 +268,6 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
             f"{path} holds code ({held[1]}), which is never run: where it was made, save the state dict alone with "
             "torch.save(model.state_dict(), …)"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is damaged or no checkpoint ({reason}); copy or save it again") from None
     if not isinstance(found, Mapping):
         raise DataError(f"{path} holds a {type(found).__name__}, want a state dict: name → tensor")
     return found

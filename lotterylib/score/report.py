@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
+import shutil
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,21 @@ def breaks(card: Scorecard) -> list[str]:
     return lines
 
 
+def intervals(card: Scorecard) -> list[str]:
+    """What the intervals of this card cover, and what they do not."""
+    lines = [
+        "95 % intervals: difference ± 1.96 standard errors of the paired bootstrap over images, both networks on the same "
+        "ones. Means over images, corruption error and AUROC have them in closed form, all others from 200 resamples."
+    ]
+    for over in ("random probes", "random draws of noise", "images and random probes"):
+        if named := [row.label for row in card.rows if row.over == over]:
+            apart = "" if "images" in over else ", not over images (others could change more than this says)"
+            lines.append(f"Over {over}{apart}: {', '.join(named)}.")
+    if bare := [row.label for row in card.rows if row.over == "nothing"]:
+        lines.append(f"Without an interval: {', '.join(bare)}.")
+    return [*lines, "None covers what another training, with another seed, would give."]
+
+
 def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
     """Rows (what, dense, ticket, in words) of what the two take."""
     dense, ticket = card.costs["dense"], card.costs["ticket"]
@@ -90,29 +107,49 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def text(card: Scorecard) -> str:
-    """For a terminal of 100 columns."""
-    width = max([len(_titled(row)) for row in card.rows] + [24])
-    lines = [headline(card), ""]
-    head = f"{'':{width}}  {'dense':>9}  {'ticket':>9}  {'difference, 95 % interval':^31}  verdict"
+def text(card: Scorecard, columns: int | None = None) -> str:
+    """For a terminal of so many ``columns``, 80 or more; by default as wide as it is, 100 at most."""
+    columns = max(80, min(100, columns or shutil.get_terminal_size((100, 24)).columns))
+    span = max([len(_interval(row)) for row in card.rows] + [27])
+    width = min(max([len(_titled(row)) for row in card.rows] + [24]), columns - span - 33)
+    lines = [*_wrapped(headline(card), columns, ""), ""]
+    head = f"  {'dense':>8}  {'ticket':>8}  {'difference, 95 % interval':^{span}}  verdict"
     for dimension, rows in dimensions(card):
-        lines += [f"{dimension.upper():{width}}{head[width:]}"]
-        lines += [
-            f"{_titled(row):{width}}  {number(row.dense):>9}  {number(row.ticket):>9}  {_interval(row):^31}  {_WORDS[row.verdict]}"
-            for row in rows
-        ]
+        lines += [f"{dimension.upper():{width}}{head}"]
+        for row in rows:
+            label, *more = textwrap.wrap(_titled(row), width)
+            lines += [
+                f"{label:{width}}  {number(row.dense):>8}  {number(row.ticket):>8}  {_interval(row):^{span}}  {_WORDS[row.verdict]}",
+                *(f"  {part}" for part in more),
+            ]
         lines.append("")
     if broken := breaks(card):
-        lines += ["WHERE IT BREAKS", *(f"  {line}" for line in broken), ""]
+        lines += ["WHERE IT BREAKS", *_listed(broken, columns), ""]
     lines += ["IS IT WORTH IT?"]
-    lines += [f"  {what:27}{a:>12}{b:>12}   {words}" for what, a, b, words in costs(card)]
+    for what, a, b, words in costs(card):
+        first, *more = textwrap.wrap(words, columns - 53) or [""]
+        lines += [f"  {what:26}{a:>11}{b:>11}   {first}", *(" " * 53 + part for part in more)]
     if worthless := _no_speed(card):
-        lines.append(f"  {worthless}")
+        lines += _listed([worthless], columns)
     if card.skipped:
-        lines += ["", "NOT MEASURED", *(f"  {_label(m)}: {why}" for m, why in card.skipped.items())]
+        lines += [
+            "",
+            "NOT MEASURED",
+            *_listed([f"{_label(m)}: {why}" for m, why in card.skipped.items()], columns),
+        ]
     if card.notes:
-        lines += ["", "NOTES", *(f"  {note}" for note in card.notes)]
-    return "\n".join(lines)
+        lines += ["", "NOTES", *_listed(card.notes, columns)]
+    lines += ["", "WHAT THE INTERVALS COVER", *_listed(intervals(card), columns)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _listed(lines: list[str], columns: int) -> list[str]:
+    return [part for line in lines for part in _wrapped(line, columns, "  ")]
+
+
+def _wrapped(line: str, columns: int, indent: str) -> list[str]:
+    more = indent + "  " if indent else ""
+    return textwrap.wrap(line, columns, initial_indent=indent, subsequent_indent=more, break_on_hyphens=False)
 
 
 def number(value: float) -> str:
@@ -200,6 +237,7 @@ def page(card: Scorecard) -> str:
         )
     if card.notes:
         parts.append(f"<h2>Notes</h2>{_list(card.notes)}")
+    parts.append(f"<h2>What the intervals cover</h2>{_list(intervals(card))}")
     listed = "".join(f"<dt>{_safe(k)}<dd>{_safe(v)}" for k, v in facts.items() if v is not None)
     parts.append(f"<h2>How it was measured</h2><dl>{listed}</dl>")
     return (

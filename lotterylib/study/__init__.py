@@ -5,6 +5,17 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 
 from .cells import Cell, expand
 from .profile import Live, Profile, load_profile, profile_names
-from .store import Store, records, ticket
+from .store import Store, records, ticket, tickets
 
-__all__ = ["Cell", "Live", "Profile", "Store", "expand", "load_profile", "profile_names", "records", "ticket"]
+__all__ = [
+    "Cell",
+    "Live",
+    "Profile",
+    "Store",
+    "expand",
+    "load_profile",
+    "profile_names",
+    "records",
+    "ticket",
+    "tickets",
+]

@@ -221,12 +221,12 @@ class Profile(_Strict):
         return {"accuracy": self.metrics["accuracy"]}
 
     def live_case(self, seed: int = 0) -> tuple[nn.Module, Dataset, Recipe]:
-        """An untrained network, a little data (the whole test set is left out) and a short recipe, to be trained in
+        """An untrained network, a little data in memory (the whole test set is left out) and a short recipe, to be trained in
         well under a minute; numbers from it illustrate, they are no results."""
         source = self.dataset.model_copy(
             update={"limit": min(self.live.limit, self.dataset.limit or self.live.limit)}
         )
-        data = source.load()
+        data = source.load().in_memory()
         return self.models[0].build(data, seed), data, self.live.recipe
 
 

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -285,6 +285,23 @@ def ticket(
     if shipped := Reference(profile.name).ticket_path(cell):
         return Ticket.load(shipped)
     raise DataError(f"no ticket of {sought}: run `lottery run --profile {profile.name}` and name its store")
+
+
+def tickets(
+    profile: Profile | str | Path,
+    wanted: Iterable[str],
+    sparsity: float,
+    store: Store | str | Path | None = None,
+    *,
+    told: Callable[[str], object] = print,
+    **which: Any,
+) -> dict[str, Ticket]:
+    """The tickets of those pruners that the profile has, in the order wanted; ``told`` is given a sentence about the others.
+    ``which`` (seed, model) and errors as in ``ticket``."""
+    profile, wanted = profile if isinstance(profile, Profile) else load_profile(profile), list(wanted)
+    if left_out := [name for name in wanted if name not in profile.pruners]:
+        told(f"The study {profile.name} does without {' and '.join(left_out)}.")
+    return {n: ticket(profile, n, sparsity, store, **which) for n in wanted if n in profile.pruners}
 
 
 def failures(profile: Profile, store: Store) -> dict[str, dict[str, str]]:

@@ -90,6 +90,15 @@ def test_lazy_images_are_indexed_like_a_tensor(root):
         images[9]
 
 
+def test_a_part_of_it_comes_into_memory(root):
+    data = load(root).limited(3)
+    read = data.in_memory()
+    for split in ("train", "val", "test"):
+        (images, labels), (lazy, numbers) = getattr(read, split), getattr(data, split)
+        assert isinstance(images, torch.Tensor) and torch.equal(images, lazy[:])
+        assert torch.equal(labels, numbers)
+
+
 def test_choosing_reads_nothing(root, monkeypatch):
     """Limits, classes left out and moving to a device open no file; a metric's sample opens its own alone."""
     opened, original = [], LazyImages.open

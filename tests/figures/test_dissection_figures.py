@@ -109,3 +109,6 @@ def test_records_that_are_not_there_are_named():
         figures.concept_counts(RECORDS, ("lottery", "snip"))
     with pytest.raises(DataError, match="dense, lottery, random"):
         figures.concept_counts([])
+    unexplained = [record(pruner, level, 0) for pruner, level in (("dense", 0.0), ("lottery", 0.5))]
+    with pytest.raises(DataError, match="no unit of the dense network is explained"):
+        figures.concept_counts(unexplained, ("lottery",))

@@ -198,6 +198,18 @@ def test_words_of_masks_and_curves_are_numbers():
         figures.mask_picture(several, "x")
 
 
+def test_layers_that_no_ticket_prunes_have_no_bars():
+    network, several = masks()
+    dense, convolutions = several["magnitude"], {"random": Mask.ones(network, "conv")}
+    (axis,) = figures.density_bars(convolutions, of=dense)[0].axes
+    assert len(dense) == 2 and len(axis.patches) == 1
+
+
+def test_a_picture_of_masks_chooses_a_layer():
+    _, several = masks()
+    assert "of 5.weight" in figures.mask_picture(several)[1]
+
+
 def test_every_pruner_has_a_look_of_its_own():
     for part in ("label", "colour", "marker"):
         values = [getattr(look, part) for look in figures.LOOKS.values()]

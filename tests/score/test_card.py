@@ -1,20 +1,25 @@
 """The scorecard itself, on networks and images so small that a card takes a second."""
 
 import copy
+import dataclasses
+import io
 import json
 import math
 import re
+import threading
+import time
 
 import pytest
 import torch
 from torch.nn.utils import prune
+from tqdm import tqdm
 
 import lotterylib
 from lotterylib import metrics
 from lotterylib.cli import main
-from lotterylib.errors import SettingError, UnknownNameError
-from lotterylib.score.card import judge
-from lotterylib.score.report import number
+from lotterylib.errors import DataError, SettingError, UnknownNameError
+from lotterylib.score.card import _ticking, judge
+from lotterylib.score.report import number, text
 from tests.conftest import toy_data, toy_network, untouched_rng
 from tests.score.test_sources import folder
 
@@ -92,6 +97,72 @@ def test_a_network_holds_up_against_itself(networks):
     assert all(row.difference == row.low == row.high == 0 for row in same.rows)
 
 
+class Attentive(torch.nn.Module):
+    """Rows of the image attend to one another, as in a vision transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.head = torch.nn.Linear(12, 36), torch.nn.Linear(12, 3)
+
+    def forward(self, images):
+        q, k, v = self.qkv(images).chunk(3, dim=-1)
+        return self.head(torch.nn.functional.scaled_dot_product_attention(q, k, v)[:, 0].mean(dim=1))
+
+
+def test_attention_has_curvature_too():
+    """Fused attention has no second derivative."""
+    network, few = Attentive().eval(), {"images": 10}
+    only = {"hessian_trace": few, "input_trace": few}
+    card = lotterylib.scorecard(
+        network, network, toy_data(), only=only, settings=only, speed=False, progress=False
+    )
+    assert [row.metric for row in card.rows] == list(only)
+
+
+def test_what_pytorch_cannot_do_leaves_the_other_metrics(networks, monkeypatch):
+    def evaluate(subject, name, settings=None, whole=metrics.evaluate):
+        if name == "fgsm_accuracy":
+            raise torch.OutOfMemoryError("out of memory: tried 9 GB\nand more lines")
+        return whole(subject, name, settings)
+
+    monkeypatch.setattr(metrics, "evaluate", evaluate)
+    card = lotterylib.scorecard(
+        *networks, toy_data(), only=["accuracy", "fgsm_accuracy"], speed=False, progress=False
+    )
+    assert [row.metric for row in card.rows] == ["accuracy"]
+    assert card.skipped["fgsm_accuracy"] == "PyTorch says: out of memory: tried 9 GB"
+
+
+def test_the_bar_ticks_within_a_metric_and_is_gone_in_the_end():
+    screen = io.StringIO()
+    bar = tqdm(total=1, file=screen, leave=False, bar_format="{elapsed}", mininterval=0)
+    threads = threading.active_count()
+    with _ticking(bar):
+        time.sleep(1.3)
+    assert "00:01" in screen.getvalue() and threading.active_count() == threads
+    with _ticking(tqdm(total=1, disable=True)):
+        assert threading.active_count() == threads
+
+
+def test_what_looks_wrong_is_told_before_the_long_work(networks):
+    dense, ticket = networks
+    news = []
+    card = lotterylib.scorecard(
+        dense, ticket, toy_data(), only=["accuracy"], speed=False, progress=False, told=news.append
+    )
+    assert any("about" in line for line in news) and any("in the wrong order?" in line for line in news)
+    assert any(line.startswith("right: the dense network on") for line in news)
+    assert any("in the wrong order?" in note for note in card.notes)
+    labels = (toy_data().test[1] + 1) % 3
+    data = dataclasses.replace(toy_data(), test=(toy_data().test[0], labels))
+    card = lotterylib.scorecard(ticket, dense, data, only=["nll"], speed=False, progress=False)
+    assert any("hardly more than guessing" in note for note in card.notes)
+    broken = copy.deepcopy(dense)
+    broken[5].bias.data[0] = math.nan
+    with pytest.raises(DataError, match="the pruned network cannot be judged: .*NaN"):
+        lotterylib.scorecard(broken, dense, data, only=["accuracy"], progress=False)
+
+
 @pytest.mark.parametrize(
     "low, high, direction, verdict",
     [
@@ -127,8 +198,11 @@ def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card):
     rows = [
         line for line in table.splitlines() if line.endswith(("holds up", "worse", "better", "undecided"))
     ]
-    assert len(rows) == len(card.rows) and max(map(len, rows)) <= 110
-    assert "dense kernels multiply by them all the same" in table
+    assert len(rows) == len(card.rows) and max(map(len, table.splitlines())) <= 100
+    assert "dense kernels multiply by them all the same" in " ".join(table.split())
+    narrow = text(card, columns=80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert len(narrow.split()) == len(table.split())  # nothing is cut off
 
 
 @pytest.mark.parametrize(
@@ -142,6 +216,8 @@ def test_bad_requests_are_one_line(networks, tmp_path):
     dense, ticket = networks
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=["acuracy"])
+    with pytest.raises(SettingError, match="'nowhere' cannot be used"):
+        lotterylib.scorecard(ticket, dense=dense, data=toy_data(), device="nowhere")
     torch.save(dense.state_dict(), tmp_path / "d.pt")
     with pytest.raises(SettingError, match="give arch"):
         lotterylib.scorecard(tmp_path / "d.pt", dense=dense, data=toy_data())

@@ -1,6 +1,7 @@
 """Files as engineers have them."""
 
 import copy
+import random
 
 import pytest
 import safetensors.torch
@@ -108,8 +109,21 @@ def test_what_does_not_fit_is_named_in_one_line(tmp_path, change, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+def test_another_number_of_classes_is_named_as_such(tmp_path):
+    torch.save(toy_network(classes=5).state_dict(), tmp_path / "p.pt")
+    with pytest.raises(DataError, match=r"a network of 5 classes \(5\.weight has .*, but the data have 3$"):
+        fit(read(tmp_path / "p.pt"), toy_network(), classes=3)
+
+
 @pytest.mark.parametrize(
-    "name, content", [("a.pt", b""), ("a.pt", b"nonsense"), ("a.safetensors", b"x" * 30)]
+    "name, content",
+    [
+        ("a.pt", b""),
+        ("a.pt", b"nonsense"),
+        ("a.pt", b"root:x:0:0"),
+        ("a.txt", b"q\x00"),
+        ("a.safetensors", b"x" * 30),
+    ],
 )
 def test_other_files_are_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -118,6 +132,22 @@ def test_other_files_are_one_line(tmp_path, name, content):
     assert name in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(DataError, match="no file"):
         read(tmp_path / "none.pt")
+
+
+def test_damaged_files_are_one_line(tmp_path):
+    """Bytes changed, files cut short: some still are checkpoints, none is a traceback."""
+    torch.save(toy_network().state_dict(), tmp_path / "p.pt")
+    good, dice = (tmp_path / "p.pt").read_bytes(), random.Random(0)
+    for _ in range(100):
+        content = bytearray(good)
+        for _ in range(dice.randrange(1, 200)):
+            content[dice.randrange(len(content))] = dice.randrange(256)
+        content[-40:] = good[-40:] if dice.random() < 0.5 else content[-40:]
+        (tmp_path / "p.pt").write_bytes(content[: dice.choice((None, dice.randrange(1, len(good))))])
+        try:
+            read(tmp_path / "p.pt")
+        except DataError as error:
+            assert "p.pt" in str(error) and "\n" not in str(error)
 
 
 def test_networks_by_name():

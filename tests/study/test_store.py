@@ -7,7 +7,7 @@ import torch
 
 from lotterylib.errors import DataError
 from lotterylib.results import tidy
-from lotterylib.study import Store, expand, load_profile, records, ticket
+from lotterylib.study import Store, expand, load_profile, records, ticket, tickets
 from lotterylib.study import store as store_module
 from lotterylib.study.cells import with_ancestors
 from lotterylib.study.estimate import remaining
@@ -200,6 +200,14 @@ def test_a_ticket_comes_from_the_store_else_from_the_reference(store, tmp_path, 
         path.write_bytes(path.read_bytes()[:-4] + b"!!!!")  # whole to look at, but for its checksum
     with pytest.raises(DataError, match="damaged.*fetch it again"):
         ticket(PROFILE, "lottery", 0.2)
+
+
+def test_tickets_are_those_of_the_pruners_that_the_profile_has(store):
+    said = []
+    found = tickets(PROFILE, ("snip", "random", "lottery"), 0.2, store, told=said.append)
+    assert list(found) == ["random", "lottery"] and said == ["The study tiny does without snip."]
+    assert found["lottery"].mask.equals(ticket(PROFILE, "lottery", 0.2, store).mask)
+    assert list(tickets(PROFILE, ("random",), 0.2, store, told=pytest.fail)) == ["random"]
 
 
 def test_the_laptop_study_ships_a_ticket_for_every_cell_of_its_first_seed():
