@@ -30,6 +30,7 @@ from ..ticket import Ticket
 from ..training import pick_device, predict
 from . import checkpoints
 from .checkpoints import Checkpoint, Network
+from .programs import Program
 from .sources import dataset
 
 Z = 1.96  # standard errors on either side of a 95 % interval
@@ -337,6 +338,12 @@ def _prepare(model, dense, source, arch, arch_settings, mean, std, size, resize,
             body, mask = checkpoints.fit(each, body, data.classes if isinstance(arch, str) else None)
         else:
             body, mask = each.model, checkpoints.mask_of(each.model, each.masks)
+            fixed = body.input_shape[0] if isinstance(body, Program) else None
+            if fixed is not None and fixed < 32:
+                notes.append(
+                    f"{names[name]} was exported for {fixed} image(s) at a time, which takes long: torch.export.export(…, "
+                    "dynamic_shapes=({0: torch.export.Dim('batch')},)) lets it take any number"
+                )
         network, prefix = body, ""
         if mean is not None or std is not None or grey or data.size > LARGE:
             batch = 32 if data.size > LARGE else None

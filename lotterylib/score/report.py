@@ -53,7 +53,7 @@ def breaks(card: Scorecard) -> list[str]:
             }
             worst = sorted(hit, key=hit.__getitem__)[:_SHOWN]
             if worst:
-                named = ", ".join(f"{name} ({100 * hit[name]:+.1f} points)" for name in worst)
+                named = ", ".join(f"{name} ({_signed(100 * hit[name])} points)" for name in worst)
                 lines.append(f"Classes with a certain loss of recall: {len(hit)}; most of all {named}")
         if row.metric == "corruption_error":
             ratio = {
@@ -63,7 +63,7 @@ def breaks(card: Scorecard) -> list[str]:
             worst = sorted(ratio, key=ratio.__getitem__, reverse=True)[:_SHOWN]
             if ratio[worst[0]] > 1:
                 named = ", ".join(
-                    f"{n.replace('_', ' ')} ({100 * (ratio[n] - 1):+.0f} % errors)"
+                    f"{n.replace('_', ' ')} (+{100 * (ratio[n] - 1):.0f} % errors)"
                     for n in worst
                     if ratio[n] > 1
                 )
@@ -248,8 +248,9 @@ def page(card: Scorecard) -> str:
 
 def _legend() -> str:
     return (
-        "<p>Each bar is the difference to the dense network with its 95 % interval, so turned that right is better; the "
-        "grey band is what counts as comparable. <b>Holds up</b>: the interval does not reach beyond the band on the left. "
+        "<p>Each bar is the difference to the dense network with its 95 % interval (over images, both networks on the same "
+        "ones, but where a row says otherwise), so turned that right is better; the grey band is what counts as "
+        "comparable. <b>Holds up</b>: the interval does not reach beyond the band on the left. "
         "<b>Worse</b> or <b>better</b>: it lies beyond the band altogether. <b>Undecided</b>: more images would tell.</p>"
     )
 
@@ -260,13 +261,17 @@ def _section(dimension: str, rows: list[Row]) -> str:
         "<th scope=col>verdict"
     )
     body = "".join(
-        f"<tr><th scope=row>{_safe(_titled(row))}<small>{_safe(row.unit)}</small>"
+        f"<tr><th scope=row>{_safe(_titled(row))}<small>{_safe(row.unit + _aside(row))}</small>"
         f"<td data-label=dense>{_safe(number(row.dense))}<td data-label=ticket>{_safe(number(row.ticket))}"
         f"<td data-label=difference>{_bar(row)}<span class=nums>{_safe(_interval(row))}</span>"
         f"<td data-label=verdict><span class='v {row.verdict}'>{_WORDS[row.verdict]}</span>"
         for row in rows
     )
     return f"<h2>{_safe(dimension.capitalize())}</h2><table><thead>{head}<tbody>{body}</table>"
+
+
+def _aside(row: Row) -> str:
+    return {"images": "", "nothing": "; no interval"}.get(row.over, f"; interval over {row.over}")
 
 
 def _bar(row: Row) -> str:

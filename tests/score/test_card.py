@@ -21,6 +21,7 @@ from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.score.card import _ticking, judge
 from lotterylib.score.report import number, text
 from tests.conftest import toy_data, toy_network, untouched_rng
+from tests.score.test_programs import exported
 from tests.score.test_sources import folder
 
 QUICK = [
@@ -95,6 +96,21 @@ def test_a_network_holds_up_against_itself(networks):
     )
     assert same.passes and {row.verdict for row in same.rows} == {"holds"}
     assert all(row.difference == row.low == row.high == 0 for row in same.rows)
+
+
+def test_a_program_for_an_image_at_a_time_is_told_to_take_long(networks, tmp_path):
+    exported(tmp_path / "p.pt2", networks[0], batch=2)
+    news = []
+    lotterylib.scorecard(
+        tmp_path / "p.pt2",
+        networks[0],
+        toy_data(),
+        only=["accuracy"],
+        speed=False,
+        progress=False,
+        told=news.append,
+    )
+    assert sum("p.pt2 was exported for 2 image(s) at a time" in line for line in news) == 1
 
 
 class Attentive(torch.nn.Module):

@@ -90,4 +90,5 @@ def test_each_metric_says_what_its_interval_is_over(card):
         assert re.search(
             rf"Over random probes, not over images .*: {re.escape(card['hessian_trace'].label)}\.", said
         )
+    assert "interval over random probes" in card.to_html() and "; no interval" in card.to_html()
     assert json.loads(card.to_json())["metrics"][0]["over"] == "images"
