@@ -88,7 +88,9 @@ def test_quoted_numbers_read_like_the_prose_around_them(browser, address):
     with Visit(browser, address, "book/index.html") as visit:
         quoted = visit.page.locator("article .pasted-text")
         assert quoted.count() > 5
-        assert quoted.evaluate_all(weights) == visit.page.locator("article p").evaluate_all(weights) == ["400"]
+        assert (
+            quoted.evaluate_all(weights) == visit.page.locator("article p").evaluate_all(weights) == ["400"]
+        )
 
 
 def test_the_explorer_s_slider_and_switch_change_the_picture(built, browser, address):
