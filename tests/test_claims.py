@@ -87,6 +87,15 @@ def test_what_a_study_lacks_is_not_tested_here():
     assert "PROFILE=imagenet" in found["7c"].effect
 
 
+def test_rigl_is_sharpest_on_resnet50_or_not():
+    traces = {"rigl": [9.0, 9.1, 9.2], "lottery": [1.0] * 3, "random": [2.0] * 3}
+    rows = records("hessian_trace", traces) + records("accuracy", {p: [0.0] * 3 for p in traces})
+    assert by_claim(tidy(rows))["7c"].word == "not tested here"
+    on_resnet50 = [r | {"model": "resnet50"} for r in rows]
+    found = by_claim(tidy(on_resnet50))["7c"]
+    assert found.word == "reproduced" and "Trace, RigL minus the others: +7.6 (95 %" in found.effect
+
+
 def test_corruptions_cost_more_than_sparsity():
     values = {"lottery": [-0.05, -0.06, -0.05], "random": [-0.07, -0.06, -0.06]}
     rows = records("corrupted_accuracy", values) + records("accuracy", {p: [0.0] * 3 for p in values})

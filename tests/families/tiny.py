@@ -3,6 +3,7 @@ tickets and records. The numbers mean nothing; shapes, names, pruners and metric
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lotterylib.study import Store, expand, load_profile
 from lotterylib.study.cells import with_ancestors
 from lotterylib.study.work import find_ticket, measure_ticket
 from tests.datasets.formats import write_cifar, write_cifar_c, write_imagenet_o, write_svhn
+from tests.families.hurry import hurrying
 
 RECIPE = {"epochs": 2, "batch_size": 15, "warmup": 0.5, "rewind": 0.5}
 FEW, PASSES = {"images": 12}, {"images": 10, "steps": 2}
@@ -41,7 +43,12 @@ def cifar100(root: Path) -> dict:
     write_cifar(root, "cifar100", train=200, test=200)
     write_cifar(root, "cifar10", train=40, test=20)
     write_svhn(root)
-    return {"models": [{"name": "resnet8", "width": 0.25}], "seeds": [0], "smoke": True}
+    return {
+        "models": [{"name": "resnet8", "width": 0.25}],
+        "seeds": [0],
+        "smoke": True,
+        "live": {"limit": 30},
+    }
 
 
 def imagenet(root: Path) -> dict:
@@ -59,7 +66,7 @@ def imagenet(root: Path) -> dict:
     settings = {"size": 32, "resize": 36, "validation": 4}
     return {
         "dataset": {"name": "imagenet", "settings": settings},
-        "models": [{"name": "resnet50", "width": 0.1}],
+        "models": [{"name": "resnet8", "width": 0.25}],  # the tests of studies have a small ResNet-50
         "recipe": {
             "epochs": 4,
             "batch_size": 12,
@@ -67,7 +74,7 @@ def imagenet(root: Path) -> dict:
             "warmup": 0,
             "rewind": 0.5,
         },  # else it is a constant
-        "live": {"limit": 30, "recipe": {"crop_padding": 4}},
+        "live": {"recipe": {"epochs": 2, "crop_padding": 4}},
     }
 
 
@@ -85,8 +92,13 @@ def write_profile(folder: Path, family: str) -> Path:
         "recipe": RECIPE,
         "metrics": METRICS,
     } | special
-    profile["dataset"] = {"name": family, "root": str(folder / "data"), **special.get("dataset", {})}
-    profile["live"] = {"limit": 30, "recipe": {"epochs": 2, "batch_size": 10}} | special.get("live", {})
+    profile["dataset"] = {
+        "name": family,
+        "root": str(folder / "data"),
+        "limit": 50,
+        **special.get("dataset", {}),
+    }
+    profile["live"] = {"limit": 20, "recipe": {"epochs": 2, "batch_size": 10}} | special.get("live", {})
     path = folder / f"{profile['name']}.yaml"
     path.write_text(yaml.safe_dump(profile))
     return path
@@ -96,9 +108,12 @@ def compute(path: Path, store: Path) -> None:
     """Every ticket and record of the profile, in this process."""
     profile, kept = load_profile(path), Store(store).open_for_writing()
     cells = expand(profile)
-    for cell in with_ancestors(cells):
-        outcome = find_ticket(kept, cell, 1, "cpu")
-        assert outcome.what == "found", outcome.reasons
-    for cell in cells:
-        outcome = measure_ticket(kept, cell, profile.metrics_at(cell.seed), 1, "cpu")
-        assert outcome.what == "found", outcome.reasons
+    with ExitStack() as stack:
+        for patch in hurrying():
+            stack.enter_context(patch)
+        for cell in with_ancestors(cells):
+            outcome = find_ticket(kept, cell, 1, "cpu")
+            assert outcome.what == "found", outcome.reasons
+        for cell in cells:
+            outcome = measure_ticket(kept, cell, profile.metrics_at(cell.seed), 1, "cpu")
+            assert outcome.what == "found", outcome.reasons
