@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..masks import Mask
 from ..metrics import Measurement, Subject, paired
 from ..revision import versions
+from ..rng import generator
 from ..study.estimate import device_name
 from ..ticket import Ticket
 from ..training import pick_device, predict
@@ -35,11 +36,13 @@ from .sources import dataset
 
 Z = 1.96  # standard errors on either side of a 95 % interval
 _WITH_CONCEPTS = ("digits", "fashion-mini", "fashion-mnist")  # for which datasets.concepts has rules
-_OVER = {  # what the intervals of these metrics are over; all others': images
+_OVER = {  # beside images, what the intervals of these metrics are over
     "hessian_trace": "random probes",
     "pac_bayes_sigma": "random draws of noise",
-    "input_trace": "images and random probes",
+    "input_trace": "random probes",
 }
+BY_FIFTHS = ("hessian_trace", "hessian_top", "pac_bayes_sigma")  # of a whole set of images, no mean over them
+T = 2.78  # standard errors on either side, where five numbers tell what one is
 LARGE = 64  # pixels a side above which images are many pixels: fewer of them are looked at, in smaller pieces
 
 
@@ -53,9 +56,11 @@ class Row:
     and shows both networks the same ones. For means over images (accuracy, NLL …) that is a closed form, the error of
     the images' mean difference, what a bootstrap of infinitely many resamples gives; for corruption error (delta method)
     and AUROC (DeLong) a closed form that agrees with it in large samples; for all others (calibration errors, FPR95,
-    AUPR, dissection) the spread of 200 resamples; recall loss has the error of the worst class's own recall. "random probes" and "random draws of noise": the curvature in the weights and the
-    noise that they bear are measured on one fixed set of images with random vectors, and the interval tells of those
-    alone: other images could move these metrics by more than it says. "images and random probes": both. "nothing": there is no interval.
+    AUPR, dissection) the spread of 200 resamples; recall loss has the error of the worst class's own recall. "images, by
+    fifths": curvature in the weights and the noise that they bear belong to a whole set of images and are measured again
+    on five disjoint fifths of it (``_of_fifths``), 2.78 standard errors on either side. "… and random probes", "… and random
+    draws of noise": what these add is in it. Without images in front: these alone, where a fifth gave no number. "nothing":
+    there is no interval.
 
     ``tolerance`` is what counts as comparable, in the metric's own unit. ``verdict``: "better" or "worse" if the
     interval lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"."""
@@ -191,8 +196,8 @@ def scorecard(
     whether to time both networks. ``told``: called with each line of news before the long work starts.
 
     Each difference comes with its 95 % interval, the normal one with the standard error of the paired bootstrap over
-    images; that of curvature and noise in the weights is over random vectors, not over images (see ``Row``). Each network
-    is one training: what another seed would change, no interval here covers.
+    images; that of curvature and noise in the weights comes from fifths of the images (see ``Row``). Each network is one
+    training: what another seed would change, no interval here covers.
 
     The networks are left as found. Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
@@ -478,13 +483,19 @@ def _row(
     curved = about.dimension == "geometry"  # fused attention has no second derivative; the plain formula has
     with sdpa_kernel(SDPBackend.MATH) if curved else contextlib.nullcontext():
         measured, twin = (metrics.evaluate(subject, name, settings) for subject in (ticket, dense))
+        of_fifths = _of_fifths(name, settings, ticket, dense) if name in BY_FIFTHS else None
     for subject, found in ((ticket, measured), (dense, twin)):
         if not math.isfinite(found.value):
             which = "ticket" if subject is ticket else "dense network"
             raise DataError(f"the {which} gives {found.value}: nothing to compare")
     difference = paired(measured, twin)
     tolerance = given.get(name, verdict.TOLERANCES[name].of(twin.value))
-    width = Z * (difference.error or 0.0)
+    error, width, over = difference.error, Z, "" if name in BY_FIFTHS else "images"
+    if of_fifths is not None:
+        error, width, over = math.hypot(of_fifths, error or 0.0), T, "images, by fifths"
+    if difference.error is not None:
+        over = " and ".join(filter(None, (over, _OVER.get(name))))
+    width *= error or 0.0
     width = 0.0 if width < 1e-6 * tolerance else width  # what rounding leaves of equal networks
     low, high = difference.value - width, difference.value + width
     found = judge(low, high, about.direction, tolerance)
@@ -502,9 +513,37 @@ def _row(
     return Row(
         name, about.label, about.dimension, about.direction, about.unit, measured.value, measured.error,
         twin.value, twin.error, difference.value, low, high, tolerance, found, measured.samples,
-        _OVER.get(name, "images") if difference.error is not None else "nothing", variants,
+        over if error is not None else "nothing", variants,
         _short(measured), _short(twin),
     )  # fmt: skip
+
+
+def _of_fifths(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject) -> float | None:
+    """Standard error over images of the difference in a metric of one whole set of training images, by subsampling (Politis
+    & Romano, 1994): measured on each of five disjoint fifths, drawn at random, the same for both networks,
+
+        error = s / √5,    s = standard deviation of the five differences,
+
+    since error falls with the square root of the number of images. None where a fifth gives no number."""
+    images, labels = ticket.sample(settings["images"], "train")
+    order = torch.randperm(len(labels), generator=generator(ticket.seed, "fifths"))
+    differences = []
+    for part in order.chunk(5):
+        data = replace(ticket.data, train=(images[part], labels[part]))
+        try:
+            pair = [
+                metrics.evaluate(
+                    Subject(each.model, data, each.mask, each.seed, each.device),
+                    name,
+                    {**settings, "images": len(part)},
+                ).value
+                for each in (ticket, dense)
+            ]
+        except LotteryError:
+            return None
+        differences.append(pair[0] - pair[1])
+    found = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) == 5 else math.nan
+    return found if math.isfinite(found) else None
 
 
 def _right(subject: Subject, which: str) -> float:
@@ -555,11 +594,11 @@ def _work(name: str, settings: Mapping[str, Any], data: Dataset, images: int) ->
     elif name in ("explained_units", "unit_iou"):
         work["dissection", count] = 8 * count
     elif name in ("hessian_trace", "hessian_top"):
-        work["weights",] = 6 * 29 * count
+        work["weights",] = 2 * 6 * 29 * count
     elif name in ("input_trace", "input_top"):
         work["inputs",] = 6 * 19 * count
     elif name == "pac_bayes_sigma":
-        work["pac-bayes",] = 2 * 9 * settings.get("draws", 12) * count
+        work["pac-bayes",] = 2 * 2 * 9 * settings.get("draws", 12) * count
     return work
 
 

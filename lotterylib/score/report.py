@@ -75,12 +75,19 @@ def intervals(card: Scorecard) -> list[str]:
     """What the intervals of this card cover, and what they do not."""
     lines = [
         "95 % intervals: difference ± 1.96 standard errors of the paired bootstrap over images, both networks on the same "
-        "ones. Means over images, corruption error and AUROC have them in closed form, all others from 200 resamples."
+        "ones. Means over images, corruption error and AUROC have them in closed form, most others from 200 resamples."
     ]
-    for over in ("random probes", "random draws of noise", "images and random probes"):
+    if named := [row.label for row in card.rows if "by fifths" in row.over]:
+        lines.append(
+            f"By fifths ({', '.join(named)}): measured again on five disjoint fifths of the images, ± 2.78 standard errors."
+        )
+    for over in ("random probes", "random draws of noise"):
+        if named := [row.label for row in card.rows if row.over.endswith(f"and {over}")]:
+            lines.append(f"With what {over} add: {', '.join(named)}.")
         if named := [row.label for row in card.rows if row.over == over]:
-            apart = "" if "images" in over else ", not over images (others could change more than this says)"
-            lines.append(f"Over {over}{apart}: {', '.join(named)}.")
+            lines.append(
+                f"Over {over}, not over images (others could change more than this says): {', '.join(named)}."
+            )
     if bare := [row.label for row in card.rows if row.over == "nothing"]:
         lines.append(f"Without an interval: {', '.join(bare)}.")
     return [*lines, "None covers what another training, with another seed, would give."]

@@ -12,6 +12,9 @@ import torch
 from torch import nn
 
 import lotterylib
+from lotterylib.masks import Mask
+from lotterylib.metrics import Measurement, Subject
+from lotterylib.score.card import BY_FIFTHS, _of_fifths
 from tests.conftest import toy_data, toy_network
 
 COUNT, RESAMPLES, BINS = 400, 2000, 15
@@ -81,14 +84,52 @@ def test_intervals_are_those_of_a_paired_bootstrap_over_images(case, card):
 
 def test_each_metric_says_what_its_interval_is_over(card):
     assert [card[m].over for m in ("nll", "hessian_trace", "hessian_top", "pac_bayes_sigma", "input_trace")] == [
-        "images", "random probes", "nothing", "random draws of noise", "images and random probes",
+        "images", "images, by fifths and random probes", "images, by fifths",
+        "images, by fifths and random draws of noise", "images and random probes",
     ]  # fmt: skip
-    assert card["hessian_top"].low == card["hessian_top"].difference == card["hessian_top"].high
+    assert all(card[m].low < card[m].difference < card[m].high for m in BY_FIFTHS)
     for place in (str(card), html.unescape(card.to_html())):
         said = " ".join(place.split())
         assert "paired bootstrap over images" in said and "another seed" in said
-        assert re.search(
-            rf"Over random probes, not over images .*: {re.escape(card['hessian_trace'].label)}\.", said
-        )
-    assert "interval over random probes" in card.to_html() and "; no interval" in card.to_html()
+        labels = ", ".join(card[m].label for m in BY_FIFTHS)
+        assert f"By fifths ({labels}): measured again on five disjoint fifths" in said
+        assert f"With what random draws of noise add: {card['pac_bayes_sigma'].label}." in said
+    assert "interval over images, by fifths" in card.to_html()
     assert json.loads(card.to_json())["metrics"][0]["over"] == "images"
+
+
+def test_the_error_of_fifths_is_that_of_images(case, monkeypatch):
+    """Of a plain mean over images, for which the error is known: in the mean over many splits, error² = S²/N."""
+    dense, ticket, data = case
+    pair = Subject(ticket, data, Mask.ones(ticket)), Subject(dense, data)
+
+    def mean_score(subject, name, settings):
+        images, _ = subject.sample(settings["images"], "train")
+        assert len(images) == settings["images"] == 20
+        return Measurement(
+            (images.mean(dim=(1, 2, 3)) * (3.0 if subject.mask else 1.0)).mean().item(), None, 20
+        )
+
+    monkeypatch.setattr("lotterylib.metrics.evaluate", mean_score)
+    squares = []
+    for seed in range(200):
+        pair[0].seed = seed
+        squares.append(_of_fifths("hessian_top", {"images": 100}, *pair) ** 2)
+    each = 2 * pair[0].sample(100, "train")[0].mean(dim=(1, 2, 3))
+    assert np.mean(squares) == pytest.approx(each.var().item() / 100, rel=0.15)
+
+
+def test_fifths_that_give_no_number_leave_the_probes(case, monkeypatch):
+    dense, ticket, data = case
+    monkeypatch.setattr("lotterylib.score.card._of_fifths", lambda *_: None)
+    few = dict.fromkeys(("hessian_trace", "hessian_top"), {"images": 20})
+    card = lotterylib.scorecard(
+        ticket, dense, data, only=list(few), settings=few, speed=False, progress=False
+    )
+    assert [card[m].over for m in few] == ["random probes", "nothing"]
+    assert card["hessian_top"].low == card["hessian_top"].difference == card["hessian_top"].high
+    said = " ".join(str(card).split())
+    assert re.search(
+        rf"Over random probes, not over images .*: {re.escape(card['hessian_trace'].label)}\.", said
+    )
+    assert "Without an interval" in said and "; no interval" in card.to_html()
