@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import dask
@@ -28,6 +29,16 @@ def test_a_slurm_job_starts_one_worker_with_one_thread_and_one_gpu():
     for directive in ("-p gpu", "--cpus-per-task=4", "-t 08:00:00", "--gpus=1"):
         assert f"#SBATCH {directive}" in lines
     assert "tcp://127.0.0.1:8786" in lines[-1] and "--nthreads 1 " in lines[-1]
+
+
+def test_workers_of_dask_cuda_are_started_by_options_that_it_has():
+    """The command that book/scale.md shows; running it takes a GPU."""
+    cli = pytest.importorskip("dask_cuda.cli")
+    text = (Path(__file__).parents[2] / "book/scale.md").read_text()
+    [shown] = re.findall(r"^dask cuda worker (.*) &$", text, re.MULTILINE)
+    context = cli.worker.make_context("worker", shlex.split(shown), resilient_parsing=True)
+    assert context.params["scheduler"] == "tcp://127.0.0.1:8786"
+    assert (context.params["nthreads"], context.params["resources"]) == (1, "GPU=0.25")
 
 
 def test_local_workers_take_gpus_in_turn(monkeypatch):
