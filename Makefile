@@ -5,7 +5,7 @@ STORE ?= runs
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run bench colab lint clean
+.PHONY: help book test families run bench colab lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ book: .venv/book  ## compute what is missing, run every notebook, build the site
 
 test: .venv/dev  ## all tests, with a smoke run from scratch and a strict book build
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+families: .venv/dev  ## every notebook under a tiny profile of each family of data (`make test`: each under one of them)
+	@EVERY_FAMILY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/families
 
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
 	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)

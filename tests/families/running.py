@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ from tests.families.engine import Shells
 from tests.families.tiny import compute, write_profile
 from tests.sources import NOTEBOOKS
 
-notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+FAMILIES = ("cifar10", "cifar100", "imagenet")
+
+
+def notebooks_under(family: str) -> pytest.MarkDecorator:
+    """With ``EVERY_FAMILY`` in the environment (`make families`) all notebooks; else a third of them, another one for each
+    family, so that `make test` runs every notebook once."""
+    some = NOTEBOOKS if os.environ.get("EVERY_FAMILY") else NOTEBOOKS[FAMILIES.index(family) :: 3]
+    return pytest.mark.parametrize("path", some, ids=[path.stem for path in some])
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.families.running import notebook, printed, study_of
+from tests.families.running import notebooks_under, printed, study_of
 
 pytestmark = pytest.mark.timeout(600)
 study = study_of("cifar10")
 
 
-@notebook
+@notebooks_under("cifar10")
 def test_it_runs(study, path):
     executed = study.run(path)
     if path.stem == "quickstart":
