@@ -14,7 +14,7 @@ book: .venv/book  ## compute what is missing, run every notebook, build the site
 	@$(BIN)/lottery book --profile $(PROFILE) --store $(STORE)
 
 test: .venv/dev  ## all tests, with a smoke run from scratch and a strict book build
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 families: .venv/dev  ## every notebook under a tiny profile of each family of data (`make test`: each under one of them)
 	@EVERY_FAMILY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/families
