@@ -12,7 +12,6 @@ from torch import nn
 from lotterylib.datasets import Dataset
 from lotterylib.rng import generator
 
-
 LONG = ("test_book.py", "test_processes.py")
 
 
