@@ -167,7 +167,7 @@ def _submit(
     cells: list[Cell],
     metrics: dict[str, Any],
     attempts: Path,
-    how: tuple[int, Any],
+    how: tuple[int, Any, Launch],
     share: dict[str, float],
     find: Callable[..., Outcome],
     measure: Callable[..., Outcome],
