@@ -49,7 +49,7 @@ def verdict_board(
                 axis.text(j, i, _VERDICTS[order[int(code)]][1], ha="center", va="center", fontsize=7)
         _frame(axis, wide, names)
         handles = [Patch(color=c, label=f"{sign} {name}") for name, (c, sign) in _VERDICTS.items()]
-        axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0.0))
+        axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, -1 / rows))
         if smoke:
             axis.set_title("SMOKE RUN: VERDICTS MEAN NOTHING", color="red")
     return figure, _board_words(wide, smoke)
@@ -69,14 +69,19 @@ def _frame(axis, wide: pd.DataFrame, names: list[str]) -> None:
     for pruner in dict.fromkeys(p for p, _ in rows):
         places = [i for i, (p, _) in enumerate(rows) if p == pruner]
         axis.axhline(places[-1] + 0.5, color="white", linewidth=4)
-        axis.text(
-            -0.12, sum(places) / len(places), look(pruner).label, transform=axis.get_yaxis_transform(),
-            ha="right", va="center", fontsize=9, fontweight="bold",
+        axis.annotate(
+            look(pruner).label, (0, sum(places) / len(places)), xycoords=axis.get_yaxis_transform(),
+            xytext=(-40, 0), textcoords="offset points", ha="right", va="center", fontsize=9, fontweight="bold",
         )  # fmt: skip
     kinds = [metrics.describe(n).dimension for n in names] + ["all"] * (len(labels) - len(names))
-    for i in range(1, len(kinds)):
-        if kinds[i] != kinds[i - 1]:
-            axis.axvline(i - 0.5, color="white", linewidth=4)
+    for kind in dict.fromkeys(kinds):
+        places = [i for i, k in enumerate(kinds) if k == kind]
+        axis.axvline(places[-1] + 0.5, color="white", linewidth=4)
+        if kind != "all" and len(kind) <= 4 * len(places):  # where there is room for the word
+            axis.text(
+                sum(places) / len(places), len(rows) - 0.3, kind.capitalize(), ha="center", va="top",
+                fontsize=9, fontweight="bold",
+            )  # fmt: skip
 
 
 def _board_words(wide: pd.DataFrame, smoke: bool) -> str:

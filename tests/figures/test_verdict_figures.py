@@ -1,6 +1,7 @@
 import math
 
 import matplotlib
+import pandas as pd
 import pytest
 
 from lotterylib import figures
@@ -65,6 +66,15 @@ def test_the_board_has_a_sign_for_every_verdict():
     assert signs == ["●", "●", "●", "●", "×", "×", "?", "●", "?", "×", "●", "×"]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["Test accuracy", "ECE", "LTH-PASS"]
     assert "LTH: 4 pass, 0 undecided, 2 fail." in alt and "RP: 2 pass, 2 undecided, 2 fail." in alt
+
+
+def test_the_board_names_the_dimensions_where_there_is_room():
+    names = ["ece", "sce", "ace", "nll"]
+    judged = passes(study())
+    judged = pd.concat([judged[judged.metric == "ece"].assign(metric=n) for n in ["accuracy", *names]])
+    axis = figures.verdict_board(judged)[0].axes[0]
+    words = {t.get_text(): t.get_position()[0] for t in axis.texts if t.get_text().endswith("tion")}
+    assert words == {"Calibration": 2.5}  # columns 1 to 4; one column is too narrow for "Generalization"
 
 
 def test_a_board_is_of_one_model():
