@@ -36,9 +36,11 @@ import sys
 if importlib.util.find_spec("lotterylib") is None:
     repository, tag = "{repository}", "{tag}"
     if "google.colab" not in sys.modules:
-        raise ModuleNotFoundError(f"no lotterylib here: clone {{repository}}, run `make book`, use .venv")
-    packages = [f"lotterylib @ {{repository}}/archive/refs/tags/{{tag}}.zip", {extras}]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *packages], check=True)"""
+        hint = f"clone {{repository}}, run `make book`, use .venv"
+        raise ModuleNotFoundError(f"no lotterylib here: {{hint}}")
+    release = f"lotterylib @ {{repository}}/archive/refs/tags/{{tag}}.zip"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, release, {extras}], check=True)"""
 # Files that repeat the address or the version, and how: each pattern must match, and its group is what is replaced.
 REPEATED = {
     "_config.yml": {"repository": r"^  url: (\S+)$"},
