@@ -13,11 +13,12 @@ help:  ## this list
 book: .venv/book  ## compute what is missing, run every notebook, build the site (PROFILE=laptop)
 	@$(BIN)/lottery book --profile $(PROFILE) --store $(STORE)
 
+# Two workers, a thread each: more threads than cores spend their time waiting for one another.
 test: .venv/dev  ## all tests, with a smoke run from scratch and a strict book build
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 families: .venv/dev  ## every notebook under a tiny profile of each family of data (`make test`: each under one of them)
-	@EVERY_FAMILY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/families
+	@OMP_NUM_THREADS=1 EVERY_FAMILY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/families
 
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
 	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)
@@ -40,13 +41,13 @@ clean:  ## remove what was built; runs/ and .venv stay
 	@echo "creating .venv"
 	@$(PYTHON) -m venv .venv
 
-# Stamps: installed once, and again when pyproject.toml changes. Test tools come on top of the book's.
+# Stamps: installed once, and again when pyproject.toml changes. Test tools and the book's in one go.
 .venv/book: pyproject.toml | .venv/bin/pip
 	@echo "installing what the book needs into .venv (the first time takes a few minutes)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster]'
 	@touch $@
 
-.venv/dev: pyproject.toml .venv/book
-	@echo "installing what the tests need into .venv"
+.venv/dev: pyproject.toml | .venv/bin/pip
+	@echo "installing what the book and its tests need into .venv (the first time takes a few minutes)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster,dev]'
-	@touch $@
+	@touch .venv/book $@
