@@ -409,9 +409,8 @@ def _book(options: argparse.Namespace) -> int:
             return 1
         if summary.final:  # they would diverge again: the book shows what there is
             print(f"{profile.name}: the book goes on without the failed cells", file=sys.stderr)
-    index = make_book(
-        profile, options.profile, store, options.out, workers=options.workers or os.cpu_count() or 1
-    )
+    workers = options.workers or os.cpu_count() or 1
+    index = make_book(profile, options.profile, store, options.out, workers, progress=not options.quiet)
     print(f"the book: open {index.resolve().as_uri()}")
     return 0
 

@@ -34,6 +34,7 @@ def test_it_says_where_to_open_the_book(built):
     folder, done = built
     index = folder / "build/smoke/site/index.html"
     assert index.is_file() and index.as_uri() in done.stdout
+    assert "notebook/s" not in done.stderr  # --quiet
 
 
 def test_every_notebook_is_a_page_with_a_run_card_and_the_smoke_warning(built):

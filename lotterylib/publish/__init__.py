@@ -41,12 +41,13 @@ def publish(
     fingerprint: str,
     workers: int = 2,
     timeout: int = 600,
+    progress: bool = True,
 ) -> Path:
     """Run, stage and build the book that ``root/_toc.yml`` lists; returns the site's ``index.html``.
 
     ``profile_card`` is what every page says about its run (see ``stage.run_card``), ``parameters`` goes into
     every notebook, ``fingerprint`` is a hash of all that the notebooks' results depend on beside their own
-    text (library, records), ``timeout`` is seconds a cell. Raises ``PublishError``.
+    text (library, records), ``timeout`` is seconds a cell, ``progress`` shows a bar. Raises ``PublishError``.
     """
     sources = notebooks_in_toc(root, notebooks)
     facts = {key: profile_card[key] for key in ("device", "revision") if key in profile_card}
@@ -59,6 +60,7 @@ def publish(
         timeout=timeout,
         fingerprint=fingerprint,
         facts=facts,
+        progress=progress,
     )
     failed = [execution.error for execution in executions if not execution.ok]
     if failed:

@@ -18,7 +18,9 @@ from .errors import PublishError
 PACKAGE = Path(__file__).parents[1]
 
 
-def make_book(profile: Profile, name: str, store: Store, out: Path, workers: int) -> Path:
+def make_book(
+    profile: Profile, name: str, store: Store, out: Path, workers: int, progress: bool = True
+) -> Path:
     """Runs every notebook under ``profile`` (``name``: as the user gave it) and builds the site below ``out``; returns
     its ``index.html``. What has not changed since the last call is not done again. Raises ``PublishError``."""
     root = find_root()
@@ -36,8 +38,9 @@ def make_book(profile: Profile, name: str, store: Store, out: Path, workers: int
         "store": str(store.root.resolve()),
     }
     return publish(
-        card, root / "notebooks", root, out / profile.name, parameters, fingerprint(rows), workers=workers
-    )
+        card, root / "notebooks", root, out / profile.name, parameters, fingerprint(rows), workers=workers,
+        progress=progress,
+    )  # fmt: skip
 
 
 def find_root() -> Path:

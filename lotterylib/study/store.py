@@ -296,11 +296,13 @@ def tickets(
     told: Callable[[str], object] = print,
     **which: Any,
 ) -> dict[str, Ticket]:
-    """The tickets of those pruners that the profile has, in the order wanted; ``told`` is given a sentence about the others.
-    ``which`` (seed, model) and errors as in ``ticket``."""
+    """The tickets of those pruners that the profile has, in the order wanted, or if it has none of them, of its own;
+    ``told`` is given a sentence about the others. ``which`` (seed, model) and errors as in ``ticket``."""
     profile, wanted = profile if isinstance(profile, Profile) else load_profile(profile), list(wanted)
     if left_out := [name for name in wanted if name not in profile.pruners]:
         told(f"The study {profile.name} does without {' and '.join(left_out)}.")
+    if left_out == wanted:
+        wanted = list(profile.pruners)[: len(wanted)]
     return {n: ticket(profile, n, sparsity, store, **which) for n in wanted if n in profile.pruners}
 
 

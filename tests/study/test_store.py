@@ -208,6 +208,9 @@ def test_tickets_are_those_of_the_pruners_that_the_profile_has(store):
     assert list(found) == ["random", "lottery"] and said == ["The study tiny does without snip."]
     assert found["lottery"].mask.equals(ticket(PROFILE, "lottery", 0.2, store).mask)
     assert list(tickets(PROFILE, ("random",), 0.2, store, told=pytest.fail)) == ["random"]
+    said.clear()
+    own = tickets(PROFILE, ("snip", "grasp"), 0.2, store, told=said.append)  # better than an empty picture
+    assert list(own) == [*PROFILE.pruners][:2] and said == ["The study tiny does without snip and grasp."]
 
 
 def test_the_laptop_study_ships_a_ticket_for_every_cell_of_its_first_seed():

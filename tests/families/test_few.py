@@ -1,0 +1,13 @@
+"""Every notebook runs unchanged where a study has one pruner and one sparsity only."""
+
+import pytest
+
+from tests.families.running import notebooks_under, study_of
+
+pytestmark = pytest.mark.timeout(600)
+study = study_of("few")
+
+
+@notebooks_under("few")
+def test_it_runs(study, path):
+    study.run(path)
