@@ -97,7 +97,7 @@ def with_setup(notebook: str, release: Release) -> str:
         "id": TAG,
         "metadata": {"cellView": "form", "tags": [TAG]},
         "outputs": [],
-        "source": setup_cell(release),
+        "source": setup_cell(release).splitlines(keepends=True),  # as Jupyter and ruff save it
     }
     if found:
         cells[found[0]] = cell
