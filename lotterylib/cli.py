@@ -131,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     book = add("book", _book, "compute what is missing, run every notebook, and build the site")
     with_scheduler(with_workers(with_store(book)))
     book.add_argument("--out", type=Path, default=Path("_build"), help="where to build (default: _build)")
+    book.add_argument(
+        "--pdf",
+        action="store_true",
+        help="print the whole book to one PDF as well (needs Chromium or Chrome)",
+    )
     data = add("data", _data, "list the data that a profile needs, and what of it is missing or damaged")
     data.add_argument(
         "--download",
@@ -397,10 +402,13 @@ def _status(options: argparse.Namespace) -> int:
 
 def _book(options: argparse.Namespace) -> int:
     from .publish.book import make_book
+    from .publish.pdf import build_pdf, find_browser
     from .study.profile import load_profile
     from .study.store import Store, missing
 
     profile, store = load_profile(options.profile), Store(options.store)
+    if options.pdf:
+        find_browser()  # better said now than after an hour
     todo = missing(profile, store, reference=True)
     if todo:
         print(f"{profile.name}: {len(todo)} cells lack records; computing them", file=sys.stderr)
@@ -412,6 +420,9 @@ def _book(options: argparse.Namespace) -> int:
     workers = options.workers or os.cpu_count() or 1
     index = make_book(profile, options.profile, store, options.out, workers, progress=not options.quiet)
     print(f"the book: open {index.resolve().as_uri()}")
+    if options.pdf:
+        made = index.parents[1]
+        print(f"as one PDF: {build_pdf(made / 'stage', made / 'book.pdf').as_uri()}")
     return 0
 
 

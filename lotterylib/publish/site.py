@@ -36,7 +36,7 @@ def build_site(stage: Path, site: Path) -> Path:
         raise SiteError(f"{site} exists and is not a site of this book: move it away, or give another folder")
     site.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".site-", dir=site.parent) as work:
-        html = _run_jupyter_book(stage, Path(work), site.with_name(f"{site.name}.log"))
+        html = run_jupyter_book(stage, Path(work), site.with_name(f"{site.name}.log"))
         (html / HASH).write_text(digest)
         _swap(html, site, Path(work) / "old")
     return index
@@ -62,9 +62,12 @@ def hash_tree(folder: Path, *more: str) -> str:
     return digest.hexdigest()
 
 
-def _run_jupyter_book(stage: Path, work: Path, log: Path) -> Path:
-    """Build from scratch (an incremental strict build forgets old warnings); returns the folder of pages."""
-    options = ["-W", "-n", "--keep-going", "--path-output", str(work)]
+def run_jupyter_book(stage: Path, work: Path, log: Path, builder: str = "html") -> Path:
+    """Build below ``work`` from scratch (an incremental strict build forgets old warnings); returns the folder of pages.
+
+    ``builder`` is ``html`` or ``singlehtml``. Raises ``SiteError`` with the warnings; ``log`` gets all that was said.
+    """
+    options = ["-W", "-n", "--keep-going", "--path-output", str(work), "--builder", builder]
     command = [sys.executable, "-c", PROGRAM, "build", str(stage), *options]
     result = subprocess.run(
         command,
@@ -76,7 +79,7 @@ def _run_jupyter_book(stage: Path, work: Path, log: Path) -> Path:
     )
     output = re.sub(r"\x1b\[[\d;]*m", "", result.stdout + result.stderr)
     log.write_text(output, encoding="utf-8")
-    html = work / "_build" / "html"
+    html = work / "_build" / builder
     if result.returncode == 0 and (html / "index.html").is_file():
         return html
     lines = output.replace(f"{stage}/", "").replace(" error:\n", " error: ").splitlines()

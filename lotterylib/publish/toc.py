@@ -26,6 +26,11 @@ def notebooks_in_toc(root: Path, notebooks: Path) -> list[Path]:
     return listed
 
 
+def root_page(root: Path) -> str:
+    """The first page of the book in ``root``, as ``root/_toc.yml`` names it."""
+    return _read_toc(root)["root"]
+
+
 def _read_toc(root: Path) -> Any:
     import yaml
 
