@@ -60,6 +60,9 @@ def address(built):
         yield address
 
 
+CUT_OFF = "pieces => pieces.filter(p => p.scrollWidth > p.clientWidth).length"
+
+
 def test_every_page_is_sound_and_fits_a_phone_and_a_wide_window(built, browser, address):
     """No script error, no failed request, none to elsewhere, no sideways scrolling, every formula drawn."""
     site = built[0] / "build/smoke/site"
@@ -77,6 +80,8 @@ def test_every_page_is_sound_and_fits_a_phone_and_a_wide_window(built, browser, 
                 visit.page.set_viewport_size({"width": width, "height": 900})
                 across = visit.page.evaluate("document.documentElement.scrollWidth")
                 found += [f"{across} pixels across a window of {width}"] * (across > width)
+            cut = visit.page.locator(".cell pre").evaluate_all(CUT_OFF)  # in the wide window
+            found += [f"{cut} pieces of code or output are cut off at the right"] * (cut > 0)
             undrawn = visit.page.locator("mjx-merror, .math:not(:has(mjx-container))").count()
             found += [f"{undrawn} formulas are not drawn"] * (undrawn > 0)
             if found:
