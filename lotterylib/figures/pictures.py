@@ -33,9 +33,16 @@ def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> tuple[
     return figure, f"{len(pictures)} example images: {', '.join(titles)}."
 
 
+def _check_any(masks: Mapping[str, Mask]) -> None:
+    if not masks:
+        raise SettingError("no masks to draw: give one or more, pruner → mask")
+
+
 def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[Figure, str]:
     """One layer's mask under each pruner (name → mask): a row an output channel, a column an incoming weight; kept
-    weights are dark. ``weight`` is the layer's name in the mask; if it is not given, ``masks.inner_layer`` chooses."""
+    weights are dark. ``weight`` is the layer's name in the mask; if it is not given, ``masks.inner_layer`` chooses.
+    Raises ``SettingError`` without a mask, or where one has no such layer."""
+    _check_any(masks)
     weight = weight or inner_layer(next(iter(masks.values())))
     with styled():
         figure, axes = plt.subplots(len(masks), 1, figsize=(7.2, 1.9 * len(masks)), squeeze=False)
@@ -82,7 +89,8 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[F
 def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
     """Share of weights that each pruner keeps in each layer, side by side, in per cent on a log scale; a layer with
     nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller; its layers
-    that no ticket prunes are left out."""
+    that no ticket prunes are left out. Raises ``SettingError`` without a mask."""
+    _check_any(masks)
     pruned = next(iter(masks.values()))
     whole = {name: (of or pruned)[name].numel() for name in pruned}
     shares = {p: {n: 100 * int(mask[n].sum()) / whole[n] for n in whole} for p, mask in masks.items()}

@@ -198,6 +198,12 @@ def test_words_of_masks_and_curves_are_numbers():
         figures.mask_picture(several, "x")
 
 
+@pytest.mark.parametrize("draw", [figures.mask_picture, figures.density_bars])
+def test_no_masks_are_one_clear_line(draw):
+    with pytest.raises(SettingError, match="no masks to draw"):
+        draw({})
+
+
 def test_layers_that_no_ticket_prunes_have_no_bars():
     network, several = masks()
     dense, convolutions = several["magnitude"], {"random": Mask.ones(network, "conv")}
