@@ -401,8 +401,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _book(options: argparse.Namespace) -> int:
-    from .publish.book import make_book
-    from .publish.pdf import build_pdf, find_browser
+    from .publish.book import make_book, print_book
+    from .publish.pdf import find_browser
     from .study.profile import load_profile
     from .study.store import Store, missing
 
@@ -421,8 +421,7 @@ def _book(options: argparse.Namespace) -> int:
     index = make_book(profile, options.profile, store, options.out, workers, progress=not options.quiet)
     print(f"the book: open {index.resolve().as_uri()}")
     if options.pdf:
-        made = index.parents[1]
-        print(f"as one PDF: {build_pdf(made / 'stage', made / 'book.pdf').as_uri()}")
+        print(f"as one PDF: {print_book(index).as_uri()}")
     return 0
 
 

@@ -14,6 +14,7 @@ from ..study.store import Store, records
 from ..training import pick_device
 from . import publish
 from .errors import PublishError
+from .pdf import build_pdf
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -41,6 +42,13 @@ def make_book(
         card, root / "notebooks", root, out / profile.name, parameters, fingerprint(rows), workers=workers,
         progress=progress,
     )  # fmt: skip
+
+
+def print_book(index: Path) -> Path:
+    """Prints the book whose site ``make_book`` has built to ``book.pdf`` beside the site's folder; returns that file.
+    Raises ``SiteError``."""
+    made = index.resolve().parents[1]
+    return build_pdf(made / "stage", made / "book.pdf")
 
 
 def find_root() -> Path:

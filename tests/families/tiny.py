@@ -90,12 +90,12 @@ def few(root: Path) -> dict:
     }
 
 
-FAMILIES = {make.__name__: make for make in (cifar10, cifar100, imagenet, few)}
+STUDIES = {make.__name__: make for make in (cifar10, cifar100, imagenet, few)}
 
 
 def write_profile(folder: Path, family: str) -> Path:
     """Data in ``folder``, and the profile that reads them."""
-    special = FAMILIES[family](folder / "data")
+    special = STUDIES[family](folder / "data")
     profile = {
         "extends": family,
         "name": f"tiny-{family}",
