@@ -24,7 +24,8 @@ class Dataset:
 
     ``classes`` and ``channels`` are counts, ``size`` is the side of the square images in pixels. ``root``: the folder that
     other files beside them (corrupted copies, outliers) are looked for in; None is ``./data``. ``statistics``: mean and
-    standard deviation of the pixels, one number a channel, where they are known rather than computed.
+    standard deviation of the pixels, one number per channel, where they are known rather than computed. ``form``: the form
+    of the files that were read, where there are several with other training images; it stands in the records.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     class_names: tuple[str, ...]
     root: Path | None = None
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    form: str = ""
 
     def __post_init__(self):
         for split in ("train", "val", "test"):

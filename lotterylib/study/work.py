@@ -54,7 +54,7 @@ def find_ticket(
             return Outcome("kept")
         with _threads(threads), launching(replace(launch, checkpoints=store.checkpoints, spacing=SPACING)):
             ticket = _find(store, cell, device)
-            store.save_ticket(cell, ticket, _facts(began, device))
+            store.save_ticket(cell, ticket, _form(_data(cell.dataset)) | _facts(began, device))
         return Outcome("found")
     except ParentFailed as error:  # not stored: it stops being true when the parent is there
         return Outcome("failed", {cell.label: str(error)})
@@ -156,10 +156,15 @@ def _row(
         "metric": metric,
         **_numbers(measured, apart),
         "chance": 1 / data.classes,
+        **_form(data),
         "settings": {"metric": settings, "cell": cell.identity},
         **({"variants": variants} if (variants := _variants(measured, apart)) else {}),
         **({"extra": measured.extra} if measured.extra else {}),
     }
+
+
+def _form(data: Dataset) -> Record:
+    return {"form": data.form} if data.form else {}
 
 
 def _variants(measured: metrics.Measurement, apart: metrics.Measurement | None) -> Record:
