@@ -25,8 +25,9 @@ from lime.lime_image import LimeImageExplainer
 from torch import Tensor, nn
 
 from lotterylib import datasets, models
+from lotterylib.machine.devices import pick_device
 from lotterylib.metrics.interpretability import explain, superpixels
-from lotterylib.training import pick_device, predict
+from lotterylib.training import predict
 
 SAMPLES = 1000
 

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 
 from lotterylib import Mask, Recipe, datasets, models, pruners, train
 from lotterylib.datasets import Dataset as Data
-from lotterylib.training import pick_device, pick_precision
+from lotterylib.machine.devices import pick_device, pick_precision
 
 IMAGES = 2560  # a burst: 20 steps of 128
 RECIPE = Recipe(epochs=1, batch_size=128, rewind=0, warmup=0, crop_padding=2, nesterov=True)

@@ -15,13 +15,11 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "claims",
     "datasets",
     "figures",
     "masks",
     "metrics",
     "models",
-    "paper",
     "pruners",
     "results",
     "study",
@@ -32,7 +30,7 @@ _NAMES = {
     "train": "training",
     "Ticket": "ticket",
     "Mask": "masks",
-    "check_environment": "environment",
+    "check_environment": "machine.environment",
     "scorecard": "score",
 }
 

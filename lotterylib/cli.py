@@ -218,8 +218,8 @@ def _add_score(commands) -> None:
 def _score(options: argparse.Namespace) -> int:
     import torch
 
+    from .machine.devices import device_name
     from .score import scorecard
-    from .study.estimate import device_name
 
     device_name(options.device)
     if options.threads:
@@ -262,12 +262,13 @@ def _setting(text: str) -> tuple[str, object]:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from .distributed import Launch, launching
+    from .machine.devices import device_name, places
     from .study.cells import expand
-    from .study.estimate import device_name, images_per_second, places, remaining
+    from .study.estimate import images_per_second, remaining
     from .study.needs import needs
     from .study.plan import plan, rates
     from .study.store import Store, missing
+    from .training import Launch, launching
 
     profile, store = _part(options), Store(options.store)
     if options.device:
@@ -376,7 +377,7 @@ def _compute(profile, todo: list, store, options: argparse.Namespace, shipped: b
 def _try_out(cells: list, device: str | None) -> None:
     """Meets here, in one line and before workers start, what would fail every cell: no such device, data that are not
     there, a setting that a model does not have."""
-    from .study.estimate import device_name
+    from .machine.devices import device_name
 
     device_name(device)
     for dataset in {cell.dataset for cell in cells}:
@@ -452,10 +453,11 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from .distributed import Launch, launching
-    from .study.estimate import device_name, images_per_second, noise
+    from .machine.devices import device_name
+    from .study.estimate import images_per_second, noise
     from .study.needs import needs
     from .study.profile import load_profile
+    from .training import Launch, launching
 
     profile = load_profile(options.profile)
     if needs(profile)[0].met:

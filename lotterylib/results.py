@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import DataError
-from .verdict import region
+from .verdict.regions import region
 
 COLUMNS = [
     "dataset", "model", "pruner", "sparsity", "seed", "metric", "value", "error", "samples",

@@ -183,7 +183,10 @@ class Cifar:
 def _digests(images: np.ndarray, labels: np.ndarray) -> list[str]:
     """SHA-256 of each image: one byte of its label, then its pixels, uint8 [H, W, 3]."""
     pairs = zip(images, labels, strict=True)
-    return [hashlib.sha256(bytes([label]) + np.ascontiguousarray(image).tobytes()).hexdigest() for image, label in pairs]
+    return [
+        hashlib.sha256(bytes([label]) + np.ascontiguousarray(image).tobytes()).hexdigest()
+        for image, label in pairs
+    ]
 
 
 def digest_of(digests: list[str]) -> str:
@@ -201,7 +204,9 @@ def _pixels(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged files
-        raise DataError(f"{path} is no readable image ({' '.join(str(error).split())}); fetch it again") from None
+        raise DataError(
+            f"{path} is no readable image ({' '.join(str(error).split())}); fetch it again"
+        ) from None
     if pixels.shape != (32, 32, 3):
         raise DataError(f"{path}: want 32×32 pixels, got {pixels.shape[1]}×{pixels.shape[0]}")
     return pixels

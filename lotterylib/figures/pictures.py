@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..errors import SettingError
-from ..masks import Mask, inner_layer
+from ..masks import Mask
+from ..masks.mask import inner_layer
 from .style import look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import UnknownNameError
-from ..numerics import full_precision
+from ..machine.numerics import full_precision
 from . import calibration, detection, dissection, generalization, geometry, interpretability
 from .subject import Measurement, Subject, paired
 

@@ -31,8 +31,9 @@ from ..datasets.broden import broden as read_broden
 from ..datasets.concepts import Concepts
 from ..datasets.concepts import concepts as concepts_of
 from ..errors import DataError, SettingError
+from ..machine.devices import pick_device
 from ..rng import derive
-from ..training import pick_device, predict
+from ..training import predict
 from .subject import Measurement, Subject
 
 _JOINS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import DataError
-from ..training import pick_device, predict
+from ..machine.devices import pick_device
+from ..training import predict
 from .attacks import check_attack, fgsm, input_gradient, pgd, shifted
 from .detection import max_softmax, ood_aupr, ood_auroc, ood_fpr95
 from .subject import Measurement, Subject, of_images

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import DataError, SettingError
+from ..machine.devices import pick_device
 from ..masks import Mask
 from ..rng import generator
-from ..training import pick_device
 from .curvature import (
     Density,
     Estimate,

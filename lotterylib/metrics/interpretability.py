@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, SettingError
+from ..machine.devices import pick_device
 from ..rng import generator
-from ..training import pick_device, predict
+from ..training import predict
 from .subject import Measurement, Subject, of_images
 
 __all__ = [

@@ -17,8 +17,9 @@ from ..datasets.base import data_root
 from ..datasets.corrupted import CORRUPTIONS, PUBLISHED, SEVERITIES, Published, corrupted, published_for
 from ..datasets.ood import COUNT, outliers
 from ..errors import DataError
+from ..machine.devices import pick_device
 from ..masks import Mask
-from ..training import pick_device, predict
+from ..training import predict
 
 
 @dataclass

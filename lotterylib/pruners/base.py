@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import platform
 import time
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -13,12 +12,13 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from .. import cost
 from ..datasets import Dataset
+from ..efficiency import macs
 from ..errors import SettingError
+from ..machine.devices import describe_device, pick_device
 from ..masks import Mask, Scope, prunable
 from ..ticket import Ticket
-from ..training import Recipe, State, Training, pick_device, train
+from ..training import Recipe, State, Training, train
 
 Device = str | torch.device | None
 
@@ -157,11 +157,11 @@ def make_ticket(
     the ticket's is physically smaller; ``passes``: dense forward passes that scoring took (see ``cost``).
     """
     total = mask.total if full is None else sum(p.numel() for p in prunable(full, pruner.scope).values())
-    counts = cost.multiply_adds(model, data.train[0].shape[1:])
-    dense_counts = counts if full is None else cost.multiply_adds(full, data.train[0].shape[1:])
+    counts = macs.multiply_adds(model, data.train[0].shape[1:])
+    dense_counts = counts if full is None else macs.multiply_adds(full, data.train[0].shape[1:])
     images = recipe.total_steps(len(data.train[1])) * min(recipe.batch_size, len(data.train[1]))
-    spent = cost.relative(
-        cost.forward(counts, mask), cost.forward(dense_counts), training.images, images,
+    spent = macs.relative(
+        macs.forward(counts, mask), macs.forward(dense_counts), training.images, images,
         training.update_images, passes,
     )  # fmt: skip
     before = _cost_of(start) if start else 0.0
@@ -179,8 +179,8 @@ def make_ticket(
         "recipe": recipe.model_dump(),
         "losses": training.losses,
         "images_seen": training.images,
-        "multiply_adds": cost.forward(counts, mask),
-        "multiply_adds_dense": cost.forward(dense_counts),
+        "multiply_adds": macs.forward(counts, mask),
+        "multiply_adds_dense": macs.forward(dense_counts),
         "cost": None if before is None else before + spent,
         "seconds": training.seconds,
         "precision": training.precision,
@@ -194,13 +194,6 @@ def make_ticket(
 def _cost_of(ticket: Ticket) -> float | None:
     """None for a pruned ticket whose record does not say (made by an earlier version)."""
     return 1.0 if ticket.record.get("pruner") == "dense" else ticket.record.get("cost")
-
-
-def describe_device(device: torch.device) -> str:
-    """A name a reader can place, e.g. "cpu (x86_64, AVX512)" or "cuda (NVIDIA A100)"."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"{device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def check_sparsity(sparsity: float) -> None:

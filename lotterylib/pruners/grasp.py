@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..datasets import Dataset
+from ..machine.devices import device_of
 from ..masks import Mask, Scope
 from .base import AtInitialisation, check_sparsity
-from .scoring import Scores, device_of, draw_balanced, gradients, scoring_copy, weights_of
+from .scoring import Scores, draw_balanced, gradients, scoring_copy, weights_of
 
 AT_ONCE = 256  # images whose second derivatives are taken together
 

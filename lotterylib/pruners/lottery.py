@@ -13,8 +13,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ..machine.devices import pick_device
 from ..masks import Mask
-from ..training import pick_device, state_of
+from ..training import state_of
 from .base import Pruner, make_ticket, one_round_less, retrain, train_dense
 from .magnitude import scores
 

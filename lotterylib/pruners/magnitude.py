@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from ..machine.devices import pick_device
 from ..masks import Mask, Scope, prunable
-from ..training import pick_device, state_of
+from ..training import state_of
 from .base import Pruner, check_sparsity, make_ticket, retrain, train_dense
 
 

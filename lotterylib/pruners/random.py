@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..datasets import Dataset
 from ..masks import Mask, Scope, prunable
+from ..masks.densities import top_each
 from ..rng import generator
 from .base import AtInitialisation
-from .densities import top_each
 
 
 def scores(model: nn.Module, seed: int, scope: Scope = "all") -> dict[str, Tensor]:

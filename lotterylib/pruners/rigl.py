@@ -20,11 +20,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ..machine.devices import pick_device
 from ..masks import Mask
-from ..training import pick_device, train
+from ..masks.densities import Distribution, erdos_renyi_kernel, top_each
+from ..training import train
 from . import random
 from .base import Pruner, check_sparsity, make_ticket
-from .densities import Distribution, erdos_renyi_kernel, top_each
 
 __all__ = ["Rigl", "erdos_renyi_kernel", "regrow"]
 

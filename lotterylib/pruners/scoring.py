@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets import Dataset
+from ..machine.devices import device_of
 from ..masks import Mask, Scope, prunable
 from ..rng import derive, forked, generator
 
@@ -27,11 +28,6 @@ def scoring_copy(model: nn.Module, *, train: bool) -> Iterator[nn.Module]:
     with forked(device_of(twin)), torch.enable_grad():
         torch.manual_seed(derive(0, "scoring"))
         yield twin
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's weights are."""
-    return next(model.parameters()).device
 
 
 def gradients(value: Tensor, weights: dict[str, Tensor], *, graph: bool = False) -> Scores:

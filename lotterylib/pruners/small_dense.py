@@ -16,8 +16,9 @@ import torch
 
 from .. import models
 from ..errors import SettingError
+from ..machine.devices import pick_device
 from ..masks import Mask, Scope, prunable
-from ..training import pick_device, train
+from ..training import train
 from .base import Pruner, check_sparsity, make_ticket
 
 TOLERANCE, LIMIT = 0.01, 0.05  # wanted, and refused beyond

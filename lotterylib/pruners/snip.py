@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..datasets import Dataset
+from ..machine.devices import device_of
 from ..masks import Mask, Scope
 from .base import AtInitialisation, check_sparsity
-from .scoring import Scores, device_of, draw, gradients, iterate, scoring_copy, weights_of
+from .scoring import Scores, draw, gradients, iterate, scoring_copy, weights_of
 
 
 def scores(

@@ -25,8 +25,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ..machine.devices import pick_device
 from ..masks import Mask, Scope, prunable
-from ..training import pick_device, state_of
+from ..training import state_of
 from .base import Pruner, check_sparsity, make_ticket, one_round_less, retrain, train_dense
 from .channels import Keep, Unit, cut, find_units, keep_without, same_function, sliced
 

@@ -20,10 +20,11 @@ from torch import nn
 
 from ..datasets import Dataset
 from ..errors import SettingError
+from ..machine.devices import device_of
 from ..masks import Mask, Scope
 from ..models import Normalize
 from .base import AtInitialisation, check_sparsity
-from .scoring import Scores, device_of, gradients, iterate, scoring_copy, weights_of
+from .scoring import Scores, gradients, iterate, scoring_copy, weights_of
 
 
 def scores(model: nn.Module, input_shape: Sequence[int], *, scope: Scope = "all") -> Scores:

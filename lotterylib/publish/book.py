@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..pruners.base import describe_device
-from ..revision import revision, versions
+from ..machine.devices import describe_device, pick_device
+from ..machine.revision import revision, versions
 from ..study.profile import Profile
 from ..study.store import Store, records
-from ..training import pick_device
 from . import publish
 from .errors import PublishError
 from .pdf import build_pdf

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import write_whole
-from ..revision import versions
+from ..machine.revision import versions
 from .errors import NotebookError
 from .execute import EXECUTED, KERNEL, SOURCE
 

@@ -19,16 +19,17 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from .. import latency, metrics, verdict
+from .. import metrics, verdict
 from ..datasets import CORRUPTIONS, Dataset, corrupt
+from ..efficiency.speed import Size, Speed, size_of, speeds
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError
+from ..machine.devices import device_name, pick_device
+from ..machine.revision import versions
 from ..masks import Mask
 from ..metrics import Measurement, Subject, paired
-from ..revision import versions
 from ..rng import generator
-from ..study.estimate import device_name
 from ..ticket import Ticket
-from ..training import pick_device, predict
+from ..training import predict
 from . import checkpoints
 from .checkpoints import Checkpoint, Network
 from .programs import Program
@@ -97,8 +98,8 @@ class Scorecard:
     rows: list[Row]
     skipped: dict[str, str]
     sparsity: float
-    costs: dict[str, latency.Size]
-    speed: dict[str, latency.Speed]
+    costs: dict[str, Size]
+    speed: dict[str, Speed]
     notes: list[str]
     about: dict[str, Any]
     diagrams: dict[str, Any] = field(
@@ -256,11 +257,11 @@ def scorecard(
             bar.update(round(sum(cost(key, count) for key, count in new.items()), 1))
         diagrams = _diagrams(ticket, twin)
     shape = data.train[0].shape[1:]
-    costs = {n: latency.size_of(networks[n].cpu(), masks[n], shape) for n in ("dense", "ticket")}
+    costs = {n: size_of(networks[n].cpu(), masks[n], shape) for n in ("dense", "ticket")}
     times = {}
     if speed:  # batches that take about a tenth of a second bound the time of this to a few seconds
         batch = max(1, min(100, int(0.1 / (cost(("test",), 1) / 2))))
-        times = latency.speeds(networks, shape, batch_size=batch, rounds=8, device=device)
+        times = speeds(networks, shape, batch_size=batch, rounds=8, device=device)
     about = {
         "data": data.name, "test images": len(data.test[1]), "classes": data.classes,
         "pixels": list(shape), "ticket": _called(model), "dense": _called(dense),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
 import torch
 
 from ..datasets import Dataset
-from ..distributed import check_gpus
-from ..errors import SettingError
+from ..machine.devices import device_name
 from ..rng import generator
-from ..training import Recipe, pick_device, train
+from ..training import Recipe, train
 from .cells import Cell, with_ancestors
 from .plan import shape
 from .profile import DataSource, ModelSpec
@@ -70,33 +68,3 @@ def remaining(todo: list[tuple[Cell, dict[str, Record]]], store: Store) -> list[
     """The trainings behind what is missing, shared rounds counted once, those that would diverge again left out."""
     every = with_ancestors([cell for cell, _ in todo], store.has_ticket)
     return [cell for cell in every if not store.has_ticket(cell) and not store.is_final(cell)]
-
-
-def places(
-    workers: int | None, threads: int, device: str | None, per_gpu: int = 1, processes: int = 1
-) -> list[str | None]:
-    """The device of each worker of this machine, or the first of its ``processes`` devices. GPUs take turns unless one is
-    named, each with ``per_gpu`` workers; on processors there is a worker for every ``threads`` cores. ``workers`` says how
-    many there are instead.
-
-    Raises ``SettingError`` for fewer GPUs than ``processes``, or if these shall share GPUs too.
-    """
-    if min(per_gpu, processes) > 1:
-        raise SettingError(f"either {per_gpu} cells share a GPU or each trains on {processes}, not both")
-    chosen = pick_device(device)
-    if chosen.type != "cuda":
-        return [device] * (workers or max(1, (os.cpu_count() or 1) // max(threads, processes)))
-    check_gpus(processes, chosen.index)
-    if chosen.index is not None:
-        return [device] * (workers or per_gpu)
-    firsts = range(0, torch.cuda.device_count() - processes + 1, processes)
-    return [f"cuda:{firsts[i % len(firsts)]}" for i in range(workers or len(firsts) * per_gpu)]
-
-
-def device_name(device: str | None) -> str:
-    """The device that a run would take: "cpu", "cuda", … Raises ``SettingError`` if it is not there."""
-    try:
-        return torch.empty(0, device=pick_device(device)).device.type
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(f"device {device!r} cannot be used: {reason}") from None

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import cost, masks, metrics, models
+from .. import masks, metrics, models
 from ..datasets import ood
+from ..efficiency import macs
 from ..errors import SettingError
 from .cells import DENSE, Cell, with_ancestors
 from .needs import CORRUPTED, OUTLIERS
@@ -79,7 +80,7 @@ def size(model: ModelSpec, data: Shape) -> Size:
         network = models.build(
             model.name, data.classes, data.channels, model.width, data.size, **model.settings
         )
-        counts = cost.multiply_adds(network, (data.channels, data.size, data.size))
+        counts = macs.multiply_adds(network, (data.channels, data.size, data.size))
     prunable = sum(p.numel() for p in masks.prunable(network).values())
     return Size(sum(counts.values()), sum(p.numel() for p in network.parameters()), prunable)
 

@@ -21,13 +21,11 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 from tqdm import tqdm
 
-from ..distributed import Launch
 from ..errors import LotteryError, SettingError
 from ..files import exists, is_remote, remove, write_whole
-from ..loading import processors
-from ..training import pick_device
+from ..machine.devices import pick_device, places, processors
+from ..training import Launch
 from .cells import Cell, with_ancestors
-from .estimate import places
 from .store import Record, Store
 from .work import Outcome, find_ticket, measure_ticket
 

@@ -13,13 +13,12 @@ import torch
 
 from .. import metrics
 from ..datasets import Dataset
-from ..distributed import Launch, launching
 from ..errors import DivergedError, LotteryError
+from ..machine.devices import describe_device, pick_device
+from ..machine.revision import revision, versions
 from ..pruners import train_dense
-from ..pruners.base import describe_device
-from ..revision import revision, versions
 from ..ticket import Ticket
-from ..training import pick_device
+from ..training import Launch, launching
 from .cells import DENSE, Cell, digest
 from .profile import DataSource
 from .store import Record, Store

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from unittest.mock import patch
 
-from lotterylib import latency
+from lotterylib.efficiency import speed
 from lotterylib.figures import explorer
 from lotterylib.metrics import calibration, detection, geometry, interpretability
 from lotterylib.pruners import synflow
@@ -26,7 +26,7 @@ FUNCTIONS = [
     (explorer, "view", {"samples": 60, "points": 3}),
     (synflow, "mask", {"iterations": 10}),
     (estimate, "images_per_second", {"seconds": 0.05}),
-    (latency, "speeds", {"rounds": 6, "seconds": 0.01}),
+    (speed, "speeds", {"rounds": 6, "seconds": 0.01}),
 ]
 NUMBERS = [(calibration, "_RESAMPLES", 20), (detection, "_REPLICATES", 20)]
 

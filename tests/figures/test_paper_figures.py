@@ -2,9 +2,10 @@ import matplotlib
 import pandas as pd
 import pytest
 
-from lotterylib import figures, paper
+from lotterylib import figures
 from lotterylib.errors import DataError
 from lotterylib.results import tidy
+from lotterylib.verdict import paper
 from tests.test_results import row
 
 matplotlib.use("Agg")

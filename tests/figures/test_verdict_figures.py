@@ -10,7 +10,7 @@ from lotterylib.figures.verdict import scaled
 from lotterylib.results import tidy
 from lotterylib.verdict import lth_pass, passes
 from tests.test_results import row
-from tests.test_verdict import study
+from tests.verdict.test_passes import study
 
 matplotlib.use("Agg")
 NAMES = ["accuracy", "ece", "nll"]

@@ -10,8 +10,8 @@ from torch import nn
 from lotterylib import pruners
 from lotterylib.errors import LotteryError, SettingError, UnknownNameError
 from lotterylib.masks import Mask, prunable
+from lotterylib.masks.densities import erdos_renyi_kernel, whole_counts
 from lotterylib.pruners import lottery, magnitude, random
-from lotterylib.pruners.densities import erdos_renyi_kernel, whole_counts
 from lotterylib.training import Recipe, train
 from tests.conftest import toy_network, untouched_rng
 

@@ -7,8 +7,8 @@ import torch
 
 from lotterylib import pruners
 from lotterylib.errors import SettingError
-from lotterylib.masks import Mask
-from lotterylib.pruners import densities, rigl
+from lotterylib.masks import Mask, densities
+from lotterylib.pruners import rigl
 from lotterylib.training import Recipe, train
 from tests.conftest import toy_data, toy_network
 

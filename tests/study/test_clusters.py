@@ -11,8 +11,8 @@ import torch
 from distributed import Scheduler, SpecCluster, Worker, get_worker
 
 from lotterylib.errors import SettingError
+from lotterylib.machine.devices import places
 from lotterylib.study import Store
-from lotterylib.study.estimate import places
 from lotterylib.study.scheduler import _run
 from lotterylib.study.store import missing
 from lotterylib.study.work import find_ticket, measure_ticket

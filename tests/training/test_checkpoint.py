@@ -2,11 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from lotterylib import checkpoint
-from lotterylib.distributed import Launch
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners.rigl import Update
-from lotterylib.training import Recipe, train
+from lotterylib.training import Launch, Recipe, checkpoint, train
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 RECIPE = Recipe(epochs=4, batch_size=16, warmup=0.5, rewind=1.75, precision="float32", lr=0.05)  # 16 steps

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from .errors import SettingError
+from ..errors import SettingError
 
 Scope = Literal["all", "conv"]
 _LAYERS = {"all": (nn.Conv2d, nn.Linear), "conv": (nn.Conv2d,)}

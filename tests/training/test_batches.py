@@ -9,7 +9,8 @@ from lotterylib import pruners
 from lotterylib.datasets import ImageFiles, LazyImages
 from lotterylib.datasets.base import Dataset
 from lotterylib.errors import DataError, SettingError
-from lotterylib.loading import (
+from lotterylib.training import Recipe, predict, train
+from lotterylib.training.batches import (
     Views,
     _workers,
     alternating,
@@ -18,7 +19,6 @@ from lotterylib.loading import (
     evaluation_batches,
     training_batches,
 )
-from lotterylib.training import Recipe, predict, train
 from tests.conftest import toy_network, untouched_rng
 from tests.datasets.test_imagenet import load, make_imagenet
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from .datasets import LazyImages, Split
-from .datasets.lazy import in_unit, pixels
-from .errors import LotteryError, SettingError
-from .rng import generator, isolated
+from ..datasets import LazyImages, Split
+from ..datasets.lazy import in_unit, pixels
+from ..errors import LotteryError, SettingError
+from ..machine.devices import processors
+from ..rng import generator, isolated
 
 if TYPE_CHECKING:
-    from .training import Recipe
+    from .recipe import Recipe
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
@@ -183,11 +183,6 @@ def _workers(wanted: int | None, pieces: int) -> int:
     if wanted is None:
         wanted = 0 if multiprocessing.current_process().daemon else processors()
     return min(wanted, pieces)
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=1)  # one epoch's order at a time

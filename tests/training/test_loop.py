@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from lotterylib.errors import DivergedError, SettingError
+from lotterylib.machine.numerics import full_precision, numerics
 from lotterylib.masks import Mask, prunable
-from lotterylib.numerics import full_precision, numerics
 from lotterylib.study.cells import Cell, digest
 from lotterylib.study.profile import DataSource, ModelSpec
-from lotterylib.training import Recipe, augment, batch_indices, predict, train
+from lotterylib.training import Recipe, predict, train
+from lotterylib.training.batches import augment, batch_indices
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 RECIPE = Recipe(epochs=2, batch_size=16, warmup=0.5, rewind=0.75, precision="float32", lr=0.05)

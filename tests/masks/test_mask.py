@@ -4,7 +4,8 @@ from torch import nn
 
 from lotterylib import models
 from lotterylib.errors import SettingError
-from lotterylib.masks import Mask, inner_layer, prunable
+from lotterylib.masks import Mask, prunable
+from lotterylib.masks.mask import inner_layer
 
 
 def test_prunable_names_weights_of_conv_and_linear_only(network):

@@ -3,12 +3,12 @@ import math
 import pytest
 from scipy import stats
 
-from lotterylib import paper, pruners
-from lotterylib.claims import EARLY, LATE, findings, group_gap, near_dense, word
+from lotterylib import pruners
 from lotterylib.errors import DataError
 from lotterylib.metrics import names
 from lotterylib.results import tidy
-from lotterylib.verdict import passes
+from lotterylib.verdict import paper, passes
+from lotterylib.verdict.claims import EARLY, LATE, findings, group_gap, near_dense, word
 from tests.test_results import row
 
 

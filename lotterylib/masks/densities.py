@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import SettingError
-from ..masks import Mask
+from .mask import Mask
 
 Shapes = Mapping[str, tuple[int, ...]]
 Distribution = Literal["uniform", "erk"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .errors import DataError
-from .verdict import limits, lth_pass, passes
+from ..errors import DataError
+from .passes import limits, lth_pass, passes
 
 LATE = ("lottery", "magnitude")  # prune what was trained
 EARLY = ("random", "snip", "grasp", "synflow")  # random pruning and pruning at initialisation

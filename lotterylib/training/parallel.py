@@ -9,121 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import multiprocessing
 import os
 import pickle
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
-from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import LotteryError, SettingError
+from ..machine.devices import check_gpus, processors
 from . import checkpoint
-from .errors import LotteryError, SettingError
-from .loading import processors
-from .masks import Mask
-
-if TYPE_CHECKING:
-    from .training import Training
-
-
-@dataclass(frozen=True)
-class Launch:
-    """``processes``: that train together, a GPU each where there are GPUs, from the given one on. ``workers``: processes
-    that read images in files, beside each of them (default: the processors, shared out). ``checkpoints``: folder where a
-    training leaves its state every ``every`` epochs until it has ended, to go on from if it is killed; but no sooner than
-    ``spacing`` seconds after the last time. ``sync_batchnorm``: on GPUs, BatchNorm takes its statistics over the whole
-    batch, as one process does, and not over each process's share."""
-
-    processes: int = 1
-    workers: int | None = None
-    checkpoints: Path | None = None
-    every: int = 1
-    spacing: float = 0.0
-    sync_batchnorm: bool = True
-
-    def __post_init__(self):
-        if self.processes < 1 or self.every < 1 or (self.workers or 0) < 0:
-            raise SettingError(
-                f"want processes and every of 1 or more and workers of 0 or more, got {self.processes}, {self.every} "
-                f"and {self.workers}"
-            )
-
-
-_current: ContextVar[Launch] = ContextVar("launch")
-
-
-def current() -> Launch:
-    """How trainings run here if they are not told."""
-    return _current.get(None) or Launch()
-
-
-@contextlib.contextmanager
-def launching(launch: Launch) -> Iterator[None]:
-    """Trainings in the block, those inside pruners included, run that way."""
-    token = _current.set(launch)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-@dataclass(frozen=True)
-class Group:
-    """The processes that train together, and which of them this one is."""
-
-    rank: int = 0
-    size: int = 1
-
-    def share(self, batch: int) -> slice:
-        """This process's part of a batch."""
-        each = batch // self.size
-        return slice(self.rank * each, (self.rank + 1) * each) if self.size > 1 else slice(None)
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model's forward pass, after whose backward pass all processes hold the mean gradient. Buffers, such as
-        BatchNorm's statistics, are the first process's."""
-        return DistributedDataParallel(model) if self.size > 1 else model
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean over processes."""
-        if self.size > 1:
-            distributed.all_reduce(values)
-            values = values / self.size
-        return values
-
-    def check_agreed(self, mask: Mask, step: int) -> None:
-        """Raises ``RuntimeError`` in all processes unless all hold the same mask."""
-        if self.size == 1:
-            return
-        content = hashlib.sha256()
-        for name, tensor in mask.items():
-            content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        mine = torch.tensor(
-            int.from_bytes(content.digest()[:7], "big"), device=next(iter(mask.values())).device
-        )
-        seen = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(seen, mine)
-        if len({int(s) for s in seen}) > 1:
-            raise RuntimeError(f"the processes hold different masks after the update at step {step}")
-
-
-_group = Group()
-
-
-def group() -> Group:
-    """The processes that this one trains with; by itself, but for those that ``train_together`` started."""
-    return _group
+from .group import Group, join
+from .launch import Launch
+from .loop import run
+from .state import Training
 
 
 def train_together(
@@ -135,8 +42,6 @@ def train_together(
     Raises what a process raises of the library's own, ``SettingError`` where the processes cannot be had or the batch
     cannot be shared out evenly, ``RuntimeError`` with its traceback if one fails otherwise.
     """
-    from .training import Training
-
     count, size = len(arguments["data"].train[1]), launch.processes
     batch = min(arguments["recipe"].batch_size, count)
     if batch % size:
@@ -180,14 +85,6 @@ def _start_method() -> str:
     return "forkserver"
 
 
-def check_gpus(processes: int, first: int | None) -> None:
-    """Raises ``SettingError`` unless there is a GPU for each, from ``first`` on."""
-    there = torch.cuda.device_count() - (first or 0)
-    if there < processes:
-        where = f" from cuda:{first} on" if first else ""
-        raise SettingError(f"{processes} processes need a GPU each, there are {there}{where}")
-
-
 def _work(
     rank: int,
     sent: bytes,
@@ -199,9 +96,6 @@ def _work(
     lifeline: Connection,
 ) -> None:
     """One process's part."""
-    from .training import train
-
-    global _group
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     model, launch, arguments = pickle.loads(sent)
     kind, device = first.type, torch.device(first.type)
@@ -216,9 +110,9 @@ def _work(
         "nccl" if kind == "cuda" else "gloo",
         init_method=f"file://{folder}/meeting", rank=rank, world_size=launch.processes,
     )  # fmt: skip
-    _group = Group(rank, launch.processes)
+    join(Group(rank, launch.processes))
     try:
-        done = train(model, **arguments, device=device, progress=progress and rank == 0, launch=launch)
+        done = run(model, **arguments, device=device, progress=progress and rank == 0, launch=launch)
     except LotteryError as error:
         errors.put(error)
         raise

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .masks import Mask
+from ..masks import Mask
 
 _LAYERS = (nn.Conv2d, nn.Linear)
 

@@ -9,43 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Literal
 
 import pandas as pd
 
-from .errors import DataError, SettingError, UnknownNameError
-
-TOLERANCE = 0.01  # Region I ends one percentage point of accuracy below dense
-
-
-class Region(IntEnum):
-    """I: winning ticket, drawn solid. II: degraded, dashed. III: collapsed, dotted."""
-
-    I = 1  # noqa: E741 (the paper's own name)
-    II = 2
-    III = 3
-
-    def __str__(self) -> str:
-        return f"Region {self.name}"
-
-
-def region(accuracy: float, dense_accuracy: float, chance: float) -> Region:
-    """Region of a ticket by its test accuracy; all three are fractions in [0, 1].
-
-    I: at most one percentage point below dense. III: less than half of what dense gains over ``chance`` (1/classes).
-    II: in between. Raises ``SettingError`` for a percentage or NaN.
-    """
-    for what, value in {"accuracy": accuracy, "dense_accuracy": dense_accuracy, "chance": chance}.items():
-        if not 0 <= value <= 1:
-            raise SettingError(f"{what} must be a fraction in [0, 1], got {value}")
-    if (
-        accuracy >= dense_accuracy - TOLERANCE - 1e-9
-    ):  # one point exactly still wins, whatever the last bit says
-        return Region.I
-    if accuracy - chance < (dense_accuracy - chance) / 2:
-        return Region.III
-    return Region.II
+from ..errors import DataError, SettingError, UnknownNameError
+from .regions import TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -134,8 +103,8 @@ def passes(
 
     Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
     """
-    from . import metrics
-    from .results import differences, tidy
+    from .. import metrics
+    from ..results import differences, tidy
 
     for name in tolerances:
         if name not in metrics.names():
@@ -225,7 +194,7 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
     Tickets are ranked by their difference to dense in each metric, best first; a dimension's rank is the mean over its
     metrics. Tickets that lack one of them are left out. Raises ``DataError`` for fewer than three tickets.
     """
-    from . import metrics
+    from .. import metrics
 
     wide = judged.pivot_table(index=TICKET, columns="metric", values="difference").dropna()
     if len(wide) < 3:

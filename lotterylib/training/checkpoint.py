@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .files import write_whole
-from .masks import Mask
+from ..files import write_whole
+from ..masks import Mask
 
 if TYPE_CHECKING:
-    from .training import State, Training
+    from .state import State, Training
 
 FORMAT = "lotterylib-checkpoint-1"
 _PLAIN = ("losses", "images", "seconds", "precision", "processes", "update_images", "updates")

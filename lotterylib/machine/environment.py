@@ -22,8 +22,7 @@ def check_environment() -> str:
             missing.append(package)
     if missing:
         raise ImportError(f"missing: {', '.join(missing)}; install with: pip install {' '.join(missing)}")
-    from .pruners.base import describe_device
-    from .training import pick_device
+    from .devices import describe_device, pick_device
 
     return (
         f"lotterylib {revision()} · torch {found['torch']} · numpy {found['numpy']} · "

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lotterylib import cost, pruners
+from lotterylib import pruners
+from lotterylib.efficiency import macs
 from lotterylib.masks import Mask
 from lotterylib.training import Recipe
 from tests.conftest import toy_network, untouched_rng
@@ -46,7 +47,7 @@ def test_multiply_adds_by_hand():
     network.body[4].eval()
     modes = [m.training for m in network.modules()]
     with untouched_rng():
-        counts = cost.multiply_adds(network, (2, 7, 7))
+        counts = macs.multiply_adds(network, (2, 7, 7))
     assert counts == {
         "body.0.weight": 3 * 3 * 4 * 2 * 9,
         "body.1.weight": 3 * 3 * 8 * 2,
@@ -60,13 +61,13 @@ def test_multiply_adds_by_hand():
 
 def test_forward_counts_each_layer_by_its_density():
     mask = Mask({"a": torch.tensor([True, False, False, False])})
-    assert cost.forward({"a": 100, "b": 10}) == 110
-    assert cost.forward({"a": 100, "b": 10}, mask) == 35
+    assert macs.forward({"a": 100, "b": 10}) == 110
+    assert macs.forward({"a": 100, "b": 10}, mask) == 35
 
 
 def test_the_formula():
     """3·20·1000 for training, 80 more at 100 images of updates, 50 passes of 100; one dense training is 3·100·1000."""
-    assert cost.relative(20, 100, 1000, 1000, 100, 50) == pytest.approx((60_000 + 8_000 + 5_000) / 300_000)
+    assert macs.relative(20, 100, 1000, 1000, 100, 50) == pytest.approx((60_000 + 8_000 + 5_000) / 300_000)
 
 
 def test_dense_costs_one(data):

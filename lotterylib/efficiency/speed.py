@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from . import cost
-from .errors import SettingError
-from .masks import Mask
-from .rng import generator
-from .ticket import Ticket
-from .training import pick_device
+from ..errors import SettingError
+from ..machine.devices import pick_device
+from ..masks import Mask
+from ..rng import generator
+from ..ticket import Ticket
+from . import macs
 
 # Its import warns of a CUDA toolkit without a GPU, on the page of a notebook that asks for neither.
 _log = logging.getLogger("torch.utils.cpp_extension")
@@ -65,8 +65,8 @@ class Size:
 def size_of(model: nn.Module, mask: Mask | None, input_shape: Sequence[int]) -> Size:
     """Counts a network. ``mask``: of its surviving weights, None for all; ``input_shape``: [C, H, W]."""
     mask = mask or Mask.ones(model)
-    counts, parameters = cost.multiply_adds(model, input_shape), sum(p.numel() for p in model.parameters())
-    needed = round(cost.forward(counts, mask))
+    counts, parameters = macs.multiply_adds(model, input_shape), sum(p.numel() for p in model.parameters())
+    needed = round(macs.forward(counts, mask))
     kept = parameters - (mask.total - mask.kept)
     return Size(parameters, kept, sum(counts.values()), needed, stored_bytes(model, mask))
 

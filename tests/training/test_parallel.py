@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from lotterylib import distributed, pruners
-from lotterylib.distributed import Group, Launch, launching
+from lotterylib import pruners
 from lotterylib.errors import DataError, SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners.rigl import Update
-from lotterylib.training import Recipe, train
+from lotterylib.training import Launch, Recipe, launching, train
+from lotterylib.training.group import Group, group
+from lotterylib.training.launch import current
+from lotterylib.training.parallel import train_together
 from tests.conftest import toy_data, untouched_rng
 
 RECIPE = Recipe(epochs=3, batch_size=16, warmup=0.5, rewind=0.75, precision="float32", lr=0.05)  # 12 steps
@@ -44,7 +46,7 @@ class Watched(Update):
     folder: Path
 
     def apply(self, model, optimizer, mask, step, total):
-        rank = distributed.group().rank
+        rank = group().rank
         if step == 6 and rank == 1 and (self.folder / "kill").exists():
             (self.folder / "kill").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -141,16 +143,14 @@ def test_an_error_of_one_process_ends_all_and_is_told_in_one_line(tmp_path):
     ):
         pruners.build("random").find(model, data, 0.5, recipe, 0, device="cpu", progress=False)
     assert "\n" not in str(caught.value)
-    assert distributed.current() == Launch()
+    assert current() == Launch()
 
 
 def test_what_cannot_be_shared_out_is_refused_before_anything_starts(data, monkeypatch):
     with pytest.raises(SettingError, match="batch of 16 images .* 3 processes"):
         train(network(), data, RECIPE, launch=Launch(processes=3), device="cpu", progress=False)
     with pytest.raises(SettingError, match="a GPU each, there are 0"):
-        distributed.train_together(
-            network(), TWO, torch.device("cuda"), False, dict(data=data, recipe=RECIPE)
-        )
+        train_together(network(), TWO, torch.device("cuda"), False, dict(data=data, recipe=RECIPE))
     monkeypatch.setattr("multiprocessing.process._current_process._config", {"daemon": True})
     with pytest.raises(SettingError, match="daemon"):
         train(network(), data, RECIPE, launch=TWO, device="cpu", progress=False)

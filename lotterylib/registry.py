@@ -1,0 +1,86 @@
+"""Registries: name → class, of metrics, pruners, data sets and models. Built-in classes register where they are
+defined, a notebook's with ``@register``, an installed package's by an entry point of the group ``lotterylib.<kind>s``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from typing import Generic, TypeVar
+
+from .errors import SettingError, UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The classes of one kind, in the order in which they registered.
+
+    Args:
+        kind: What messages call one of them, e.g. ``"data set"``.
+        group: The entry points that name more of them, e.g. ``"lotterylib.datasets"``.
+        name_of: Gives the name under which a class registers.
+
+    Example:
+        >>> shapes = Registry("shape", "lotterylib.shapes", name_of=lambda cls: cls.name)
+        >>> @shapes.register
+        ... class Square:
+        ...     name = "square"
+        >>> shapes.names(), shapes["square"] is Square
+        (['square'], True)
+    """
+
+    def __init__(self, kind: str, group: str, name_of: Callable[[T], str]):
+        self.kind, self.group, self.name_of = kind, group, name_of
+        self._known: dict[str, T] = {}
+        self._looked = False
+
+    def register(self, entry: T) -> T:
+        """Add a class under its name; usable as a decorator. A class of the same module and qualified name takes the
+        place of its earlier self, as when a notebook's cell runs twice.
+
+        Raises:
+            SettingError: if the name is another class's already.
+        """
+        name = self.name_of(entry)
+        held = self._known.get(name)
+        if held is not None and _home(held) != _home(entry):
+            raise SettingError(
+                f"there is a {self.kind} {name!r} already ({'.'.join(_home(held))}): choose another name"
+            )
+        self._known[name] = entry
+        return entry
+
+    def names(self) -> list[str]:
+        """Return all names, built-in ones first."""
+        self._look_outside()
+        return list(self._known)
+
+    def __getitem__(self, name: str) -> T:
+        """Return the class of a name.
+
+        Raises:
+            UnknownNameError: with the nearest name, if there is none.
+        """
+        if name not in self._known:
+            self._look_outside()
+        if name not in self._known:
+            raise UnknownNameError(self.kind, name, self._known)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def _look_outside(self) -> None:
+        """Load the entry points of installed packages, once; loading one registers it, or it is registered here."""
+        if self._looked:
+            return
+        self._looked = True
+        for point in metadata.entry_points(group=self.group):
+            found = point.load()
+            # a module has registered what it holds by being imported
+            if isinstance(found, type) and self.name_of(found) not in self._known:
+                self.register(found)
+
+
+def _home(entry: object) -> tuple[str, str]:
+    return getattr(entry, "__module__", ""), getattr(entry, "__qualname__", repr(entry))

@@ -1,0 +1,52 @@
+"""What a training starts from, moves, and leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..masks import Mask
+
+State = dict[str, Tensor]
+
+
+def state_of(model: nn.Module) -> State:
+    """A copy of all parameters and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+@dataclass
+class Training:
+    """What a training leaves beside the trained model.
+
+    ``losses``: mean training loss of each epoch (nats). ``rewind``: parameters and buffers at the rewind step, or
+    None if training started after it. ``images``: images seen, ``update_images`` of them at mask updates.
+    ``seconds``: wall time of the loop. ``mask``: the mask at the end, ``updates``: what each mask update moved.
+    ``processes``: how many trained together.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    rewind: State | None = None
+    images: int = 0
+    seconds: float = 0.0
+    precision: str = "float32"
+    processes: int = 1
+    mask: Mask | None = None
+    update_images: int = 0
+    updates: list[dict[str, Any]] = field(default_factory=list)
+
+
+class MaskUpdate(Protocol):
+    """Moves the mask while the network trains (dynamic sparse training)."""
+
+    def due(self, step: int, total: int) -> bool:
+        """Whether to update at ``step`` (0-based) of ``total``. Such a step computes gradients of every weight, also
+        of removed ones, and takes no optimizer step."""
+
+    def apply(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, step: int, total: int
+    ) -> Mask:
+        """The new mask, from the weights and their ``.grad``; sees to the optimizer's state of what it moves."""
