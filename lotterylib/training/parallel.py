@@ -27,20 +27,23 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from ..errors import LotteryError, SettingError
 from ..machine.devices import check_gpus, processors
 from . import checkpoint
-from .group import Group, join
+from .group import Group
 from .launch import Launch
-from .loop import run
+from .loop import train_here
 from .state import Training
 
 
 def train_together(
     model: nn.Module, launch: Launch, device: torch.device, progress: bool, arguments: dict[str, Any]
 ) -> Training:
-    """``training.train(model, **arguments)`` by ``launch.processes`` new processes; what they leave is that of the
-    first. Model and arguments are sent to them, so their classes must be importable there.
+    """Run ``loop.train_here(model, **arguments)`` in ``launch.processes`` new processes and keep what the first leaves.
 
-    Raises what a process raises of the library's own, ``SettingError`` where the processes cannot be had or the batch
-    cannot be shared out evenly, ``RuntimeError`` with its traceback if one fails otherwise.
+    Model and arguments are sent to them, so their classes must be importable there.
+
+    Raises:
+        LotteryError: As a process raises it.
+        SettingError: Where the processes cannot be had, or the batch cannot be shared out evenly.
+        RuntimeError: With its traceback, if a process fails otherwise.
     """
     count, size = len(arguments["data"].train[1]), launch.processes
     batch = min(arguments["recipe"].batch_size, count)
@@ -54,7 +57,7 @@ def train_together(
         )
     if launch.workers is None:
         launch = replace(launch, workers=max(1, processors() // size))
-    # by pickle's bytes: what multiprocessing sends by itself is memory that all processes would train in
+    # as bytes: what multiprocessing sends by itself is memory that all processes would train in
     sent = pickle.dumps((copy.deepcopy(model).cpu(), launch, arguments))
     threads = max(1, torch.get_num_threads() // size)
     method = _start_method()
@@ -77,11 +80,11 @@ def train_together(
 
 
 def _start_method() -> str:
-    """From a process that has imported all that is needed and nothing else has happened in (so no GPU is in use), where
-    the system has such; else from nothing."""
+    """Return how to start processes: from one that has imported all that is needed and uses no GPU, where the system has
+    such; else from nothing."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    multiprocessing.set_forkserver_preload([f"{__package__}.training"])
+    multiprocessing.set_forkserver_preload([__package__])
     return "forkserver"
 
 
@@ -95,7 +98,7 @@ def _work(
     errors: Any,
     lifeline: Connection,
 ) -> None:
-    """One process's part."""
+    """Do one process's part."""
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     model, launch, arguments = pickle.loads(sent)
     kind, device = first.type, torch.device(first.type)
@@ -110,9 +113,9 @@ def _work(
         "nccl" if kind == "cuda" else "gloo",
         init_method=f"file://{folder}/meeting", rank=rank, world_size=launch.processes,
     )  # fmt: skip
-    join(Group(rank, launch.processes))
+    how = dict(device=device, progress=progress and rank == 0, launch=launch)
     try:
-        done = run(model, **arguments, device=device, progress=progress and rank == 0, launch=launch)
+        done = train_here(model, **arguments, **how, group=Group(rank, launch.processes))
     except LotteryError as error:
         errors.put(error)
         raise
@@ -122,14 +125,14 @@ def _work(
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Ends this process when the one that started it is gone: a killed one leaves no training behind."""
+    """End this process when the one that started it is gone: a killed one leaves no training behind."""
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv()
     os._exit(1)
 
 
 def _stay_on_this_machine() -> None:
-    """The processes talk over the loopback interface unless the environment says otherwise."""
+    """Let the processes talk over the loopback interface, unless the environment says otherwise."""
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     for backend in ("GLOO", "NCCL"):
         if loopback:

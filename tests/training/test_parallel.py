@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from lotterylib import pruners
 from lotterylib.errors import DataError, SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners.rigl import Update
 from lotterylib.training import Launch, Recipe, launching, train
-from lotterylib.training.group import Group, group
+from lotterylib.training.group import Group
 from lotterylib.training.launch import current
 from lotterylib.training.parallel import train_together
 from tests.conftest import toy_data, untouched_rng
@@ -46,7 +46,7 @@ class Watched(Update):
     folder: Path
 
     def apply(self, model, optimizer, mask, step, total):
-        rank = group().rank
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
         if step == 6 and rank == 1 and (self.folder / "kill").exists():
             (self.folder / "kill").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
