@@ -19,11 +19,10 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from ..datasets import Dataset
 from ..files import write_whole
 from ..masks import Mask
 from .launch import Launch
-from .run import Run
+from .run import Job, Run
 from .state import State, Training
 
 FORMAT = "lotterylib-checkpoint-1"
@@ -33,24 +32,23 @@ _PLAIN = ("losses", "images", "seconds", "precision", "processes", "update_image
 class Checkpoints:
     """A hook that saves a training every so many epochs, in a file of its own, from which ``resume`` goes on."""
 
-    def __init__(self, run: Run, data: Dataset, launch: Launch):
-        self.path = None
+    def __init__(self, run: Run, launch: Launch):
         self._every, self._spacing, self._saved = launch.every, launch.spacing, time.perf_counter()
-        if launch.checkpoints:
-            self.path = launch.checkpoints / name_of(run.model, run.result.mask, _about(run, data))
+        name = launch.checkpoints and name_of(run.model, run.job.mask, _about(run.job))
+        self.path = launch.checkpoints and launch.checkpoints / name
 
     def resume(self, run: Run) -> None:
         """Bring a training to where the file left it; without a file it begins at its start."""
         found = load(self.path) if self.path else None
         if found:
             found.restore_(run.model, run.optimizer)
-            run.step = run.start = found.step
+            run.step = run.begin = found.step
             run.result = Training(**found.training | {"processes": run.group.size}, rewind=found.rewind)
             run.set_mask(found.mask)
 
     def __call__(self, run: Run) -> None:
-        epoch, inside = divmod(run.step, run.per_epoch)
-        due = not inside and run.start < run.step < run.total and epoch % self._every == 0
+        epoch, inside = divmod(run.step, run.job.recipe.steps_per_epoch(run.job.count))
+        due = not inside and run.begin < run.step < run.job.total and epoch % self._every == 0
         if self.path and due and run.group.rank == 0 and time.perf_counter() - self._saved >= self._spacing:
             run.result.seconds = run.elapsed()
             save(self.path, run.step, run.model, run.optimizer, run.result.mask, run.result)
@@ -62,13 +60,13 @@ class Checkpoints:
             self.path.unlink(missing_ok=True)
 
 
-def _about(run: Run, data: Dataset) -> dict[str, Any]:
+def _about(job: Job) -> dict[str, Any]:
     """Return all that decides a training beside its weights and mask."""
-    images, labels = data.train
+    images, labels = job.data.train
     content = hashlib.sha256(labels.cpu().numpy().tobytes()).hexdigest()
     return dict(
-        recipe=run.recipe.model_dump(mode="json"), data=[data.name, list(images.shape), content], seed=run.seed,
-        start=run.start, update=repr(run.update), precision=run.result.precision,
+        recipe=job.recipe.model_dump(mode="json"), data=[job.data.name, list(images.shape), content], seed=job.seed,
+        start=job.start, update=repr(job.update), precision=job.precision,
     )  # fmt: skip
 
 

@@ -30,25 +30,25 @@ from . import checkpoint
 from .group import Group
 from .launch import Launch
 from .loop import train_here
+from .run import Job
 from .state import Training
 
 
 def train_together(
-    model: nn.Module, launch: Launch, device: torch.device, progress: bool, arguments: dict[str, Any]
+    model: nn.Module, job: Job, device: torch.device, progress: bool, launch: Launch
 ) -> Training:
-    """Run ``loop.train_here(model, **arguments)`` in ``launch.processes`` new processes and keep what the first leaves.
+    """Run ``loop.train_here`` in ``launch.processes`` new processes and keep what the first leaves.
 
-    Model and arguments are sent to them, so their classes must be importable there.
+    Model and job are sent to them, so their classes must be importable there.
 
     Raises:
         LotteryError: As a process raises it.
         SettingError: Where the processes cannot be had, or the batch cannot be shared out evenly.
         RuntimeError: With its traceback, if a process fails otherwise.
     """
-    count, size = len(arguments["data"].train[1]), launch.processes
-    batch = min(arguments["recipe"].batch_size, count)
-    if batch % size:
-        raise SettingError(f"a batch of {batch} images cannot be shared out evenly to {size} processes")
+    size = launch.processes
+    if job.batch % size:
+        raise SettingError(f"a batch of {job.batch} images cannot be shared out evenly to {size} processes")
     if device.type == "cuda":
         check_gpus(size, device.index)
     if multiprocessing.current_process().daemon:
@@ -58,7 +58,7 @@ def train_together(
     if launch.workers is None:
         launch = replace(launch, workers=max(1, processors() // size))
     # as bytes: what multiprocessing sends by itself is memory that all processes would train in
-    sent = pickle.dumps((copy.deepcopy(model).cpu(), launch, arguments))
+    sent = pickle.dumps((copy.deepcopy(model).cpu(), job, launch))
     threads = max(1, torch.get_num_threads() // size)
     method = _start_method()
     context = multiprocessing.get_context(method)
@@ -100,7 +100,7 @@ def _work(
 ) -> None:
     """Do one process's part."""
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    model, launch, arguments = pickle.loads(sent)
+    model, job, launch = pickle.loads(sent)
     kind, device = first.type, torch.device(first.type)
     if kind == "cuda":
         device = torch.device(kind, (first.index or 0) + rank)
@@ -113,9 +113,9 @@ def _work(
         "nccl" if kind == "cuda" else "gloo",
         init_method=f"file://{folder}/meeting", rank=rank, world_size=launch.processes,
     )  # fmt: skip
-    how = dict(device=device, progress=progress and rank == 0, launch=launch)
+    group = Group(rank, launch.processes)
     try:
-        done = train_here(model, **arguments, **how, group=Group(rank, launch.processes))
+        done = train_here(model, job, device, progress and rank == 0, launch, group)
     except LotteryError as error:
         errors.put(error)
         raise

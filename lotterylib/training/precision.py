@@ -65,12 +65,13 @@ def _faster(
     for name, weight in model.named_parameters():
         state[name] = _copy(weight, device, layout).requires_grad_(weight.requires_grad)
 
+    def forward(batch: Tensor) -> Tensor:
+        return functional_call(model, state, (batch,))
+
     def seconds(precision: str) -> float:
         began = time.perf_counter()
         copy = images.clone(memory_format=layout)
-        batch_loss(
-            lambda batch: functional_call(model, state, (batch,)), copy, labels, precision == "bfloat16"
-        ).backward()
+        batch_loss(forward, copy, labels, precision).backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         for tensor in state.values():

@@ -14,6 +14,7 @@ from .loop import train_here
 from .parallel import train_together
 from .precision import pick_precision
 from .recipe import Recipe
+from .run import Job
 from .state import MaskUpdate, Training
 
 
@@ -49,8 +50,8 @@ def train(
     if update is not None and mask is None:
         raise SettingError("an update needs a mask to start from")
     device, launch = pick_device(device), launch or current()
-    arguments = dict(data=data, recipe=recipe, mask=mask, seed=seed, start=start, update=update)
-    arguments["precision"] = pick_precision(model, data.train, recipe, device, launch)
+    precision = pick_precision(model, data.train, recipe, device, launch)
+    job = Job(data, recipe, mask, seed, start, update, precision)
     if launch.processes > 1:
-        return train_together(model, launch, device, progress, arguments)
-    return train_here(model, **arguments, device=device, progress=progress, launch=launch)
+        return train_together(model, job, device, progress, launch)
+    return train_here(model, job, device, progress, launch)
