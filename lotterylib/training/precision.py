@@ -26,7 +26,7 @@ SHORT = 20.0
 # seconds of measuring
 BURST = 1.0
 
-_chosen: dict[tuple, str] = {}
+choices: dict[tuple, str] = {}
 
 
 def pick_precision(
@@ -49,10 +49,10 @@ def pick_precision(
     weights = tuple(tuple(parameter.shape) for parameter in model.parameters())
     steps = recipe.total_steps(len(labels))
     key = weights, shape, steps, str(device), recipe.tf32, recipe.channels_last, torch.get_num_threads()
-    if key not in _chosen:
+    if key not in choices:
         with in_mode(model, training=True), forked(device), numerics(tf32=recipe.tf32):
-            _chosen[key] = in_layout(lambda layout: _faster(model, shape, steps, device, layout))
-    return _chosen[key]
+            choices[key] = in_layout(lambda layout: _faster(model, shape, steps, device, layout))
+    return choices[key]
 
 
 def _faster(
