@@ -38,22 +38,14 @@ from ..rng import generator
 from ..ticket import Ticket
 from . import macs
 
-__all__ = ["Size", "Speed", "masked", "size_of", "sparse_linear_speedups", "speeds", "stored_bytes", "table"]
-
 DENSE = "dense"
 
 
 @dataclass(frozen=True)
 class Size:
-    """Counts of a network.
-
-    Attributes:
-        parameters: All that the network holds.
-        kept: Those that are not pruned.
-        multiply_adds: Of one image, zeros counted like any other weight.
-        needed: Those of them with a surviving weight.
-        stored: Bytes of its file: of pruned weights only the survivors, and one bit per weight.
-    """
+    """Counts of a network. ``kept``: parameters that are not pruned; ``multiply_adds``: of one image, zeros counted like any
+    other weight; ``needed``: those with a surviving weight; ``stored``: bytes of its file, which holds the survivors and one
+    bit per weight."""
 
     parameters: int
     kept: int
@@ -64,14 +56,9 @@ class Size:
 
 @dataclass(frozen=True)
 class Speed:
-    """Measurements of a network.
-
-    Attributes:
-        seconds: Time of a batch, the median over rounds.
-        speedup: Over the dense network, with its 95 % interval ``low`` to ``high``.
-        memory: Most bytes that a batch's forward pass holds at a time beyond the weights.
-        weights: Bytes of parameters and buffers in memory.
-    """
+    """Measurements of a network. ``seconds``: of a batch, the median over rounds; ``speedup``: over the dense network, with
+    its 95 % interval ``low`` to ``high``; ``memory``: most bytes that a batch's forward pass holds at a time beyond the
+    weights; ``weights``: bytes of parameters and buffers."""
 
     seconds: float
     speedup: float

@@ -15,16 +15,13 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Launch:
-    """How to run trainings; no part of what they compute, up to rounding.
+    """Settings of how trainings run; no part of what they compute, up to rounding.
 
-    Attributes:
-        processes: Processes that train together, a GPU each where there are GPUs, from the given one on.
-        workers: Processes that read images in files, beside each of them; None: the processors, shared out.
-        checkpoints: Folder where a training leaves its state, to go on from if it is killed.
-        every: Epochs from one checkpoint to the next, but no sooner than after ``spacing`` seconds.
-        sync_batchnorm: On GPUs, BatchNorm takes its statistics over the whole batch, as one process does, and not over
-            each process's share.
-        precision: Meaning of a recipe's "auto", "float32" or "bfloat16"; None: whichever is measured to be faster.
+    ``processes`` train together, a GPU each where there are GPUs, from the given one on; each has ``workers`` that read
+    images in files (None: the processors, shared out). ``checkpoints``: folder where a training leaves its state ``every``
+    so many epochs, but no sooner than after ``spacing`` seconds, to go on from if it is killed. ``sync_batchnorm``: on GPUs,
+    BatchNorm takes its statistics over the whole batch, as one process does, and not over each process's share.
+    ``precision``: meaning of a recipe's "auto", "float32" or "bfloat16" (None: whichever is measured to be faster).
     """
 
     processes: int = 1
