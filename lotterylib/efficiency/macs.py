@@ -15,6 +15,7 @@ scoring took; N_dense: images that one dense training sees. Normalisation, activ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def multiply_adds(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int
     for name, module in layers.items():
         first.setdefault(id(module.weight), f"{name}.weight" if name else "weight")
 
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         name = first[id(module.weight)]
         # every number of the output is a sum over one filter
         counts[name] = counts.get(name, 0) + output.numel() * module.weight[0].numel()

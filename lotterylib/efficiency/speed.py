@@ -23,6 +23,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -172,7 +173,7 @@ def sparse_linear_speedups(
     random = generator(seed, "sparse layer")
     images = torch.rand(features, batch_size, generator=random)
     dense = torch.randn(features, features, generator=random)
-    matrices: dict[float | str, Tensor] = {DENSE: dense}
+    matrices: dict[Any, Tensor] = {DENSE: dense}
     for sparsity in sparsities:
         mask = Mask.top({"weight": dense.abs()}, 1 - sparsity)["weight"]
         with warnings.catch_warnings():
@@ -192,11 +193,11 @@ def sparse_linear_speedups(
 
 
 def _interleaved(
-    passes: Mapping[str, Callable[[], Tensor]], rounds: int, seconds: float, device: torch.device
-) -> dict[str, list[float]]:
+    passes: Mapping[Any, Callable[[], Tensor]], rounds: int, seconds: float, device: torch.device
+) -> dict[Any, list[float]]:
     """Return seconds of each pass, once per round; every second round in reverse order."""
 
-    def timed(name: str, times: int) -> float:
+    def timed(name: Any, times: int) -> float:
         began = time.perf_counter()
         for _ in range(times):
             passes[name]()
@@ -206,7 +207,7 @@ def _interleaved(
 
     # the first of each warms up
     once = {name: min(timed(name, 1), timed(name, 1)) for name in passes}
-    times: dict[str, list[float]] = {name: [] for name in passes}
+    times: dict[Any, list[float]] = {name: [] for name in passes}
     for turn in range(rounds):
         for name in list(passes) if turn % 2 == 0 else reversed(list(passes)):
             times[name].append(timed(name, max(1, round(seconds / once[name]))))

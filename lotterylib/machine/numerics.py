@@ -81,10 +81,10 @@ def _restorers() -> list[Callable[[], None]]:
 
 def _gpu_parts() -> list[Any]:
     """Return where the new way keeps the GPU's settings; nothing before PyTorch 2.9."""
-    cudnn = torch.backends.cudnn
+    cudnn: Any = torch.backends.cudnn
     return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn] if hasattr(cudnn, "conv") else []
 
 
 def _processor_parts() -> list[Any]:
-    mkldnn = torch.backends.mkldnn
+    mkldnn: Any = torch.backends.mkldnn
     return [mkldnn.matmul, mkldnn.conv, mkldnn.rnn] if hasattr(mkldnn, "conv") else []

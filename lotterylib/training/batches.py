@@ -160,7 +160,7 @@ def _read_ahead(
         yield in_unit(inputs.to(device, non_blocking=cuda)), labels[chosen]
 
 
-def _from_processes(source: Sequence, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
+def _from_processes(source: Any, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
     """Yield ``source[key]`` of each key, in order, made by processes that keep two ahead each."""
     # a generator of its own, else it would draw from the caller's
     loader = DataLoader(
@@ -177,7 +177,7 @@ def _from_processes(source: Sequence, keys: Sequence, workers: int, pin: bool) -
 class _ErrorsAsValues(Dataset):
     """Returns errors: raised in a worker they would arrive with its traceback as their message."""
 
-    source: Sequence
+    source: Any
 
     def __getitem__(self, key: Any) -> Any:
         try:

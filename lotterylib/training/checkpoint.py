@@ -34,8 +34,9 @@ class Checkpoints:
 
     def __init__(self, run: Run, launch: Launch):
         self._every, self._spacing, self._saved = launch.every, launch.spacing, time.perf_counter()
-        name = launch.checkpoints and name_of(run.model, run.job.mask, _about(run.job))
-        self.path = launch.checkpoints and launch.checkpoints / name
+        self.path: Path | None = None
+        if launch.checkpoints:
+            self.path = launch.checkpoints / name_of(run.model, run.job.mask, _about(run.job))
 
     def resume(self, run: Run) -> None:
         """Bring a training to where the file left it; without a file it begins at its start."""
@@ -43,7 +44,8 @@ class Checkpoints:
         if found:
             found.restore_(run.model, run.optimizer)
             run.step = run.begin = found.step
-            run.result = Training(**found.training | {"processes": run.group.size}, rewind=found.rewind)
+            run.result = Training(**found.training, rewind=found.rewind)
+            run.result.processes = run.group.size
             run.set_mask(found.mask)
 
     def __call__(self, run: Run) -> None:
@@ -79,7 +81,7 @@ def name_of(model: nn.Module, mask: Mask | None, about: dict[str, Any]) -> str:
     for kind, tensors in (("state", model.state_dict()), ("mask", mask or {})):
         for name, tensor in tensors.items():
             content.update(f"{kind} {name} {tensor.dtype} {list(tensor.shape)}".encode())
-            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return f"{content.hexdigest()[:16]}.safetensors"
 
 

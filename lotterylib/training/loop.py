@@ -7,6 +7,7 @@ uninterrupted run would have seen from there: what rewinding needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,11 @@ def end_epoch(run: Run) -> None:
     run.losses.clear()
 
 
+def _shown(progress: bool) -> dict[str, Any]:
+    """Return tqdm's setting, said only if switched off, so that ``TQDM_DISABLE`` of the environment counts else."""
+    return {} if progress else {"disable": True}
+
+
 def train_here(
     model: nn.Module,
     job: Job,
@@ -78,7 +84,7 @@ def train_here(
 
     def attempt(layout: torch.memory_format) -> Training:
         model.load_state_dict(given)
-        model.to(device=device, memory_format=layout).train()
+        model.to(device, memory_format=layout).train()
         return _train(Run(model, job, group or Group(), layout), device, progress, launch)
 
     return in_layout(attempt) if job.recipe.channels_last else attempt(torch.contiguous_format)
@@ -95,9 +101,7 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     batches = training_batches(
         job.data.train, recipe, job.seed, range(first, job.total), device, share=share, workers=launch.workers
     )
-    # said only if switched off, so that ``TQDM_DISABLE`` of the environment counts else
-    shown = {} if progress else {"disable": True}
-    bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **shown)
+    bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **_shown(progress))
     hooks = [keep_rewind_state, end_epoch, checkpoints, lambda run: bar.update(run.step - first - bar.n)]
     exact = recipe.deterministic
     with bar, forked(device), numerics(tf32=recipe.tf32, autotune=not exact, deterministic=exact):

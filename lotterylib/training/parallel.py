@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from ..errors import LotteryError, SettingError
 from ..machine.devices import check_gpus, processors
@@ -66,7 +66,7 @@ def train_together(
     lifeline, ours = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="lottery-") as folder, ours:
         try:
-            torch.multiprocessing.start_processes(
+            start_processes(
                 _work, (sent, folder, device, threads, progress, errors, lifeline), size, start_method=method
             )
         except (ProcessExitedException, ProcessRaisedException) as error:
@@ -74,6 +74,8 @@ def train_together(
                 raise errors.get() from None
             raise RuntimeError(f"training with {size} processes failed: {error}") from error
         done = checkpoint.load(Path(folder) / "done")
+    if done is None:
+        raise RuntimeError(f"training with {size} processes left nothing")
     model.to(device).load_state_dict(done.state)
     model.eval()
     return Training(**done.training, rewind=done.rewind, mask=done.mask)
@@ -84,7 +86,7 @@ def _start_method() -> str:
     such; else from nothing."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    multiprocessing.set_forkserver_preload([__package__])
+    multiprocessing.set_forkserver_preload(["lotterylib.training"])
     return "forkserver"
 
 

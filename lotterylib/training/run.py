@@ -99,6 +99,7 @@ class Run:
     def move_mask(self) -> None:
         """Let the job's update move the mask, and note how many connections it grew (it drops as many)."""
         before = self.result.mask
+        assert self.job.update is not None and before is not None
         after = self.job.update.apply(self.model, self.optimizer, before, self.step, self.job.total)
         self.group.check_agreed(after, self.step)
         self.set_mask(after)
