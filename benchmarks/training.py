@@ -1,11 +1,16 @@
-"""How fast is the training loop? ResNet-8 at 32×32, measured side by side in one run, as ratios.
+"""Measure training and evaluation side by side in one run, as ratios.
 
     python -m benchmarks.training [--threads 2] [--repeats 5] [--compile]
 
+Training ResNet-8 at 32×32:
+
 - `loop`: the library's loop, with data pipeline, augmentation and mask;
 - `bare`: forward, backward and step on one fixed batch, nothing else: what the hardware gives;
-- `plain`: what a tutorial writes: float32, NCHW, torchvision transforms image by image in a DataLoader;
+- `plain`: a tutorial's loop: float32, NCHW, torchvision transforms image by image in a DataLoader;
 - the loop again in the precision that the default did not choose, with deterministic algorithms, and (`--compile`) compiled.
+
+Evaluating ResNet-8 and, on colour, ResNet-20s: `predict`, which takes pieces of 100 images in channels-last, against
+pieces of 500 in the layout in which images come.
 
 The contestants take turns, so a machine that slows down slows all of them down.
 """
@@ -24,9 +29,12 @@ from torchvision.transforms import v2
 
 from lotterylib import Mask, Recipe, datasets, models, pruners, train
 from lotterylib.datasets import Dataset as Data
-from lotterylib.machine.devices import pick_device, pick_precision
+from lotterylib.machine.devices import pick_device
+from lotterylib.training import Launch, predict
+from lotterylib.training.precision import pick_precision
 
-IMAGES = 2560  # a burst: 20 steps of 128
+# a burst: 20 steps of 128
+IMAGES = 2560
 RECIPE = Recipe(epochs=1, batch_size=128, rewind=0, warmup=0, crop_padding=2, nesterov=True)
 
 
@@ -35,7 +43,7 @@ def network(data: Data) -> nn.Module:
 
 
 def library_loop(data: Data, precision: str, **settings: bool) -> Callable[[], float]:
-    """Images a second of the library's loop under a 90 % mask; ``settings`` are the recipe's."""
+    """Return the images per second of the library's loop under a 90 % mask; ``settings`` are the recipe's."""
     model = network(data)
     mask = Mask.top(pruners.random.scores(model, seed=0), 0.1)
     recipe = RECIPE.model_copy(update=dict(precision=precision, **settings))
@@ -48,7 +56,7 @@ def library_loop(data: Data, precision: str, **settings: bool) -> Callable[[], f
 
 
 def bare_steps(data: Data, precision: str) -> Callable[[], float]:
-    """Images a second of forward, backward and step on one batch, channels-last."""
+    """Return the images per second of forward, backward and step on one batch, channels-last."""
     device = pick_device()
     model = network(data).to(device, memory_format=torch.channels_last).train()
     images, labels = (t[: RECIPE.batch_size].to(device) for t in data.train)
@@ -63,7 +71,8 @@ def bare_steps(data: Data, precision: str) -> Callable[[], float]:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        loss.item()  # waits for a GPU
+        # waits for a GPU
+        loss.item()
         return IMAGES / (time.perf_counter() - began)
 
     return burst
@@ -84,7 +93,7 @@ class OneByOne(Dataset):
 
 
 def plain_loop(data: Data) -> Callable[[], float]:
-    """Images a second of the tutorial's loop: float32, NCHW, a transform an image, the mask by a loop over layers."""
+    """Return the images per second of a tutorial's loop: float32, NCHW, one transform per image, the mask layer by layer."""
     device = pick_device()
     model = network(data).to(device).train()
     mask = Mask.top(pruners.random.scores(model, seed=0), 0.1)
@@ -106,17 +115,52 @@ def plain_loop(data: Data) -> Callable[[], float]:
     return burst
 
 
+def evaluation(model: nn.Module, images: torch.Tensor, fitted: bool) -> Callable[[], float]:
+    """Return the images per second of ``predict``, or of pieces of 500 images in their own layout."""
+    device = pick_device()
+    model = model.to(device).eval()
+
+    @torch.no_grad()
+    def burst() -> float:
+        began = time.perf_counter()
+        if fitted:
+            predict(model, images, device=device)
+        else:
+            torch.cat([model(piece.to(device)).float().cpu() for piece in images.split(500)])
+        return len(images) / (time.perf_counter() - began)
+
+    return burst
+
+
+def compare(title: str, contestants: dict[str, Callable[[], float]], repeats: int) -> None:
+    """Let contestants take turns and print their speed, and the first one's as a ratio to each."""
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    # the first turn warms up
+    for turn in range(repeats + 1):
+        for name, burst in contestants.items():
+            rate = burst()
+            rates[name] += [rate] if turn else []
+    reference = next(iter(rates.values()))
+    print(f"{title} on {pick_device()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
+    print(f"{'':40}{'images/s':>10}   first ÷ this, median (min to max)")
+    for name, values in rates.items():
+        ratios = [a / b for a, b in zip(reference, values, strict=True)]
+        span = f"{statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"{name:40}{statistics.median(values):>10,.0f}   {span}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="PyTorch threads (default: 2)")
-    parser.add_argument("--repeats", type=int, default=5, help="bursts of 2,560 images each (default: 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="bursts of each (default: 5)")
     parser.add_argument(
         "--compile", action="store_true", help="also a compiled network (takes a minute more)"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = datasets.load("fashion-mini", limit=IMAGES)
-    chosen = pick_precision("auto", pick_device())
+    long = RECIPE.model_copy(update={"epochs": 1000})
+    chosen = pick_precision(network(data), data.train, long, pick_device(), Launch())
     other = "bfloat16" if chosen == "float32" else "float32"
     contestants = {
         f"loop ({chosen}, the default)": library_loop(data, chosen),
@@ -128,21 +172,15 @@ def main() -> None:
     }
     if options.compile:
         contestants[f"loop ({chosen}, compiled)"] = library_loop(data, chosen, compile=True)
-    for burst in contestants.values():
-        burst()  # warm-up
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(options.repeats):
-        for name, burst in contestants.items():
-            rates[name].append(burst())
-    reference = next(iter(rates.values()))
-    print(
-        f"training ResNet-8 at 32×32 on {pick_device()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
-    )
-    print(f"{'':40}{'images/s':>10}   default loop ÷ this, median (min to max)")
-    for name, values in rates.items():
-        ratios = [a / b for a, b in zip(reference, values, strict=True)]
-        span = f"{statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{name:40}{statistics.median(values):>10,.0f}   {span}")
+    compare("training ResNet-8 at 32×32", contestants, options.repeats)
+    grey = data.test[0][:1000]
+    for name, images in (("resnet8", grey), ("resnet20s", grey.expand(-1, 3, -1, -1).contiguous())):
+        model = models.build(name, data.classes, images.shape[1])
+        turns = {
+            "predict (pieces of 100, channels-last)": evaluation(model, images, fitted=True),
+            "pieces of 500 as they come": evaluation(model, images, fitted=False),
+        }
+        compare(f"evaluating {name} at {tuple(images.shape[1:])}", turns, options.repeats)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, e.g. ``derive(0, "order", 7)`` for the image order of epoch 7.
+    """Return a 63-bit seed for one purpose. Raise ``ValueError`` for a negative seed.
 
-    Raises ``ValueError`` for a negative seed.
+    >>> derive(0, "order", 7)
+    688382442710723629
     """
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
@@ -28,22 +29,37 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator for one purpose; the same on every machine."""
+    """Return a CPU generator for one purpose; it draws the same on every machine.
+
+    >>> torch.randperm(5, generator=generator(0, "order", 7))
+    tensor([4, 2, 1, 3, 0])
+    """
     return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
 @contextlib.contextmanager
 def forked(device: torch.device) -> Iterator[None]:
-    """A block that may seed PyTorch's global generators; the caller's state comes back, also when the block raises."""
-    gpus = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
+    """Let the block seed PyTorch's global generators; the caller's state comes back, also when the block raises.
+
+    ``torch.manual_seed`` seeds the processor and every GPU, so all of them are saved, unless no GPU is in use.
+    """
+    in_use = device.type == "cuda" or torch.cuda.is_initialized()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else []):
         yield
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Seed PyTorch's global generators that a block on this device draws from."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 @contextlib.contextmanager
 def isolated(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Runs a block (say, PyTorch's own initialisers, which know no generator) under a seeded global generator, on the
-    CPU, and gives the caller's global state back afterwards."""
-    with forked(torch.device("cpu")):
+    """Run a block on the CPU (say, PyTorch's own initialisers, which know no generator) under a seeded global generator,
+    and give the caller's global state back afterwards."""
+    with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, *purpose))
         yield

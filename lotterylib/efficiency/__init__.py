@@ -1,1 +1,1 @@
-"""What a network costs: multiply-adds, sizes, latency and memory."""
+"""The cost of a network: multiply-adds, sizes, latency and memory."""

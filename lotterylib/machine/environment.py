@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from importlib import metadata
 
 from .revision import revision
 
-NEEDED = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "pydantic",
-          "pyyaml", "safetensors", "tqdm")  # fmt: skip
+NEEDED = (
+    "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "pydantic", "pyyaml",
+    "safetensors", "tqdm",
+)  # fmt: skip
 
 
 def check_environment() -> str:
-    """One line on what notebooks will run on: versions, device, cores. Raises ``ImportError`` naming what is missing
-    and the command that installs it."""
+    """Return one line on what notebooks will run on: versions, device, cores.
+
+    Raises:
+        ImportError: Naming what is missing and the command that installs it.
+    """
     found, missing = {}, []
     for package in NEEDED:
         try:
@@ -22,9 +26,9 @@ def check_environment() -> str:
             missing.append(package)
     if missing:
         raise ImportError(f"missing: {', '.join(missing)}; install with: pip install {' '.join(missing)}")
-    from .devices import describe_device, pick_device
+    from .devices import describe_device, pick_device, processors
 
     return (
         f"lotterylib {revision()} · torch {found['torch']} · numpy {found['numpy']} · "
-        f"{describe_device(pick_device())}, {os.cpu_count()} cores"
+        f"{describe_device(pick_device())}, {processors()} cores"
     )

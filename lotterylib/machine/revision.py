@@ -8,31 +8,31 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+PACKAGES = ("lotterylib", "torch", "torchvision", "numpy", "scikit-learn")
+
 
 @functools.cache
 def revision() -> str:
-    """The commit of the checkout that this package is imported from ("…-dirty" with uncommitted changes to it), or the
-    installed version."""
-    folder = Path(__file__).parent
-    if (folder.parent / ".git").exists():
+    """Return the commit of the checkout that this package is imported from ("…-dirty" with uncommitted changes to it),
+    or the installed version."""
+    package = Path(__file__).parents[1]
+    if (package.parent / ".git").exists():
         try:
-            commit = _git(folder, "rev-parse", "--short=10", "HEAD")
+            commit = _git(package, "rev-parse", "--short=10", "HEAD")
             # records of a run do not make the code that wrote them another one
-            changed = _git(folder, "status", "--porcelain", "--", ".", ":(exclude)reference")
+            changed = _git(package, "status", "--porcelain", "--", ".", ":(exclude)reference")
             return commit + ("-dirty" if changed else "")
-        except (OSError, subprocess.CalledProcessError):
+        except (OSError, subprocess.SubprocessError):
             pass
-    try:
-        return "v" + metadata.version("lotterylib")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    version = versions().get("lotterylib")
+    return f"v{version}" if version else "unknown"
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what numbers depend on."""
+    """Return the versions of what numbers depend on, package → version."""
     found = {"python": platform.python_version()}
-    for package in ("lotterylib", "torch", "torchvision", "numpy", "scikit-learn"):
+    for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import write_whole
+from ..machine.devices import processors
 from ..machine.revision import versions
 from .errors import NotebookError
 from .execute import EXECUTED, KERNEL, SOURCE
@@ -233,7 +234,7 @@ class _Session:
     def _environment(self, folder: Path) -> dict[str, str]:
         """The environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
         paths = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
-        threads = str(max(1, _cores() // self.workers))
+        threads = str(max(1, processors() // self.workers))
         return os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # notebooks import the library that runs them
             "PYTHONHASHSEED": "0",  # sets print in the same order each time
@@ -310,11 +311,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _cores() -> int:
-    """Cores that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sha256(data: bytes) -> str:

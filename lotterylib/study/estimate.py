@@ -27,7 +27,7 @@ def images_per_second(
     seconds: float = 2.0,
 ) -> float:
     """Training images a second of one worker, measured for about ``seconds``: the median over short bursts of real
-    training steps, after one that warms up; with several processes (``distributed.launching``), of all together."""
+    training steps, after one that warms up; with several processes (``training.launching``), of all together."""
     device_name(device)  # says clearly if it is not there
     # a rate that cannot diverge, whatever the recipe's: speed does not depend on it
     short = recipe.model_copy(update=dict(epochs=1, rewind=0.0, warmup=0.0, lr=1e-6))

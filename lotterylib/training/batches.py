@@ -1,4 +1,4 @@
-"""Which images a step trains on, and how they look: all of it a function of (seed, step), or of (seed, epoch, image).
+"""The images of a step, and how they look: all of it a function of (seed, step), or of (seed, epoch, image).
 
 Images in memory are moved to the device once and augmented there, a batch at a time. Images in files are read, cut and
 flipped one by one in worker processes that run ahead of the training.
@@ -10,7 +10,7 @@ import functools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +21,24 @@ from ..datasets.lazy import in_unit, pixels
 from ..errors import LotteryError, SettingError
 from ..machine.devices import processors
 from ..rng import generator, isolated
-
-if TYPE_CHECKING:
-    from .recipe import Recipe
+from .recipe import Recipe
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
-    """Which images step ``step`` trains on: int64 [batch], from a fresh permutation each epoch."""
+    """Return the indices of the images of a step: int64 [batch], from a fresh permutation each epoch.
+
+    >>> batch_indices(0, 6, Recipe(batch_size=3), seed=0)
+    tensor([5, 4, 2])
+    """
     epoch, place = divmod(step, recipe.steps_per_epoch(count))
     order = _order(seed, epoch, count)
     return order[place * recipe.batch_size : (place + 1) * recipe.batch_size]
 
 
 def augment(images: Tensor, recipe: Recipe, seed: int, step: int, flipped: Tensor | None = None) -> Tensor:
-    """Random crops (after zero padding) and horizontal flips of a whole batch [N, C, H, W] in one gather.
+    """Crop (after zero padding) and mirror a whole batch [N, C, H, W] at random, in one gather.
 
-    ``flipped``: which images to mirror, boolean [N], in place of random ones.
+    ``flipped``: the images to mirror, boolean [N], in place of random ones.
     """
     if not recipe.crop_padding and not recipe.flip:
         return images
@@ -58,8 +60,8 @@ def augment(images: Tensor, recipe: Recipe, seed: int, step: int, flipped: Tenso
 
 
 def alternating(chosen: Tensor, epoch: int, count: int, seed: int) -> Tensor:
-    """Which of the ``chosen`` images (int64 [N], of ``count``) are mirrored in an epoch if every image is in every other
-    one: boolean [N]. Half of them, drawn at random, begin mirrored."""
+    """Return which of the ``chosen`` images (int64 [N], of ``count``) are mirrored in an epoch, if every image is in every
+    other one: boolean [N]. Half of them, drawn at random, begin mirrored."""
     return _begins_mirrored(seed, count)[chosen] ^ (epoch % 2 == 1)
 
 
@@ -73,10 +75,14 @@ def training_batches(
     share: slice = slice(None),
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Augmented images and labels of each step, on the device. ``share`` is the part of each batch that is wanted;
-    ``workers``: processes that read images in files (default: one a processor; 0: read them here).
+    """Yield augmented images and labels of each step, on the device.
 
-    Raises ``SettingError`` for ``crop="resized"`` of images that are in memory.
+    Args:
+        share: The part of each batch that is wanted.
+        workers: Processes that read images in files; None: one per processor, 0: read them here.
+
+    Raises:
+        SettingError: For ``crop="resized"`` of images that are in memory.
     """
     images, labels = split
     if isinstance(images, LazyImages):
@@ -92,8 +98,8 @@ def training_batches(
 def evaluation_batches(
     images: Tensor | Sequence[Tensor], size: int, workers: int | None = None
 ) -> Iterator[Tensor]:
-    """Consecutive pieces of at most ``size`` images: float32 [n, C, H, W]. Images in files are read by worker
-    processes, ``workers`` as in ``training_batches``."""
+    """Yield consecutive pieces of at most ``size`` images: float32 [n, C, H, W]. Images in files are read by ``workers``,
+    as in ``training_batches``."""
     if isinstance(images, Tensor):
         yield from images.split(size)
         return
@@ -121,7 +127,8 @@ class Views(Dataset):
         from torchvision.transforms import v2
 
         recipe, size = self.recipe, self.images.size
-        with isolated(self.seed, "augment", epoch, index):  # transforms draw from the global generator
+        # transforms draw from the global generator
+        with isolated(self.seed, "augment", epoch, index):
             if recipe.crop == "resized":
                 image = v2.RandomResizedCrop(size, antialias=True)(self.images.open(index))
             else:
@@ -153,11 +160,12 @@ def _read_ahead(
         yield in_unit(inputs.to(device, non_blocking=cuda)), labels[chosen]
 
 
-def _from_processes(source: Sequence, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
-    """``source[key]`` of each key, in order, made by processes that keep two ahead each."""
+def _from_processes(source: Any, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
+    """Yield ``source[key]`` of each key, in order, made by processes that keep two ahead each."""
+    # a generator of its own, else it would draw from the caller's
     loader = DataLoader(
-        _Told(source), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
-        generator=torch.Generator(),  # else it would draw from the caller's
+        _ErrorsAsValues(source), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
+        generator=torch.Generator(),
     )  # fmt: skip
     for made in loader:
         if isinstance(made, LotteryError):
@@ -166,10 +174,10 @@ def _from_processes(source: Sequence, keys: Sequence, workers: int, pin: bool) -
 
 
 @dataclass(frozen=True)
-class _Told(Dataset):
-    """Errors as values: raised in a worker they would arrive with its traceback as their message."""
+class _ErrorsAsValues(Dataset):
+    """Returns errors: raised in a worker they would arrive with its traceback as their message."""
 
-    source: Sequence
+    source: Any
 
     def __getitem__(self, key: Any) -> Any:
         try:
@@ -179,13 +187,14 @@ class _Told(Dataset):
 
 
 def _workers(wanted: int | None, pieces: int) -> int:
-    """A process that may have no children (daemonic, as Dask's workers are by default) reads for itself."""
+    """Return how many processes read; one that may have no children (as Dask's workers by default) reads for itself."""
     if wanted is None:
         wanted = 0 if multiprocessing.current_process().daemon else processors()
     return min(wanted, pieces)
 
 
-@functools.lru_cache(maxsize=1)  # one epoch's order at a time
+# one epoch's order at a time
+@functools.lru_cache(maxsize=1)
 def _order(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator(seed, "order", epoch))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import torch
@@ -20,22 +21,67 @@ from torch import Tensor, nn
 
 from ..files import write_whole
 from ..masks import Mask
-
-if TYPE_CHECKING:
-    from .state import State, Training
+from .launch import Launch
+from .run import Job, Run
+from .state import State, Training
 
 FORMAT = "lotterylib-checkpoint-1"
 _PLAIN = ("losses", "images", "seconds", "precision", "processes", "update_images", "updates")
 
 
+class Checkpoints:
+    """A hook that saves a training every so many epochs, in a file of its own, from which ``resume`` goes on."""
+
+    def __init__(self, run: Run, launch: Launch):
+        self._every, self._spacing, self._saved = launch.every, launch.spacing, time.perf_counter()
+        self.path: Path | None = None
+        if launch.checkpoints:
+            self.path = launch.checkpoints / name_of(run.model, run.job.mask, _about(run.job))
+
+    def resume(self, run: Run) -> None:
+        """Bring a training to where the file left it; without a file it begins at its start."""
+        found = load(self.path) if self.path else None
+        if found:
+            found.restore_(run.model, run.optimizer)
+            run.step = run.begin = found.step
+            run.result = Training(**found.training, rewind=found.rewind)
+            run.result.processes = run.group.size
+            run.set_mask(found.mask)
+
+    def __call__(self, run: Run) -> None:
+        epoch, inside = divmod(run.step, run.job.recipe.steps_per_epoch(run.job.count))
+        due = not inside and run.begin < run.step < run.job.total and epoch % self._every == 0
+        if self.path and due and run.group.rank == 0 and time.perf_counter() - self._saved >= self._spacing:
+            run.result.seconds = run.elapsed()
+            save(self.path, run.step, run.model, run.optimizer, run.result.mask, run.result)
+            self._saved = time.perf_counter()
+
+    def remove(self, run: Run) -> None:
+        """Remove the file of a training that has ended."""
+        if self.path and run.group.rank == 0:
+            self.path.unlink(missing_ok=True)
+
+
+def _about(job: Job) -> dict[str, Any]:
+    """Return all that decides a training beside its weights and mask."""
+    images, labels = job.data.train
+    content = hashlib.sha256(labels.cpu().numpy().tobytes()).hexdigest()
+    return dict(
+        recipe=job.recipe.model_dump(mode="json"), data=[job.data.name, list(images.shape), content], seed=job.seed,
+        start=job.start, update=repr(job.update), precision=job.precision,
+    )  # fmt: skip
+
+
 def name_of(model: nn.Module, mask: Mask | None, about: dict[str, Any]) -> str:
-    """A file name that stands for a training: the weights it begins with, its mask, and ``about`` (plain values: all else
-    that decides). So one folder serves all trainings, and none goes on from another's checkpoint."""
+    """Return a file name for a training: a hash of the weights it begins with, its mask, and ``about`` (plain values).
+
+    So one folder serves all trainings, and none goes on from another's checkpoint.
+    """
     content = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for kind, tensors in (("state", model.state_dict()), ("mask", mask or {})):
         for name, tensor in tensors.items():
             content.update(f"{kind} {name} {tensor.dtype} {list(tensor.shape)}".encode())
-            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return f"{content.hexdigest()[:16]}.safetensors"
 
 
@@ -47,8 +93,11 @@ def save(
     mask: Mask | None,
     done: Training,
 ) -> None:
-    """Writes what is needed to go on at ``step`` (without an optimizer: the end of a training). Raises ``OSError`` as
-    the disk does."""
+    """Write what is needed to go on at ``step``; without an optimizer it is the end of a training.
+
+    Raises:
+        OSError: As the disk does.
+    """
     remembered = {
         f"{name}/{key}": value
         for name, parameter in model.named_parameters()
@@ -61,8 +110,9 @@ def save(
         "rewind": done.rewind or {},
         "optimizer": remembered,
     }
+    # copies, for two names may share one tensor
     tensors = {
-        f"{group}/{name}": tensor.detach().cpu().contiguous().clone()  # names may share one tensor
+        f"{group}/{name}": tensor.detach().cpu().contiguous().clone()
         for group, members in groups.items()
         for name, tensor in members.items()
     }
@@ -72,7 +122,7 @@ def save(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds; ``training`` are the plain values of a ``Training``."""
+    """The content of a file; ``training`` are the plain values of a ``Training``."""
 
     step: int
     training: dict[str, Any]
@@ -82,7 +132,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
 
     def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Sets weights, buffers and the optimizer's memory, in the memory layout that they have here."""
+        """Set weights, buffers and the optimizer's memory, in the memory layout that they have here."""
         model.load_state_dict(self.state)
         for name, parameter in model.named_parameters():
             for key in (k for k in self.optimizer if k.rpartition("/")[0] == name):
@@ -93,7 +143,7 @@ class Checkpoint:
 
 
 def load(path: Path) -> Checkpoint | None:
-    """None if there is none, or it is damaged: then the training begins anew."""
+    """Return the file's content; None if there is none, or it is damaged: then the training begins anew."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

@@ -22,30 +22,33 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from ..errors import LotteryError, SettingError
 from ..machine.devices import check_gpus, processors
 from . import checkpoint
-from .group import Group, join
+from .group import Group
 from .launch import Launch
-from .loop import run
+from .loop import train_here
+from .run import Job
 from .state import Training
 
 
 def train_together(
-    model: nn.Module, launch: Launch, device: torch.device, progress: bool, arguments: dict[str, Any]
+    model: nn.Module, job: Job, device: torch.device, progress: bool, launch: Launch
 ) -> Training:
-    """``training.train(model, **arguments)`` by ``launch.processes`` new processes; what they leave is that of the
-    first. Model and arguments are sent to them, so their classes must be importable there.
+    """Run ``loop.train_here`` in ``launch.processes`` new processes and keep what the first leaves.
 
-    Raises what a process raises of the library's own, ``SettingError`` where the processes cannot be had or the batch
-    cannot be shared out evenly, ``RuntimeError`` with its traceback if one fails otherwise.
+    Model and job are sent to them, so their classes must be importable there.
+
+    Raises:
+        LotteryError: As a process raises it.
+        SettingError: Where the processes cannot be had, or the batch cannot be shared out evenly.
+        RuntimeError: With its traceback, if a process fails otherwise.
     """
-    count, size = len(arguments["data"].train[1]), launch.processes
-    batch = min(arguments["recipe"].batch_size, count)
-    if batch % size:
-        raise SettingError(f"a batch of {batch} images cannot be shared out evenly to {size} processes")
+    size = launch.processes
+    if job.batch % size:
+        raise SettingError(f"a batch of {job.batch} images cannot be shared out evenly to {size} processes")
     if device.type == "cuda":
         check_gpus(size, device.index)
     if multiprocessing.current_process().daemon:
@@ -54,8 +57,8 @@ def train_together(
         )
     if launch.workers is None:
         launch = replace(launch, workers=max(1, processors() // size))
-    # by pickle's bytes: what multiprocessing sends by itself is memory that all processes would train in
-    sent = pickle.dumps((copy.deepcopy(model).cpu(), launch, arguments))
+    # as bytes: what multiprocessing sends by itself is memory that all processes would train in
+    sent = pickle.dumps((copy.deepcopy(model).cpu(), job, launch))
     threads = max(1, torch.get_num_threads() // size)
     method = _start_method()
     context = multiprocessing.get_context(method)
@@ -63,7 +66,7 @@ def train_together(
     lifeline, ours = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="lottery-") as folder, ours:
         try:
-            torch.multiprocessing.start_processes(
+            start_processes(
                 _work, (sent, folder, device, threads, progress, errors, lifeline), size, start_method=method
             )
         except (ProcessExitedException, ProcessRaisedException) as error:
@@ -71,17 +74,19 @@ def train_together(
                 raise errors.get() from None
             raise RuntimeError(f"training with {size} processes failed: {error}") from error
         done = checkpoint.load(Path(folder) / "done")
+    if done is None:
+        raise RuntimeError(f"training with {size} processes left nothing")
     model.to(device).load_state_dict(done.state)
     model.eval()
     return Training(**done.training, rewind=done.rewind, mask=done.mask)
 
 
 def _start_method() -> str:
-    """From a process that has imported all that is needed and nothing else has happened in (so no GPU is in use), where
-    the system has such; else from nothing."""
+    """Return how to start processes: from one that has imported all that is needed and uses no GPU, where the system has
+    such; else from nothing."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    multiprocessing.set_forkserver_preload([f"{__package__}.training"])
+    multiprocessing.set_forkserver_preload(["lotterylib.training"])
     return "forkserver"
 
 
@@ -95,9 +100,9 @@ def _work(
     errors: Any,
     lifeline: Connection,
 ) -> None:
-    """One process's part."""
+    """Do one process's part."""
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    model, launch, arguments = pickle.loads(sent)
+    model, job, launch = pickle.loads(sent)
     kind, device = first.type, torch.device(first.type)
     if kind == "cuda":
         device = torch.device(kind, (first.index or 0) + rank)
@@ -110,9 +115,9 @@ def _work(
         "nccl" if kind == "cuda" else "gloo",
         init_method=f"file://{folder}/meeting", rank=rank, world_size=launch.processes,
     )  # fmt: skip
-    join(Group(rank, launch.processes))
+    group = Group(rank, launch.processes)
     try:
-        done = run(model, **arguments, device=device, progress=progress and rank == 0, launch=launch)
+        done = train_here(model, job, device, progress and rank == 0, launch, group)
     except LotteryError as error:
         errors.put(error)
         raise
@@ -122,14 +127,14 @@ def _work(
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Ends this process when the one that started it is gone: a killed one leaves no training behind."""
+    """End this process when the one that started it is gone: a killed one leaves no training behind."""
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv()
     os._exit(1)
 
 
 def _stay_on_this_machine() -> None:
-    """The processes talk over the loopback interface unless the environment says otherwise."""
+    """Let the processes talk over the loopback interface, unless the environment says otherwise."""
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     for backend in ("GLOO", "NCCL"):
         if loopback:

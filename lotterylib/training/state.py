@@ -14,7 +14,11 @@ State = dict[str, Tensor]
 
 
 def state_of(model: nn.Module) -> State:
-    """A copy of all parameters and buffers."""
+    """Return a copy of all parameters and buffers.
+
+    >>> list(state_of(nn.Linear(2, 3)))
+    ['weight', 'bias']
+    """
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -22,10 +26,15 @@ def state_of(model: nn.Module) -> State:
 class Training:
     """What a training leaves beside the trained model.
 
-    ``losses``: mean training loss of each epoch (nats). ``rewind``: parameters and buffers at the rewind step, or
-    None if training started after it. ``images``: images seen, ``update_images`` of them at mask updates.
-    ``seconds``: wall time of the loop. ``mask``: the mask at the end, ``updates``: what each mask update moved.
-    ``processes``: how many trained together.
+    Attributes:
+        losses: Mean training loss of each epoch, in nats.
+        rewind: Parameters and buffers at the rewind step; None if training started after it.
+        images: Images seen, ``update_images`` of them at mask updates.
+        seconds: Wall time of the loop.
+        precision: Arithmetic of the forward pass, "float32" or "bfloat16".
+        processes: Number of processes that trained together.
+        mask: The mask at the end.
+        updates: What each mask update moved.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -43,10 +52,12 @@ class MaskUpdate(Protocol):
     """Moves the mask while the network trains (dynamic sparse training)."""
 
     def due(self, step: int, total: int) -> bool:
-        """Whether to update at ``step`` (0-based) of ``total``. Such a step computes gradients of every weight, also
-        of removed ones, and takes no optimizer step."""
+        """Return whether to update at ``step`` (0-based) of ``total``. Such a step computes gradients of every weight,
+        also of removed ones, and takes no optimizer step."""
+        ...
 
     def apply(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, step: int, total: int
     ) -> Mask:
-        """The new mask, from the weights and their ``.grad``; sees to the optimizer's state of what it moves."""
+        """Return the new mask, from the weights and their ``.grad``, and see to the optimizer's state of what moves."""
+        ...

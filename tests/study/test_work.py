@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from lotterylib import Ticket, files, metrics, training
+from lotterylib import Ticket, files, metrics
 from lotterylib.metrics import Measurement, Metric
 from lotterylib.study import Store, records, work
 from lotterylib.study.cells import with_ancestors
@@ -13,6 +13,7 @@ from lotterylib.study.scheduler import ATTEMPTS, _attempt, run
 from lotterylib.study.store import failures, missing
 from lotterylib.study.work import _threads as one_thread
 from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.training import run as run_of_training
 from tests.conftest import untouched_rng
 from tests.study.helpers import TINY, cell_of, same_state, tiny
 
@@ -216,7 +217,7 @@ def test_a_long_training_goes_on_where_its_worker_died(tmp_path, store, monkeypa
     plain = Store(tmp_path / "plain").open_for_writing()
     assert find_ticket(plain, cell, 1, "cpu").what == "found"
     monkeypatch.setattr(work, "SPACING", 0.0)
-    step, seen = training._step, []
+    step, seen = run_of_training.batch_loss, []
 
     def dies_in_the_third_epoch(*batch):
         seen.append(1)
@@ -224,7 +225,7 @@ def test_a_long_training_goes_on_where_its_worker_died(tmp_path, store, monkeypa
             raise KeyboardInterrupt
         return step(*batch)
 
-    monkeypatch.setattr(training, "_step", dies_in_the_third_epoch)
+    monkeypatch.setattr(run_of_training, "batch_loss", dies_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         find_ticket(store, cell, 1, "cpu")
     assert len(list(store.checkpoints.iterdir())) == 1

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from lotterylib import pruners
 from lotterylib.errors import DataError, SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners.rigl import Update
 from lotterylib.training import Launch, Recipe, launching, train
-from lotterylib.training.group import Group, group
+from lotterylib.training.group import Group
 from lotterylib.training.launch import current
 from lotterylib.training.parallel import train_together
+from lotterylib.training.run import Job
 from tests.conftest import toy_data, untouched_rng
 
 RECIPE = Recipe(epochs=3, batch_size=16, warmup=0.5, rewind=0.75, precision="float32", lr=0.05)  # 12 steps
@@ -46,7 +47,7 @@ class Watched(Update):
     folder: Path
 
     def apply(self, model, optimizer, mask, step, total):
-        rank = group().rank
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
         if step == 6 and rank == 1 and (self.folder / "kill").exists():
             (self.folder / "kill").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -150,7 +151,7 @@ def test_what_cannot_be_shared_out_is_refused_before_anything_starts(data, monke
     with pytest.raises(SettingError, match="batch of 16 images .* 3 processes"):
         train(network(), data, RECIPE, launch=Launch(processes=3), device="cpu", progress=False)
     with pytest.raises(SettingError, match="a GPU each, there are 0"):
-        train_together(network(), TWO, torch.device("cuda"), False, dict(data=data, recipe=RECIPE))
+        train_together(network(), Job(data, RECIPE), torch.device("cuda"), False, TWO)
     monkeypatch.setattr("multiprocessing.process._current_process._config", {"daemon": True})
     with pytest.raises(SettingError, match="daemon"):
         train(network(), data, RECIPE, launch=TWO, device="cpu", progress=False)

@@ -1,0 +1,94 @@
+"""Precision "auto": bfloat16 where a burst shows it to train this network faster on this device, else float32."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..datasets import Split
+from ..machine.devices import has_bfloat16
+from ..machine.layout import in_layout
+from ..machine.numerics import numerics
+from ..rng import forked, generator
+from .launch import Launch
+from .prediction import in_mode
+from .recipe import Recipe
+from .run import batch_loss
+
+# bfloat16 has to be that many times as fast: less is within the noise, and float32 has more digits
+WORTH = 1.15
+# seconds of training in float32 that are too few to measure for
+SHORT = 20.0
+# seconds of measuring
+BURST = 1.0
+
+choices: dict[tuple, str] = {}
+
+
+def pick_precision(
+    model: nn.Module, train: Split, recipe: Recipe, device: torch.device, launch: Launch
+) -> str:
+    """Return "float32" or "bfloat16": what the recipe says, or for "auto" what the launch says, or what is faster.
+
+    Measured once per process for a network's shape, batch, length of training and device. Model, images and random state
+    are left as found.
+    """
+    if recipe.precision != "auto":
+        return recipe.precision
+    if launch.precision:
+        return launch.precision
+    if not has_bfloat16(device):
+        return "float32"
+    images, labels = train
+    batch = min(recipe.batch_size, len(labels)) // launch.processes
+    shape = (max(1, batch), *images.shape[1:])
+    weights = tuple(tuple(parameter.shape) for parameter in model.parameters())
+    steps = recipe.total_steps(len(labels))
+    key = weights, shape, steps, str(device), recipe.tf32, recipe.channels_last, torch.get_num_threads()
+    if key not in choices:
+        with in_mode(model, training=True), forked(device), numerics(tf32=recipe.tf32):
+            choices[key] = in_layout(lambda layout: _faster(model, shape, steps, device, layout))
+    return choices[key]
+
+
+def _faster(
+    model: nn.Module, shape: tuple[int, ...], steps: int, device: torch.device, layout: torch.memory_format
+) -> str:
+    """Return the precision in which forward and backward passes of a batch take less time, on copies of the weights."""
+    images = torch.rand(shape, generator=generator(0, "precision")).to(device)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=device)
+    state = {name: _copy(tensor, device, layout) for name, tensor in model.named_buffers()}
+    for name, weight in model.named_parameters():
+        state[name] = _copy(weight, device, layout).requires_grad_(weight.requires_grad)
+
+    def forward(batch: Tensor) -> Tensor:
+        return functional_call(model, state, (batch,))
+
+    def seconds(precision: str) -> float:
+        began = time.perf_counter()
+        copy = images.clone(memory_format=layout)
+        batch_loss(forward, copy, labels, precision).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        for tensor in state.values():
+            tensor.grad = None
+        return time.perf_counter() - began
+
+    # the first warms up
+    seconds("float32")
+    if seconds("float32") * steps < SHORT:
+        return "float32"
+    seconds("bfloat16")
+    ratios, began = [], time.perf_counter()
+    while not ratios or time.perf_counter() - began < BURST:
+        ratios.append(seconds("float32") / seconds("bfloat16"))
+    return "bfloat16" if statistics.median(ratios) >= WORTH else "float32"
+
+
+def _copy(tensor: Tensor, device: torch.device, layout: torch.memory_format) -> Tensor:
+    copy = tensor.detach().to(device, copy=True)
+    return copy.contiguous(memory_format=layout) if copy.dim() == 4 else copy
