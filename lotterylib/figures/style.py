@@ -11,7 +11,6 @@ import matplotlib
 from ..pruners import PRUNERS
 from ..pruners.base import Look
 
-
 DENSE = Look("Dense", "#000000", "")
 
 _SPARE_COLOURS = ("#332288", "#999933", "#661100", "#44AA99", "#AA4499")

@@ -17,7 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -56,11 +56,11 @@ class Start(Enum):
 @dataclass
 class Origin:
     """What a ticket is pruned from: ``model``, a copy of the network to score, whose weights may be changed; ``full``, the
-    dense network; ``state``, what survivors train from (None: the model as it is); ``within``, the only weights left."""
+    dense network; ``state``, what survivors train from (empty: the model as it is); ``within``, the only weights left."""
 
     model: nn.Module
     full: nn.Module
-    state: State | None = None
+    state: State = field(default_factory=dict)
     within: Mask | None = None
 
 
@@ -157,7 +157,7 @@ class Pruner(BaseModel, ABC):
         began = time.perf_counter()
         mask = self.mask(origin.model, data, sparsity, seed, origin.within)
         seconds = time.perf_counter() - began
-        if origin.state is not None:
+        if origin.state:
             origin.model.load_state_dict(origin.state)
         return Pruned(origin.model, mask, {"mask_seconds": seconds} if self.start is Start.UNTRAINED else {})
 
@@ -191,11 +191,11 @@ class Pruner(BaseModel, ABC):
         if dense is None or not self.needs_dense:
             check_untrained(model)
         if self.needs_dense:
-            dense = dense or task.train_dense(model, self.scope)
+            how = dict(device=device, progress=progress)
+            dense = dense or train_dense(model, data, recipe, seed, scope=self.scope, **how)
             before, parent = self.previous(sparsity), dense
             if before is not None:
-                how = dict(dense=dense, device=device, progress=progress)
-                parent = previous or self.find(model, data, before, recipe, seed, **how)
+                parent = previous or self.find(model, data, before, recipe, seed, dense=dense, **how)
             state, within = self.state(parent, dense), None if parent is dense else parent.mask
             if state is None:
                 raise SettingError(
@@ -210,7 +210,7 @@ class Pruner(BaseModel, ABC):
         own = self.training(recipe)
         total = own.total_steps(len(data.train[1]))
         update = self.schedule(total, sparsity, seed)
-        training = task.train(pruned.model, pruned.mask, own, first, update)
+        training = task.train(pruned.model, own, pruned.mask, start=first, update=update)
         record = task.record(pruned.model, training, origin.full, self, self.dense_share(total))
         record |= {"requested_sparsity": sparsity, **pruned.notes}
         record["cost"] = None if spent is None else spent + record["cost"]
@@ -230,7 +230,10 @@ def train_dense(
     progress: bool = True,
 ) -> Ticket:
     """Train the dense network of a seed from a copy of ``model``; the ticket holds the state at the rewind step."""
-    return Task(data, recipe, seed, pick_device(device), progress).train_dense(model, scope)
+    task, model = Task(data, recipe, seed, pick_device(device), progress), copy.deepcopy(model)
+    training = task.train(model, recipe, None)
+    training.mask = Mask.ones(model, scope)
+    return Ticket(model, training.mask, task.record(model, training, model), training.rewind)
 
 
 @dataclass(frozen=True)
@@ -243,24 +246,10 @@ class Task:
     device: torch.device
     progress: bool
 
-    def train(
-        self,
-        model: nn.Module,
-        mask: Mask | None,
-        recipe: Recipe | None = None,
-        start: int = 0,
-        update: MaskUpdate | None = None,
-    ) -> Training:
-        """Train a network in place, by default by the task's recipe."""
-        how = dict(start=start, update=update, device=self.device, progress=self.progress)
-        return train(model, self.data, recipe or self.recipe, mask, self.seed, **how)
-
-    def train_dense(self, model: nn.Module, scope: Scope) -> Ticket:
-        """Train a copy of the model without a mask."""
-        model = copy.deepcopy(model)
-        training = self.train(model, None)
-        training.mask = Mask.ones(model, scope)
-        return Ticket(model, training.mask, self.record(model, training, model), training.rewind)
+    def train(self, model: nn.Module, recipe: Recipe, mask: Mask | None, **how: Any) -> Training:
+        """Train a network in place, by the task's recipe or what a pruner makes of it."""
+        how |= dict(device=self.device, progress=self.progress)
+        return train(model, self.data, recipe, mask, self.seed, **how)
 
     def record(
         self,

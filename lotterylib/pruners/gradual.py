@@ -5,7 +5,7 @@ weights go early, while there are many to spare, and few late. What is masked do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -38,9 +38,9 @@ class Update:
 class Gradual(Pruner):
     """All weights are there at first; between ``begin`` and ``end`` (shares of the training) they go; Δ as in RigL."""
 
-    name: ClassVar[str] = "gradual"
-    look: ClassVar[Look | None] = Look("Gradual", "#117733", "p")
-    start: ClassVar[Start] = Start.DURING
+    name = "gradual"
+    look = Look("Gradual", "#117733", "p")
+    start = Start.DURING
     begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     end: Annotated[float, Field(gt=0, le=1)] = 0.75
     interval: Annotated[float, Field(gt=0)] | None = None

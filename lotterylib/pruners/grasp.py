@@ -10,7 +10,7 @@ no absolute value: the sign is the method.
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -78,8 +78,8 @@ class Grasp(Pruner):
     """``per_class`` training images of each class are scored, logits divided by ``temperature``. They are taken at once, or
     in pieces of up to 256 where there are more."""
 
-    name: ClassVar[str] = "grasp"
-    look: ClassVar[Look | None] = Look("GraSP", "#D62728", "^")
+    name = "grasp"
+    look = Look("GraSP", "#D62728", "^")
     per_class: Annotated[int, Field(ge=1)] = 10
     temperature: Annotated[float, Field(gt=0)] = 200.0
 

@@ -9,7 +9,7 @@ survivors, and every other parameter and buffer, back to their values at the rew
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,9 +25,9 @@ class Lottery(Pruner):
     weights and sets only the schedule back; "fine-tune" keeps the trained weights and trains on at the constant
     ``fine_tune_lr``, for as many steps."""
 
-    name: ClassVar[str] = "lottery"
-    look: ClassVar[Look | None] = Look("LTH", "#0072B2", "o")
-    start: ClassVar[Start] = Start.ROUNDS
+    name = "lottery"
+    look = Look("LTH", "#0072B2", "o")
+    start = Start.ROUNDS
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
     retraining: Literal["rewind", "lr-rewind", "fine-tune"] = "rewind"
     fine_tune_lr: Annotated[float, Field(gt=0)] = 1e-3

@@ -5,7 +5,7 @@ score(θ) = |θ|, one ranking over all layers
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -32,9 +32,9 @@ class Magnitude(Pruner):
     """``retrain_from``: "rewound" starts the survivors again from the weights of the rewind step, "trained" keeps the
     trained weights; both replay the schedule from the rewind step on."""
 
-    name: ClassVar[str] = "magnitude"
-    look: ClassVar[Look | None] = Look("OMP", "#009E73", "s")
-    start: ClassVar[Start] = Start.TRAINED
+    name = "magnitude"
+    look = Look("OMP", "#009E73", "s")
+    start = Start.TRAINED
     retrain_from: Literal["rewound", "trained"] = "rewound"
 
     def scores(self, model, data, seed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ class Random(Pruner):
     "uniform" keeps the same share of every layer, "erk" uses Erdős–Rényi-Kernel densities. All keep the exact count.
     """
 
-    name: ClassVar[str] = "random"
-    look: ClassVar[Look | None] = Look("RP", "#E69F00", "v")
+    name = "random"
+    look = Look("RP", "#E69F00", "v")
     distribution: Literal["global", "uniform", "erk"] = "global"
 
     def scores(self, model, data, seed):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -113,9 +113,9 @@ class Rigl(Pruner):
     training after which the mask stays. ``alpha``: share of connections that moves at first. ``budget``: length of the
     training, 1 = the recipe's epochs, 5 = five times as many, the schedule stretched with it."""
 
-    name: ClassVar[str] = "rigl"
-    look: ClassVar[Look | None] = Look("RigL", "#CC79A7", "X")
-    start: ClassVar[Start] = Start.DURING
+    name = "rigl"
+    look = Look("RigL", "#CC79A7", "X")
+    start = Start.DURING
     distribution: Distribution = "erk"
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.3
     interval: Annotated[float, Field(gt=0)] | None = None

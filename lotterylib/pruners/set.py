@@ -7,7 +7,6 @@ All else is as in RigL (the schedule too, as Evci et al., 2020, compare the two)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,8 +33,8 @@ class RandomUpdate(Update):
 class Set(Rigl):
     """Settings as RigL's."""
 
-    name: ClassVar[str] = "set"
-    look: ClassVar[Look | None] = Look("SET", "#882255", "d")
+    name = "set"
+    look = Look("SET", "#882255", "d")
 
     def schedule(self, total, sparsity=0.0, seed=0):
         plan = super().schedule(total)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -98,8 +98,8 @@ class SmallDense(Pruner):
     """Trained from the first step on, like a dense network. The ticket's mask keeps all of the small network; its
     sparsity is the share of the full network's prunable weights that it does without."""
 
-    name: ClassVar[str] = "small-dense"
-    look: ClassVar[Look | None] = Look("Small dense", "#767676", "*")
+    name = "small-dense"
+    look = Look("Small dense", "#767676", "*")
 
     def scores(self, model, data, seed):
         """All weights are alike: the width decides."""

@@ -9,7 +9,7 @@ anew each time, is the iterative variant (de Jorge et al., 2021, arXiv:2006.0908
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -52,8 +52,8 @@ class Snip(Pruner):
     """``batches`` mini-batches of ``batch_size`` training images, their gradients averaged; ``iterations``: pruning
     steps, 1 as in the paper."""
 
-    name: ClassVar[str] = "snip"
-    look: ClassVar[Look | None] = Look("SNIP", "#7F4A1E", "D")
+    name = "snip"
+    look = Look("SNIP", "#7F4A1E", "D")
     batch_size: Annotated[int, Field(ge=1)] = 128
     batches: Annotated[int, Field(ge=1)] = 1
     iterations: Annotated[int, Field(ge=1)] = 1

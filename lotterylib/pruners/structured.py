@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -41,9 +41,9 @@ class Structured(Pruner):
     With filters a ticket keeps *at most* ``round((1 − sparsity) · n)`` weights, and as near to that as whole filters
     allow; ``record["left_whole"]`` names the layers that could not be cut."""
 
-    name: ClassVar[str] = "structured"
-    look: ClassVar[Look | None] = Look("Structured", "#56B4E9", "h")
-    start: ClassVar[Start] = Start.TRAINED
+    name = "structured"
+    look = Look("Structured", "#56B4E9", "h")
+    start = Start.TRAINED
     pattern: Literal["filters", "2:4"] = "filters"
     rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     retrain_from: Literal["rewound", "trained"] = "rewound"

@@ -12,7 +12,7 @@ such protection; so the best weight of each layer is held as long as there is on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -100,8 +100,8 @@ def protected_scores(model: nn.Module, input_shape: Sequence[int], scope: Scope 
 class SynFlow(Pruner):
     """``iterations``: pruning steps; with 1, all but one weight of a layer may go."""
 
-    name: ClassVar[str] = "synflow"
-    look: ClassVar[Look | None] = Look("SynFlow", "#8A4FBF", "P")
+    name = "synflow"
+    look = Look("SynFlow", "#8A4FBF", "P")
     iterations: Annotated[int, Field(ge=1)] = 100
 
     @property
