@@ -56,12 +56,15 @@ class Start(Enum):
 @dataclass
 class Origin:
     """What a ticket is pruned from: ``model``, a copy of the network to score, whose weights may be changed; ``full``, the
-    dense network; ``state``, what survivors train from (empty: the model as it is); ``within``, the only weights left."""
+    dense network; ``state``, what survivors train from (empty: the model as it is), from ``step`` on; ``within``, the only
+    weights left; ``cost``, that of the tickets before (None if it is not known)."""
 
     model: nn.Module
     full: nn.Module
     state: State = field(default_factory=dict)
     within: Mask | None = None
+    step: int = 0
+    cost: float | None = 0.0
 
 
 @dataclass
@@ -188,35 +191,44 @@ class Pruner(BaseModel, ABC):
         """
         self.check(sparsity)
         task = Task(data, recipe, seed, pick_device(device), progress)
-        if dense is None or not self.needs_dense:
-            check_untrained(model)
-        if self.needs_dense:
-            how = dict(device=device, progress=progress)
-            dense = dense or train_dense(model, data, recipe, seed, scope=self.scope, **how)
-            before, parent = self.previous(sparsity), dense
-            if before is not None:
-                parent = previous or self.find(model, data, before, recipe, seed, dense=dense, **how)
-            state, within = self.state(parent, dense), None if parent is dense else parent.mask
-            if state is None:
-                raise SettingError(
-                    f"the {parent.record.get('pruner', 'dense')} ticket holds no state of the rewind step; "
-                    "train it with train_dense"
-                )
-            origin = Origin(copy.deepcopy(parent.model).to(task.device), dense.model, state, within)
-            first, spent = recipe.rewind_step(len(data.train[1])), _cost_of(parent)
-        else:
-            origin, first, spent = Origin(copy.deepcopy(model).to(task.device), model), 0, 0.0
-        pruned = self.prune(origin, data, sparsity, seed)
-        own = self.training(recipe)
+        origin = self._origin(model, task, sparsity, dense, previous)
+        pruned, own = self.prune(origin, data, sparsity, seed), self.training(recipe)
         total = own.total_steps(len(data.train[1]))
         update = self.schedule(total, sparsity, seed)
-        training = task.train(pruned.model, own, pruned.mask, start=first, update=update)
+        training = task.train(pruned.model, own, pruned.mask, start=origin.step, update=update)
         record = task.record(pruned.model, training, origin.full, self, self.dense_share(total))
         record |= {"requested_sparsity": sparsity, **pruned.notes}
-        record["cost"] = None if spent is None else spent + record["cost"]
+        record["cost"] = None if origin.cost is None else origin.cost + record["cost"]
         if update is not None:
             record["updates"] = training.updates
         return Ticket(pruned.model, training.mask, record, pruned.rewind)
+
+    def _origin(
+        self, model: nn.Module, task: Task, sparsity: float, dense: Ticket | None, previous: Ticket | None
+    ) -> Origin:
+        """Return a copy of what is pruned: of the model, or of the trained network, which is made if it is not given."""
+        if dense is None or not self.needs_dense:
+            check_untrained(model)
+        if not self.needs_dense:
+            return Origin(copy.deepcopy(model).to(task.device), model)
+        given, how = (task.data, task.recipe, task.seed), dict(device=task.device, progress=task.progress)
+        parent = dense = dense or train_dense(model, *given, scope=self.scope, **how)
+        before = self.previous(sparsity)
+        if before is not None:
+            parent = previous or self.find(model, given[0], before, *given[1:], dense=dense, **how)
+        state = self.state(parent, dense)
+        if state is None:
+            raise SettingError(
+                "the dense ticket holds no state of the rewind step; train it with train_dense"
+            )
+        return Origin(
+            copy.deepcopy(parent.model).to(task.device),
+            dense.model,
+            state,
+            within=None if parent is dense else parent.mask,
+            step=task.recipe.rewind_step(len(task.data.train[1])),
+            cost=1.0 if parent.record.get("pruner") == "dense" else parent.record.get("cost"),
+        )
 
 
 def train_dense(
@@ -299,11 +311,6 @@ class Task:
         if training.processes > 1:
             record["processes"] = training.processes
         return record
-
-
-def _cost_of(ticket: Ticket) -> float | None:
-    """Return a ticket's cost; None for one whose record does not say (made by an earlier version)."""
-    return 1.0 if ticket.record.get("pruner") == "dense" else ticket.record.get("cost")
 
 
 def check_sparsity(sparsity: float) -> None:
