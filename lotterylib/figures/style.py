@@ -44,8 +44,9 @@ def look(pruner: str) -> Look:
 
 
 def in_order(pruners: Iterable[str]) -> list[str]:
-    """Return pruners, each once, as legends list them: dense first, then in the order of ``pruners.names()``."""
-    order = ["dense", *PRUNERS.names()]
+    """Return pruners, each once, as legends list them: dense first, then by their rank and in the order of
+    ``pruners.names()``, then those that are not known."""
+    order = ["dense", *sorted(PRUNERS.names(), key=lambda name: PRUNERS[name].rank)]
     return sorted(set(pruners), key=lambda p: (order.index(p) if p in order else len(order), p))
 
 

@@ -81,13 +81,14 @@ class Pruned:
 class Pruner(BaseModel, ABC):
     """A way to find a ticket. Fields are its settings; an unknown one is refused.
 
-    ``look`` is how figures show it; without one it goes by its name.
+    ``look`` is how figures show it; without one it goes by its name. Legends list those of lower ``rank`` first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
     look: ClassVar[Look | None] = None
+    rank: ClassVar[int] = 3
     start: ClassVar[Start] = Start.UNTRAINED
 
     scope: Scope = "all"

@@ -27,6 +27,7 @@ class Lottery(Pruner):
 
     name = "lottery"
     look = Look("LTH", "#0072B2", "o")
+    rank = 0
     start = Start.ROUNDS
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
     retraining: Literal["rewind", "lr-rewind", "fine-tune"] = "rewind"

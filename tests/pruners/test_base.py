@@ -72,9 +72,10 @@ def test_a_network_that_has_been_trained_is_refused_as_a_start(name, network, da
         pruners.build(name).find(trained, data, 0.5, RECIPE, 0, **QUIET)
 
 
-def test_names_come_in_the_order_of_legends(registry):
+def test_names_and_legends_have_their_order(registry):
     assert pruners.names()[: len(BOOK)] == BOOK
-    assert figures.in_order(["set", "lottery", "dense", "random"]) == ["dense", "random", "lottery", "set"]
+    legend = ["dense", "lottery", "magnitude", "random", *BOOK[3:], "ours", "yours"]
+    assert figures.in_order([*reversed(legend), "set"]) == legend
 
 
 def test_what_is_no_pruner_is_not_registered(registry):
