@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import safetensors
@@ -22,14 +22,51 @@ from .training import State
 FORMAT = "lotterylib-ticket-1"
 
 
+class TicketRecord(TypedDict, total=False):
+    """How a ticket came to be, in plain JSON values; of a ticket made elsewhere, as much as is known.
+
+    ``sparsity``, ``kept`` and ``prunable`` count prunable weights, against the dense network's; ``settings`` are the
+    pruner's. ``losses`` are each epoch's mean (nats). ``multiply_adds`` are those of one image's forward pass. ``cost`` is
+    in dense trainings (see ``efficiency.macs``; None if it is not known), ``seconds`` are those of the training,
+    ``mask_seconds`` those of scoring. ``updates`` says what each mask update moved. ``shapes`` (weight name → shape) and
+    ``left_whole`` (layers that could not be cut) are those of a network made smaller.
+    """
+
+    pruner: str
+    settings: dict[str, Any]
+    requested_sparsity: float
+    sparsity: float
+    kept: int
+    prunable: int
+    parameters: int
+    seed: int
+    data: dict[str, Any]
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    losses: list[float]
+    images_seen: int
+    multiply_adds: float
+    multiply_adds_dense: float
+    cost: float | None
+    seconds: float
+    mask_seconds: float
+    precision: str
+    processes: int
+    device: str
+    threads: int
+    updates: list[dict[str, Any]]
+    shapes: dict[str, list[int]]
+    left_whole: list[str]
+
+
 @dataclass
 class Ticket:
-    """``model`` (in eval mode, removed weights exactly 0), ``mask``, ``record`` (plain JSON values), and, for a dense
-    network, ``rewind``: its parameters and buffers at the rewind step, from which pruners start again."""
+    """``model`` (in eval mode, removed weights exactly 0), ``mask``, ``record``, and, for a dense network, ``rewind``: its
+    parameters and buffers at the rewind step, from which pruners start again."""
 
     model: nn.Module
     mask: Mask
-    record: dict[str, Any] = field(default_factory=dict)
+    record: TicketRecord = field(default_factory=TicketRecord)
     rewind: State | None = None
 
     @property
@@ -39,14 +76,15 @@ class Ticket:
         return self.record.get("sparsity", self.mask.sparsity)
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file: of pruned weights only the survivors and a bit a weight are stored.
+        """Write one safetensors file: of pruned weights only the survivors and one bit per weight are stored.
 
-        Raises ``SettingError`` if the mask is that of another network.
+        Raises:
+            SettingError: if the mask is that of another network.
         """
         write_whole(Path(path), self.packed())
 
     def packed(self) -> bytes:
-        """The bytes that ``save`` writes."""
+        """Return the bytes that ``save`` writes."""
         self.mask.check_matches({n: t.shape for n, t in self.model.state_dict().items()})
         tensors = {}
         for name, tensor in self.model.state_dict().items():
@@ -68,10 +106,11 @@ class Ticket:
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Ticket:
-        """Reads a ticket. ``model`` (any network of the same layers; its weights are overwritten, and it is cut to the
+        """Read a ticket. ``model`` (any network of the same layers; its weights are overwritten, and it is cut to the
         ticket's size) is needed only for a network that ``models.build`` did not make.
 
-        Raises ``DataError`` for a file that is missing, truncated, of another format, or does not fit the model.
+        Raises:
+            DataError: for a file that is missing, truncated, of another format, or does not fit the model.
         """
         path = Path(path)
         tensors, about = _read(path)
@@ -107,7 +146,7 @@ class Ticket:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether there is a ticket file of full length. Only its header is read, so this is cheap."""
+    """Return whether there is a ticket file of full length. Only its header is read, so this is cheap."""
     try:
         with safetensors.safe_open(path, framework="pt"):
             return True

@@ -25,15 +25,15 @@ from .pictures import (
     weight_histogram,
 )
 from .scorecard import differences, sparse_speed, worth
-from .style import LOOKS, Look, look
+from .style import Look, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
 
 __all__ = [
-    "LOOKS", "Look", "adversarial_examples", "against", "agreement", "attack_curves", "bars",
+    "Look", "adversarial_examples", "against", "agreement", "attack_curves", "bars",
     "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
     "corruption_grid", "corruption_heatmap", "curves", "density_bars", "differences", "doubt_bars",
-    "forest", "images", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
+    "forest", "images", "in_order", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
     "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
     "surfaces", "sweep", "sweep_panels", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",

@@ -57,10 +57,16 @@ def whole_counts(shapes: Shapes, densities: Mapping[str, float], density: float)
     return counts
 
 
-def top_each(scores: Mapping[str, Tensor], distribution: Distribution, density: float) -> Mask:
-    """The highest scores of each layer, as many as the distribution gives it; exactly ``round(density · n)`` in all."""
+def top_each(
+    scores: Mapping[str, Tensor], distribution: Distribution, density: float, within: Mask | None = None
+) -> Mask:
+    """Return the highest scores of each layer, as many as the distribution gives it, none outside ``within``; exactly
+    ``round(density · n)`` in all."""
     shapes = {name: tuple(s.shape) for name, s in scores.items()}
     densities = {"uniform": uniform, "erk": erdos_renyi_kernel}[distribution](shapes, density)
     counts = whole_counts(shapes, densities, density)
-    layers = (Mask.top({n: s}, counts[n] / s.numel()) for n, s in scores.items())
-    return Mask({n: t for layer in layers for n, t in layer.items()})
+    kept: dict[str, Tensor] = {}
+    for name, values in scores.items():
+        allowed = None if within is None else Mask({name: within[name]})
+        kept |= Mask.top({name: values}, counts[name] / values.numel(), within=allowed)
+    return Mask(kept)

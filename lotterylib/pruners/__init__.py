@@ -1,4 +1,4 @@
-"""Ways to prune. A new method is one file with a ``Pruner`` and one line in ``_PRUNERS``."""
+"""Ways to prune. A new method is one class in one file, under ``@register``."""
 
 from __future__ import annotations
 
@@ -6,38 +6,29 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import SettingError, UnknownNameError, first_problem
-from . import grasp, lottery, magnitude, random, rigl, small_dense, snip, structured, synflow
-from .base import Pruner, train_dense
+from ..errors import SettingError, first_problem
+from .base import PRUNERS, Pruner, Start, register, train_dense
 
-__all__ = ["Pruner", "build", "names", "train_dense"]
+# the order in which they register is that of lists and legends
+from . import random, magnitude, lottery, snip, grasp, synflow, rigl, structured, small_dense, gradual, set  # noqa: F401  # isort: skip
 
-_PRUNERS: dict[str, type[Pruner]] = {
-    "random": random.Random,
-    "magnitude": magnitude.Magnitude,
-    "lottery": lottery.Lottery,
-    "snip": snip.Snip,
-    "grasp": grasp.Grasp,
-    "synflow": synflow.SynFlow,
-    "rigl": rigl.Rigl,
-    "structured": structured.Structured,
-    "small-dense": small_dense.SmallDense,
-}
+__all__ = ["PRUNERS", "Pruner", "Start", "build", "names", "register", "train_dense"]
 
-
-def names() -> list[str]:
-    """Names that ``build`` knows, in the order in which figures list them."""
-    return list(_PRUNERS)
+names = PRUNERS.names
 
 
 def build(name: str, **settings: Any) -> Pruner:
-    """A pruner with its settings; ``build(name).find(model, data, sparsity, recipe, seed)`` returns a ticket.
+    """Return a pruner with its settings; ``build(name).find(model, data, sparsity, recipe, seed)`` returns a ticket.
 
-    Raises ``UnknownNameError`` for a name not in ``names()``, ``SettingError`` for an unknown or impossible setting.
+    Raises:
+        UnknownNameError: for a name not in ``names()``.
+        SettingError: for an unknown or impossible setting.
+
+    Example:
+        >>> build("lottery", rate=0.5).previous(0.75)
+        0.5
     """
-    if name not in _PRUNERS:
-        raise UnknownNameError("pruner", name, _PRUNERS)
     try:
-        return _PRUNERS[name](**settings)
+        return PRUNERS[name](**settings)
     except ValidationError as error:
         raise SettingError(f"pruner {name}: {first_problem(error)}") from None

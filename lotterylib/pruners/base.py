@@ -1,12 +1,23 @@
-"""What all pruners share: settings, the way from a mask to a trained ticket, and the record of it."""
+"""What all pruners share. A pruner is four separate ideas, each a small method with a default:
+
+    score      scores()                      which weights are worth keeping
+    allocate   allocate()                    how many of them each layer keeps
+    schedule   steps, previous(), schedule() at once, in steps before training, in rounds, or while the network trains
+    start      start, state()                from which weights the survivors train
+
+``find`` is the same for all of them.
+"""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -17,32 +28,143 @@ from ..efficiency import macs
 from ..errors import SettingError
 from ..machine.devices import describe_device, pick_device
 from ..masks import Mask, Scope, prunable
-from ..ticket import Ticket
-from ..training import Recipe, State, Training, train
+from ..registry import Registry
+from ..ticket import Ticket, TicketRecord
+from ..training import MaskUpdate, Recipe, State, Training, train
+from .scoring import Scores, iterate
 
 Device = str | torch.device | None
+
+
+class Look(NamedTuple):
+    """How figures show a pruner: its short label, colour and marker."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+class Start(Enum):
+    """What a method prunes, and so when its masks are decided."""
+
+    UNTRAINED = "the untrained network"
+    TRAINED = "the trained dense network"
+    ROUNDS = "its own ticket of the round before"
+    DURING = "the network while it trains"
+
+
+@dataclass
+class Origin:
+    """What a ticket is pruned from: ``model``, a copy of the network to score, whose weights may be changed; ``full``, the
+    dense network; ``state``, what survivors train from (empty: the model as it is), from ``step`` on; ``within``, the only
+    weights left; ``cost``, that of the tickets before (None if it is not known)."""
+
+    model: nn.Module
+    full: nn.Module
+    state: State = field(default_factory=dict)
+    within: Mask | None = None
+    step: int = 0
+    cost: float | None = 0.0
+
+
+@dataclass
+class Pruned:
+    """What is trained: a network at its starting weights, and its mask. ``notes`` go into the ticket's record;
+    ``rewind`` is kept in the ticket for the round after."""
+
+    model: nn.Module
+    mask: Mask
+    notes: TicketRecord = field(default_factory=TicketRecord)
+    rewind: State | None = None
 
 
 class Pruner(BaseModel, ABC):
     """A way to find a ticket. Fields are its settings; an unknown one is refused.
 
-    ``needs_dense`` says that it starts from the trained dense network of the same seed. An iterative method also
-    starts from its own ticket of ``previous(sparsity)``. Callers who have these at hand pass them to ``find``; else
-    ``find`` makes them.
+    ``look`` is how figures show it; without one it goes by its name. Legends list those of lower ``rank`` first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
-    needs_dense: ClassVar[bool] = False
+    look: ClassVar[Look | None] = None
+    rank: ClassVar[int] = 3
+    start: ClassVar[Start] = Start.UNTRAINED
 
     scope: Scope = "all"
 
+    @abstractmethod
+    def scores(self, model: nn.Module, data: Dataset, seed: int) -> Scores:
+        """Return a score for each prunable weight, higher = keep: weight name → tensor of its shape. The model is
+        left as found."""
+
+    def allocate(self, scores: Scores, density: float, within: Mask) -> Mask:
+        """Return the mask of exactly ``round(density · n)`` weights; by default one ranking decides over all layers."""
+        return Mask.top(scores, density, within=within)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps in which ``mask`` gets to its density, each scored on what the one before left."""
+        return 1
+
     def previous(self, sparsity: float) -> float | None:
-        """Sparsity of the ticket that this one is pruned from; None if there is none between it and dense."""
+        """Return the sparsity of its own ticket that this one is pruned from; None if that is the dense network."""
         return None
 
-    @abstractmethod
+    def schedule(self, total: int, sparsity: float, seed: int) -> MaskUpdate | None:
+        """Return how the mask moves in a training of ``total`` steps; None if it stays."""
+        return None
+
+    def state(self, parent: Ticket, dense: Ticket) -> State | None:
+        """Return what survivors of a trained network start from: by default the dense network's rewind step."""
+        return dense.rewind
+
+    def training(self, recipe: Recipe) -> Recipe:
+        """Return the recipe by which the pruned network is trained."""
+        return recipe
+
+    def passes(self, data: Dataset) -> float:
+        """Return what scoring costs, in dense forward passes of one image; a backward pass costs as much as two."""
+        return 0.0
+
+    def dense_share(self, total: int) -> float:
+        """Return how far from the ticket's multiply-adds to the dense network's a training step lies on average:
+        0 if the network is as sparse as the ticket from the first step on."""
+        return 0.0
+
+    def check(self, sparsity: float) -> None:
+        """Raise ``SettingError`` for a sparsity that this method cannot reach."""
+        check_sparsity(sparsity)
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether it starts from the trained dense network of the same seed."""
+        return self.start in (Start.TRAINED, Start.ROUNDS)
+
+    def mask(
+        self, model: nn.Module, data: Dataset, sparsity: float, seed: int, within: Mask | None = None
+    ) -> Mask:
+        """Return the mask that training begins with, of weights ``within`` alone. The model is left as found."""
+        self.check(sparsity)
+        return iterate(
+            lambda network: self.scores(network, data, seed),
+            model,
+            1 - sparsity,
+            self.steps,
+            self.scope,
+            allocate=self.allocate,
+            within=within,
+        )
+
+    def prune(self, origin: Origin, data: Dataset, sparsity: float, seed: int) -> Pruned:
+        """Return the network to train. By default it keeps its size, under ``mask``."""
+        began = time.perf_counter()
+        mask = self.mask(origin.model, data, sparsity, seed, origin.within)
+        seconds = time.perf_counter() - began
+        if origin.state:
+            origin.model.load_state_dict(origin.state)
+        return Pruned(origin.model, mask, {"mask_seconds": seconds} if self.start is Start.UNTRAINED else {})
+
     def find(
         self,
         model: nn.Module,
@@ -56,41 +178,58 @@ class Pruner(BaseModel, ABC):
         device: Device = None,
         progress: bool = True,
     ) -> Ticket:
-        """Prunes and trains a copy of ``model``, an untrained network, which is left as it is.
+        """Prune and train a copy of ``model``, an untrained network, which is left as it is.
 
-        ``sparsity`` is the share of prunable weights to remove, in [0, 1). The ticket keeps exactly
-        ``round((1 − sparsity) · n)`` of the n prunable weights.
+        Args:
+            sparsity: Share of prunable weights to remove, in [0, 1). The ticket keeps exactly
+                ``round((1 − sparsity) · n)`` of the n prunable weights.
+            dense: The trained dense network of the seed, if ``needs_dense``; by default it is trained here.
+            previous: The ticket of ``previous(sparsity)``; by default it is found here.
 
-        Raises ``SettingError`` for a sparsity outside [0, 1), ``DivergedError`` if a training diverges.
+        Raises:
+            SettingError: for a sparsity outside [0, 1), or a network that has been trained.
+            DivergedError: if a training diverges.
         """
+        self.check(sparsity)
+        task = Task(data, recipe, seed, pick_device(device), progress)
+        origin = self._origin(model, task, sparsity, dense, previous)
+        pruned, own = self.prune(origin, data, sparsity, seed), self.training(recipe)
+        total = own.total_steps(len(data.train[1]))
+        update = self.schedule(total, sparsity, seed)
+        training = task.train(pruned.model, own, pruned.mask, start=origin.step, update=update)
+        record = task.record(pruned.model, training, origin.full, self, self.dense_share(total))
+        record |= {"requested_sparsity": sparsity, **pruned.notes}
+        record["cost"] = None if origin.cost is None else origin.cost + record["cost"]
+        if update is not None:
+            record["updates"] = training.updates
+        return Ticket(pruned.model, training.mask, record, pruned.rewind)
 
-
-class AtInitialisation(Pruner):
-    """Prunes the untrained network, then trains what is left from the first step on. Subclasses give the mask."""
-
-    @abstractmethod
-    def mask(self, model: nn.Module, data: Dataset, sparsity: float, seed: int) -> Mask:
-        """The mask for an untrained model, which must be left as found."""
-
-    def passes(self, data: Dataset) -> float:
-        """What ``mask`` costs, in dense forward passes of one image; a backward pass costs as much as two."""
-        return 0.0
-
-    def find(
-        self, model, data, sparsity, recipe, seed, *, dense=None, previous=None, device=None, progress=True
-    ):
-        check_sparsity(sparsity)
-        device = pick_device(device)
-        model = copy.deepcopy(model).to(device)
-        began = time.perf_counter()
-        mask = self.mask(model, data, sparsity, seed)
-        seconds = time.perf_counter() - began
-        training = train(model, data, recipe, mask, seed, device=device, progress=progress)
-        ticket = make_ticket(
-            self, model, mask, data, sparsity, recipe, seed, training, device, passes=self.passes(data)
+    def _origin(
+        self, model: nn.Module, task: Task, sparsity: float, dense: Ticket | None, previous: Ticket | None
+    ) -> Origin:
+        """Return a copy of what is pruned: of the model, or of the trained network, which is made if it is not given."""
+        if dense is None or not self.needs_dense:
+            check_untrained(model)
+        if not self.needs_dense:
+            return Origin(copy.deepcopy(model).to(task.device), model)
+        given, how = (task.data, task.recipe, task.seed), dict(device=task.device, progress=task.progress)
+        parent = dense = dense or train_dense(model, *given, scope=self.scope, **how)
+        before = self.previous(sparsity)
+        if before is not None:
+            parent = previous or self.find(model, given[0], before, *given[1:], dense=dense, **how)
+        state = self.state(parent, dense)
+        if state is None:
+            raise SettingError(
+                "the dense ticket holds no state of the rewind step; train it with train_dense"
+            )
+        return Origin(
+            copy.deepcopy(parent.model).to(task.device),
+            dense.model,
+            state,
+            within=None if parent is dense else parent.mask,
+            step=task.recipe.rewind_step(len(task.data.train[1])),
+            cost=1.0 if parent.record.get("pruner") == "dense" else parent.record.get("cost"),
         )
-        ticket.record["mask_seconds"] = seconds
-        return ticket
 
 
 def train_dense(
@@ -103,110 +242,121 @@ def train_dense(
     device: Device = None,
     progress: bool = True,
 ) -> Ticket:
-    """The dense network of a seed, trained from a copy of ``model``; holds the state at the rewind step."""
-    device = pick_device(device)
-    model = copy.deepcopy(model)
-    training = train(model, data, recipe, None, seed, device=device, progress=progress)
-    ticket = make_ticket(None, model, Mask.ones(model, scope), data, 0.0, recipe, seed, training, device)
-    ticket.rewind = training.rewind
-    return ticket
+    """Train the dense network of a seed from a copy of ``model``; the ticket holds the state at the rewind step."""
+    task, model = Task(data, recipe, seed, pick_device(device), progress), copy.deepcopy(model)
+    training = task.train(model, recipe, None)
+    training.mask = Mask.ones(model, scope)
+    return Ticket(model, training.mask, task.record(model, training, model), training.rewind)
 
 
-def retrain(
-    model: nn.Module,
-    state: State | None,
-    mask: Mask,
-    data: Dataset,
-    recipe: Recipe,
-    seed: int,
-    *,
-    device: Device,
-    progress: bool,
-) -> tuple[nn.Module, Training]:
-    """Trains a copy of ``model`` from ``state`` (every parameter and buffer) under ``mask``, from the recipe's rewind
-    step to its end, with a fresh optimizer; schedule, image order and augmentation resume at that step.
+@dataclass(frozen=True)
+class Task:
+    """How networks are trained for a ticket: what no method decides."""
 
-    Raises ``SettingError`` if there is no state: a dense ticket that was stored without its rewind point.
-    """
-    if state is None:
-        raise SettingError("the dense ticket holds no state of the rewind step; train it with train_dense")
-    model = copy.deepcopy(model)
-    model.load_state_dict(state)
-    start = recipe.rewind_step(len(data.train[1]))
-    return model, train(model, data, recipe, mask, seed, start=start, device=device, progress=progress)
+    data: Dataset
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    progress: bool
 
+    def train(self, model: nn.Module, recipe: Recipe, mask: Mask | None, **how: Any) -> Training:
+        """Train a network in place, by the task's recipe or what a pruner makes of it."""
+        how |= dict(device=self.device, progress=self.progress)
+        return train(model, self.data, recipe, mask, self.seed, **how)
 
-def make_ticket(
-    pruner: Pruner | None,
-    model: nn.Module,
-    mask: Mask,
-    data: Dataset,
-    sparsity: float,
-    recipe: Recipe,
-    seed: int,
-    training: Training,
-    device: torch.device,
-    *,
-    start: Ticket | None = None,
-    full: nn.Module | None = None,
-    passes: float = 0.0,
-) -> Ticket:
-    """The trained model with the record of how it came to be.
-
-    ``start``: the trained ticket that it was made from, whose cost it carries on; ``full``: the dense network, where
-    the ticket's is physically smaller; ``passes``: dense forward passes that scoring took (see ``cost``).
-    """
-    total = mask.total if full is None else sum(p.numel() for p in prunable(full, pruner.scope).values())
-    counts = macs.multiply_adds(model, data.train[0].shape[1:])
-    dense_counts = counts if full is None else macs.multiply_adds(full, data.train[0].shape[1:])
-    images = recipe.total_steps(len(data.train[1])) * min(recipe.batch_size, len(data.train[1]))
-    spent = macs.relative(
-        macs.forward(counts, mask), macs.forward(dense_counts), training.images, images,
-        training.update_images, passes,
-    )  # fmt: skip
-    before = _cost_of(start) if start else 0.0
-    record: dict[str, Any] = {
-        "pruner": pruner.name if pruner else "dense",
-        "settings": pruner.model_dump() if pruner else {},
-        "requested_sparsity": sparsity,
-        "sparsity": 1 - mask.kept / total,
-        "kept": mask.kept,
-        "prunable": total,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "seed": seed,
-        "data": {"name": data.name, "train": len(data.train[1]), "val": len(data.val[1])},
-        "model": getattr(model, "spec", {"name": type(model).__name__}),
-        "recipe": recipe.model_dump(),
-        "losses": training.losses,
-        "images_seen": training.images,
-        "multiply_adds": macs.forward(counts, mask),
-        "multiply_adds_dense": macs.forward(dense_counts),
-        "cost": None if before is None else before + spent,
-        "seconds": training.seconds,
-        "precision": training.precision,
-        **({"processes": training.processes} if training.processes > 1 else {}),
-        "device": describe_device(device),
-        "threads": torch.get_num_threads(),
-    }
-    return Ticket(model, mask, record)
-
-
-def _cost_of(ticket: Ticket) -> float | None:
-    """None for a pruned ticket whose record does not say (made by an earlier version)."""
-    return 1.0 if ticket.record.get("pruner") == "dense" else ticket.record.get("cost")
+    def record(
+        self,
+        model: nn.Module,
+        training: Training,
+        full: nn.Module,
+        pruner: Pruner | None = None,
+        dense_share: float = 0.0,
+    ) -> TicketRecord:
+        """Return how a network came to be; its cost is that of this training and of scoring. ``full``: the dense one."""
+        mask, images, shape = training.mask, len(self.data.train[1]), self.data.train[0].shape[1:]
+        total = (
+            mask.total if pruner is None else sum(w.numel() for w in prunable(full, pruner.scope).values())
+        )
+        sparse = macs.forward(macs.multiply_adds(model, shape), mask)
+        dense = macs.forward(macs.multiply_adds(full, shape))
+        cost = macs.relative(
+            sparse + dense_share * (dense - sparse),
+            dense,
+            training.images,
+            self.recipe.total_steps(images) * min(self.recipe.batch_size, images),
+            training.update_images,
+            pruner.passes(self.data) if pruner else 0.0,
+        )
+        record: TicketRecord = {
+            "pruner": pruner.name if pruner else "dense",
+            "settings": pruner.model_dump() if pruner else {},
+            "requested_sparsity": 0.0,
+            "sparsity": 1 - mask.kept / total,
+            "kept": mask.kept,
+            "prunable": total,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "seed": self.seed,
+            "data": {"name": self.data.name, "train": images, "val": len(self.data.val[1])},
+            "model": getattr(model, "spec", {"name": type(model).__name__}),
+            "recipe": self.recipe.model_dump(),
+            "losses": training.losses,
+            "images_seen": training.images,
+            "multiply_adds": sparse,
+            "multiply_adds_dense": dense,
+            "cost": cost,
+            "seconds": training.seconds,
+            "precision": training.precision,
+            "device": describe_device(self.device),
+            "threads": torch.get_num_threads(),
+        }
+        if training.processes > 1:
+            record["processes"] = training.processes
+        return record
 
 
 def check_sparsity(sparsity: float) -> None:
-    """Raises ``SettingError`` unless 0 ≤ sparsity < 1."""
+    """Raise ``SettingError`` unless 0 ≤ sparsity < 1."""
     if not 0 <= sparsity < 1:
         raise SettingError(f"sparsity must lie in [0, 1) as a fraction, got {sparsity}")
 
 
+def check_untrained(model: nn.Module) -> None:
+    """Raise ``SettingError`` for a network whose BatchNorm layers have counted batches: it has been trained."""
+    for module in model.modules():
+        seen = getattr(module, "num_batches_tracked", None)
+        if seen is not None and seen > 0:
+            raise SettingError(
+                f"this method starts from an untrained network, but BatchNorm has seen {int(seen)} batches here: "
+                "build the network anew, or keep a copy of it before training"
+            )
+
+
 def one_round_less(sparsity: float, rate: float) -> float | None:
-    """Sparsity of the round before, if each round removes ``rate`` of what remains; None if that is dense. A sparsity
-    between two rounds is reached by a smaller last step."""
+    """Return the sparsity of the round before, if each round removes ``rate`` of what remains; None if that is dense. A
+    sparsity between two rounds is reached by a smaller last step.
+
+    Example:
+        >>> round(one_round_less(1 - 0.8**3, rate=0.2), 6)
+        0.36
+    """
     check_sparsity(sparsity)
     keep = 1 - rate
     # rounds needed, with room for the rounding of 1 − 0.8ⁿ
     rounds = math.ceil(math.log(1 - sparsity) / math.log(keep) - 1e-6)
     return 1 - keep ** (rounds - 1) if rounds > 1 else None
+
+
+PRUNERS: Registry[type[Pruner]] = Registry("pruner", "lotterylib.pruners", name_of=lambda pruner: pruner.name)
+P = TypeVar("P", bound=type[Pruner])
+
+
+def register(pruner: P) -> P:
+    """Add a pruner under its ``name``, as a class decorator: profiles, studies and figures then know it.
+
+    Raises:
+        SettingError: if it has no name or no scores, or the name is another's.
+    """
+    if not isinstance(getattr(pruner, "name", None), str) or inspect.isabstract(pruner):
+        raise SettingError(f"{pruner.__name__}: a pruner needs a name (of the class) and a method scores")
+    PRUNERS.register(pruner)
+    return pruner

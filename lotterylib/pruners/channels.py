@@ -17,8 +17,10 @@ from ..models import resize_
 from ..rng import forked, generator
 from ..training import State
 
-Axis = tuple[str, int]  # name of a parameter or buffer, dimension
-Keep = dict[Axis, Tensor]  # which entries stay: boolean; a dimension that is not listed stays whole
+# name of a parameter or buffer, dimension
+Axis = tuple[str, int]
+# which entries stay: boolean; a dimension that is not listed stays whole
+Keep = dict[Axis, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class _Item:
 def find_units(
     model: nn.Module, input_shape: Sequence[int], scope: Scope = "all"
 ) -> tuple[list[Unit], list[str]]:
-    """All that can go, and the layers that have to stay whole. ``input_shape``: [C, H, W].
+    """Return all that can go, and the layers that have to stay whole. ``input_shape``: [C, H, W].
 
     Each group is tried out: its layers stay whole if the network without half of its units is not the network with
     their channels silenced. So it is with the output layer, and where a channel of the input is added to a filter's.
 
-    Raises ``SettingError`` if the network cannot be traced, ``ImportError`` naming the remedy without Torch-Pruning.
+    Raises:
+        SettingError: if the network cannot be traced.
+        ImportError: naming the remedy, without Torch-Pruning.
     """
     weights, names = prunable(model, scope), {module: name for name, module in model.named_modules()}
     units, whole = [], []
@@ -57,7 +61,8 @@ def find_units(
             names[i.module] for i in items if i.outputs and isinstance(i.module, (nn.Conv2d, nn.Linear))
         ]
         if not any(_join(layer, "weight") in weights for layer in layers):
-            continue  # nothing to gain within this scope
+            # nothing to gain within this scope
+            continue
         found = _units(number, items, names)
         half = found[: len(found) // 2]
         if half and same_function(model, keep_without(model, half), input_shape):
@@ -68,7 +73,7 @@ def find_units(
 
 
 def keep_without(model: nn.Module, units: Sequence[Unit]) -> Keep:
-    """What stays if these units go."""
+    """Return what stays if these units go."""
     keep, state = {}, model.state_dict()
     for unit in units:
         for (name, dim), places in unit.places.items():
@@ -78,7 +83,7 @@ def keep_without(model: nn.Module, units: Sequence[Unit]) -> Keep:
 
 
 def sliced(state: State, keep: Keep) -> State:
-    """Parameters and buffers with only the entries that stay."""
+    """Return parameters and buffers with only the entries that stay."""
     state = dict(state)
     for (name, dim), kept in keep.items():
         state[name] = state[name].index_select(dim, kept.nonzero().flatten().to(state[name].device))
@@ -86,7 +91,7 @@ def sliced(state: State, keep: Keep) -> State:
 
 
 def cut(model: nn.Module, keep: Keep) -> nn.Module:
-    """A physically smaller copy with the surviving weights; its ``spec``, if it has one, describes it."""
+    """Return a physically smaller copy with the surviving weights; its ``spec``, if it has one, describes it."""
     small, state = copy.deepcopy(model), sliced(model.state_dict(), keep)
     shapes = {name: list(state[name].shape) for name, _ in keep}
     resize_(small, shapes).load_state_dict(state)
@@ -96,18 +101,18 @@ def cut(model: nn.Module, keep: Keep) -> nn.Module:
 
 
 def silenced(model: nn.Module, keep: Keep) -> nn.Module:
-    """A copy of full size in which nobody reads the channels that go: the input slices are zero."""
-    twin = copy.deepcopy(model)
-    state = twin.state_dict()
+    """Return a copy of full size in which nobody reads the channels that go: the input slices are zero."""
+    copied = copy.deepcopy(model)
+    state = copied.state_dict()
     for (name, dim), kept in keep.items():
         if dim == 1:
             state[name].index_fill_(1, (~kept).nonzero().flatten().to(state[name].device), 0)
-    return twin
+    return copied
 
 
 @torch.no_grad()
 def same_function(model: nn.Module, keep: Keep, input_shape: Sequence[int]) -> bool:
-    """Whether the cut network's outputs are those of the silenced one, in float64 on two random images."""
+    """Return whether the cut network's outputs are those of the silenced one, in float64 on two random images."""
     try:
         pair = [m.double().eval() for m in (cut(model, keep), silenced(model, keep))]
         images = torch.rand(2, *input_shape, generator=generator(0, "probe"), dtype=torch.float64)
@@ -124,14 +129,15 @@ def _groups(model: nn.Module, input_shape: Sequence[int]) -> Iterator[list[_Item
         raise ImportError(
             "structured pruning needs Torch-Pruning: pip install 'torch-pruning>=1.6,<2'"
         ) from None
-    twin = copy.deepcopy(model).requires_grad_(True)  # tracing follows gradients, and sets eval mode
-    original = dict(zip(twin.modules(), model.modules(), strict=True))
-    device = next(twin.parameters()).device
+    # tracing follows gradients, and sets eval mode
+    copied = copy.deepcopy(model).requires_grad_(True)
+    original = dict(zip(copied.modules(), model.modules(), strict=True))
+    device = next(copied.parameters()).device
     try:
         with forked(device), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             example = torch.zeros(1, *input_shape, device=device)
-            graph = torch_pruning.DependencyGraph().build_dependency(twin, example, verbose=False)
+            graph = torch_pruning.DependencyGraph().build_dependency(copied, example, verbose=False)
             groups = list(graph.get_all_groups(root_module_types=(nn.Conv2d, nn.Linear)))
     except Exception as error:  # whatever the tracer stumbles over
         raise SettingError(
@@ -149,42 +155,55 @@ def _groups(model: nn.Module, input_shape: Sequence[int]) -> Iterator[list[_Item
         ]
 
 
+class DisjointSets:
+    """Numbers in sets that grow together; a set goes by its smallest number."""
+
+    def __init__(self) -> None:
+        self._smaller: dict[int, int] = {}
+
+    def first(self, number: int) -> int:
+        """Return the smallest number of a number's set."""
+        while number in self._smaller:
+            number = self._smaller[number]
+        return number
+
+    def join(self, one: int, other: int) -> None:
+        """Make one set of two."""
+        low, high = sorted((self.first(one), self.first(other)))
+        if low != high:
+            self._smaller[high] = low
+
+
 def _units(group: int, items: list[_Item], names: dict[nn.Module, str]) -> list[Unit]:
-    """The group's channels, those taken together that a grouped convolution ties to each other; none if there is a
-    layer of a kind that we do not know how to cut."""
-    tied: dict[int, int] = {}  # channel → an earlier one of the same unit
-
-    def first(channel: int) -> int:
-        while tied.get(channel, channel) != channel:
-            channel = tied[channel]
-        return channel
-
-    entries: list[tuple[str, int, int, int]] = []  # tensor, dimension, place, channel
+    """Return the group's channels, those taken together that a grouped convolution ties to each other; none if there is
+    a layer of a kind that we do not know how to cut."""
+    tensors = [_tensors(item, names) for item in items]
+    known = [axes for axes in tensors if axes is not None]
+    if len(known) < len(items):
+        return []
+    tied = DisjointSets()
     for item in items:
-        tensors = _tensors(item, names)
-        if tensors is None:
-            return []
-        places = item.places
         per_group = _channels_per_group(item)
-        if per_group:  # every group of the convolution has to lose the same places
-            leader: dict[int, int] = {}
-            for place, channel in zip(places, item.channels, strict=True):
-                one, other = sorted((first(leader.setdefault(place % per_group, channel)), first(channel)))
-                tied[other] = one
-            if not item.outputs:  # its weight holds the inputs of one group
-                places = [place % per_group for place in places]
-        for name, dim in tensors:
-            entries += [(name, dim, *pair) for pair in zip(places, item.channels, strict=True)]
+        if per_group:
+            # every group of the convolution has to lose the same places
+            by_place: dict[int, int] = {}
+            for place, channel in zip(item.places, item.channels, strict=True):
+                tied.join(by_place.setdefault(place % per_group, channel), channel)
     units: dict[int, dict[Axis, set[int]]] = {}
-    for name, dim, place, channel in entries:
-        units.setdefault(first(channel), {}).setdefault((name, dim), set()).add(place)
+    for item, axes in zip(items, known, strict=True):
+        # a grouped convolution's weight holds the inputs of one group
+        per_group = None if item.outputs else _channels_per_group(item)
+        for place, channel in zip(item.places, item.channels, strict=True):
+            for axis in axes:
+                places = units.setdefault(tied.first(channel), {}).setdefault(axis, set())
+                places.add(place % per_group if per_group else place)
     return [
         Unit(group, {axis: sorted(p) for axis, p in places.items()}) for _, places in sorted(units.items())
     ]
 
 
 def _tensors(item: _Item, names: dict[nn.Module, str]) -> list[Axis] | None:
-    """The dimensions that the item cuts; None for a layer that we do not know."""
+    """Return the dimensions that the item cuts; None for a layer that we do not know."""
     module = item.module
     if module not in names:  # an operation such as an addition, or a parameter outside the known layers
         return None if isinstance(module, nn.Parameter) else []
@@ -202,7 +221,7 @@ def _tensors(item: _Item, names: dict[nn.Module, str]) -> list[Axis] | None:
 
 
 def _channels_per_group(item: _Item) -> int | None:
-    """Channels a group of a grouped convolution, on the side that the item cuts; None for all other layers, also for
+    """Return the channels per group of a grouped convolution, on the side that the item cuts; None for all other layers, also for
     depthwise ones, where one channel is one group."""
     conv = item.module
     if (

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..datasets import Dataset
-from ..masks import Mask, Scope, prunable
+from ..masks import Scope, prunable
 from ..masks.densities import top_each
 from ..rng import generator
-from .base import AtInitialisation
+from .base import Look, Pruner, register
 
 
 def scores(model: nn.Module, seed: int, scope: Scope = "all") -> dict[str, Tensor]:
-    """Uniform random numbers in [0, 1), one a prunable weight, higher = keep; they depend on the seed and the shapes
-    alone. float64, so that ties do not happen."""
+    """Return uniform random numbers in [0, 1), one per prunable weight, higher = keep; they depend on the seed and the
+    shapes alone. float64, so that ties do not happen.
+
+    Example:
+        >>> {name: drawn.shape for name, drawn in scores(nn.Linear(3, 2), seed=0).items()}
+        {'weight': torch.Size([2, 3])}
+    """
     random = generator(seed, "random pruning")
     return {
         name: torch.rand(weight.shape, generator=random, dtype=torch.float64).to(weight.device)
@@ -24,16 +28,21 @@ def scores(model: nn.Module, seed: int, scope: Scope = "all") -> dict[str, Tenso
     }
 
 
-class Random(AtInitialisation):
+@register
+class Random(Pruner):
     """``distribution``: how many weights each layer keeps. "global" draws from all weights together (the paper's way),
     "uniform" keeps the same share of every layer, "erk" uses Erdős–Rényi-Kernel densities. All keep the exact count.
     """
 
-    name: ClassVar[str] = "random"
+    name = "random"
+    look = Look("RP", "#E69F00", "v")
+    rank = 2
     distribution: Literal["global", "uniform", "erk"] = "global"
 
-    def mask(self, model: nn.Module, data: Dataset | None, sparsity: float, seed: int) -> Mask:
-        density, drawn = 1 - sparsity, scores(model, seed, self.scope)
+    def scores(self, model, data, seed):
+        return scores(model, seed, self.scope)
+
+    def allocate(self, scores, density, within):
         if self.distribution == "global":
-            return Mask.top(drawn, density)
-        return top_each(drawn, self.distribution, density)
+            return super().allocate(scores, density, within)
+        return top_each(scores, self.distribution, density, within)

@@ -19,19 +19,19 @@ Scores = dict[str, Tensor]
 
 @contextlib.contextmanager
 def scoring_copy(model: nn.Module, *, train: bool) -> Iterator[nn.Module]:
-    """A copy of the model to score, in train or eval mode, all weights with gradients.
+    """Give a copy of the model to score, in train or eval mode, all weights with gradients.
 
     Whatever scoring does, the model keeps its weights, buffers, ``.grad`` and modes, also if scoring raises; the
     caller's random state comes back. Layers that draw at random (dropout) draw the same each time.
     """
-    twin = copy.deepcopy(model).train(train).requires_grad_(True)
-    with forked(device_of(twin)), torch.enable_grad():
+    copied = copy.deepcopy(model).train(train).requires_grad_(True)
+    with forked(device_of(copied)), torch.enable_grad():
         torch.manual_seed(derive(0, "scoring"))
-        yield twin
+        yield copied
 
 
 def gradients(value: Tensor, weights: dict[str, Tensor], *, graph: bool = False) -> Scores:
-    """∂value/∂θ of each weight, 0 for one that ``value`` does not depend on. ``graph=True``: to be differentiated
+    """Return ∂value/∂θ of each weight, 0 for one that ``value`` does not depend on. ``graph=True``: to be differentiated
     again. ``.grad`` is neither read nor written, so no gradient of before can get in."""
     found = torch.autograd.grad(
         value, list(weights.values()), create_graph=graph, allow_unused=True, materialize_grads=True
@@ -45,27 +45,31 @@ def iterate(
     density: float,
     iterations: int,
     scope: Scope = "all",
+    *,
+    allocate: Callable[[Scores, float, Mask], Mask] = Mask.top,
+    within: Mask | None = None,
 ) -> Mask:
-    """Prunes in ``iterations`` steps to densities ρ^(k/n), each scored on what the step before left.
+    """Return the mask after ``iterations`` steps to densities ρ^(k/n), each scored on what the step before left.
 
-    A weight that is out stays out: whatever its new score, it is not among those to choose from.
+    A weight that is out (or outside ``within`` at first) stays out: whatever its new score, it is not among those to
+    choose from. The model is left as found.
     """
-    mask = Mask.ones(model, scope)
-    twin = copy.deepcopy(model)
+    mask = within or Mask.ones(model, scope)
+    copied = copy.deepcopy(model)
     for k in range(1, iterations + 1):
-        mask = Mask.top(score(mask.apply_(twin)), density ** (k / iterations), within=mask)
+        mask = allocate(score(mask.apply_(copied)), density ** (k / iterations), mask)
     return mask
 
 
 def draw(data: Dataset, count: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
-    """``count`` training images (all, if there are fewer) and their labels, drawn without replacement."""
+    """Return ``count`` training images (all, if there are fewer) and their labels, drawn without replacement."""
     images, labels = data.train
     chosen = torch.randperm(len(labels), generator=generator(seed, purpose))[:count]
     return images[chosen], labels[chosen]
 
 
 def draw_balanced(data: Dataset, per_class: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
-    """``per_class`` training images of each class (all of a class that has fewer) and their labels."""
+    """Return ``per_class`` training images of each class (all of a class that has fewer) and their labels."""
     images, labels = data.train
     order = torch.randperm(len(labels), generator=generator(seed, purpose))
     shuffled = labels.cpu()[order]
@@ -74,5 +78,5 @@ def draw_balanced(data: Dataset, per_class: int, seed: int, purpose: str) -> tup
 
 
 def weights_of(model: nn.Module, scope: Scope) -> dict[str, Tensor]:
-    """The prunable weights themselves, to differentiate by."""
+    """Return the prunable weights themselves, to differentiate by."""
     return dict(prunable(model, scope))

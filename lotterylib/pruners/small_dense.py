@@ -7,98 +7,110 @@ networks), single stages get up to two channels more or fewer.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from .. import models
 from ..errors import SettingError
-from ..machine.devices import pick_device
 from ..masks import Mask, Scope, prunable
-from ..training import train
-from .base import Pruner, check_sparsity, make_ticket
+from .base import Look, Pruned, Pruner, register
 
-TOLERANCE, LIMIT = 0.01, 0.05  # wanted, and refused beyond
-_REACH = 2  # channels that a stage may depart from its proportion
+# relative errors of the number of weights: wanted, and refused beyond
+TOLERANCE, LIMIT = 0.01, 0.05
+# channels that a stage may depart from its proportion, and how many stages may, lest the search take too long
+REACH, STAGES = 2, 5
+
+Width = float | list[float]
 
 
 def narrowed(spec: dict[str, Any], kept: int, scope: Scope = "all") -> dict[str, Any]:
-    """The description of the narrower network: ``spec`` (of ``models.build``) with another ``width``, one number or one
-    a stage, whose prunable weights are ``kept`` to within 1 % if any widths are, else as near as there is.
+    """Return the description of the narrower network: ``spec`` (of ``models.build``) with another ``width``, one number or
+    one per stage, whose prunable weights are ``kept`` to within 1 % if any widths are, else as near as there is.
 
-    Among widths within 1 % the one closest to proportional is taken. Raises ``SettingError`` if nothing comes within 5 %.
+    Among widths within 1 % the one closest to proportional is taken.
+
+    Raises:
+        SettingError: if nothing comes within 5 %.
     """
 
-    def count(width: float | list[float]) -> int:
-        with torch.device("meta"):  # shapes only
-            small = models.build(**{**spec, "width": width})
-        return sum(p.numel() for p in prunable(small, scope).values())
+    def error(width: Width) -> float:
+        return abs(count(spec, width, scope) / kept - 1)
 
-    full, ones = models.stages(spec["name"], spec["width"]), models.stages(spec["name"])
-    if count(spec["width"]) == kept:
+    width = spec["width"]
+    if count(spec, width, scope) == kept:
         return spec
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (middle, high) if count(_scale(spec["width"], middle)) <= kept else (low, middle)
-    best = min((_scale(spec["width"], m) for m in (low, high) if m), key=lambda w: abs(count(w) - kept))
-    if abs(count(best) - kept) > TOLERANCE * kept:
-        exact = [max(1.0, high * c) for c in full]
-        ranges = [range(max(1, round(e) - _REACH), round(e) + _REACH + 1) for e in exact]
-        ranges = ranges[:5] + [[round(e)] for e in exact[5:]]  # else the search would be too long
-
-        def badness(channels: tuple[int, ...]) -> tuple[float, float]:
-            error = abs(count(widths(channels)) / kept - 1)
-            departure = sum(math.log(c / e) ** 2 for c, e in zip(channels, exact, strict=True))
-            return max(error, TOLERANCE), departure
+    low, high = _bracket(spec, kept, scope)
+    best = min((_scaled(width, factor) for factor in (low, high) if factor), key=error)
+    if error(best) > TOLERANCE:
+        exact = [max(1.0, high * channels) for channels in models.stages(spec["name"], width)]
+        ones = models.stages(spec["name"])
 
         def widths(channels: tuple[int, ...]) -> list[float]:
             return [c / one for c, one in zip(channels, ones, strict=True)]
 
-        best = widths(min(itertools.product(*ranges), key=badness))
-    if abs(count(best) - kept) > LIMIT * kept:
+        def badness(channels: tuple[int, ...]) -> tuple[float, float]:
+            departure = sum(math.log(c / e) ** 2 for c, e in zip(channels, exact, strict=True))
+            return max(error(widths(channels)), TOLERANCE), departure
+
+        best = widths(min(_around(exact), key=badness))
+    if error(best) > LIMIT:
         raise SettingError(
-            f"no narrower {spec['name']} has {kept:,} prunable weights: the nearest has {count(best):,}"
+            f"no narrower {spec['name']} has {kept:,} prunable weights: "
+            f"the nearest has {count(spec, best, scope):,}"
         )
     return {**spec, "width": best}
 
 
-def _scale(width: float | list[float], factor: float) -> float | list[float]:
+def count(spec: dict[str, Any], width: Width, scope: Scope) -> int:
+    """Return the number of prunable weights of the network that ``spec`` describes, at another width."""
+    # shapes only
+    with torch.device("meta"):
+        return sum(p.numel() for p in prunable(models.build(**{**spec, "width": width}), scope).values())
+
+
+def _bracket(spec: dict[str, Any], kept: int, scope: Scope) -> tuple[float, float]:
+    """Return two neighbouring factors of the width: with the first at most ``kept`` weights, with the second more."""
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        if count(spec, _scaled(spec["width"], middle), scope) <= kept:
+            low = middle
+        else:
+            high = middle
+    return low, high
+
+
+def _around(exact: list[float]) -> itertools.product[tuple[int, ...]]:
+    """Return all channel numbers near the exact ones; beyond the first stages, only the nearest."""
+    near = [range(max(1, round(e) - REACH), round(e) + REACH + 1) for e in exact[:STAGES]]
+    return itertools.product(*near, *([round(e)] for e in exact[STAGES:]))
+
+
+def _scaled(width: Width, factor: float) -> Width:
     return [w * factor for w in width] if isinstance(width, list) else width * factor
 
 
+@register
 class SmallDense(Pruner):
     """Trained from the first step on, like a dense network. The ticket's mask keeps all of the small network; its
     sparsity is the share of the full network's prunable weights that it does without."""
 
-    name: ClassVar[str] = "small-dense"
+    name = "small-dense"
+    look = Look("Small dense", "#767676", "*")
 
-    def find(
-        self, model, data, sparsity, recipe, seed, *, dense=None, previous=None, device=None, progress=True
-    ):
-        check_sparsity(sparsity)
-        device = pick_device(device)
-        spec = getattr(model, "spec", None)
+    def scores(self, model, data, seed):
+        """All weights are alike: the width decides."""
+        return {name: torch.ones_like(weight) for name, weight in prunable(model, self.scope).items()}
+
+    def prune(self, origin, data, sparsity, seed):
+        spec = getattr(origin.full, "spec", None)
         if spec is None or "shapes" in spec:
             raise SettingError(
                 "small-dense builds the network anew with fewer channels: that needs one made by models.build"
             )
-        full = copy.deepcopy(model).to(device)
-        kept = round((1 - sparsity) * sum(p.numel() for p in prunable(full, self.scope).values()))
+        kept = round((1 - sparsity) * sum(p.numel() for p in prunable(origin.full, self.scope).values()))
         small = models.build(**narrowed(spec, kept, self.scope), seed=seed)
-        training = train(small, data, recipe, None, seed, device=device, progress=progress)
-        return make_ticket(
-            self,
-            small,
-            Mask.ones(small, self.scope),
-            data,
-            sparsity,
-            recipe,
-            seed,
-            training,
-            device,
-            full=full,
-        )
+        return Pruned(small, Mask.ones(small, self.scope))

@@ -9,58 +9,63 @@ anew each time, is the iterative variant (de Jorge et al., 2021, arXiv:2006.0908
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..datasets import Dataset
 from ..machine.devices import device_of
-from ..masks import Mask, Scope
-from .base import AtInitialisation, check_sparsity
-from .scoring import Scores, draw, gradients, iterate, scoring_copy, weights_of
+from ..masks import Scope
+from .base import Look, Pruner, register
+from .scoring import Scores, draw, gradients, scoring_copy, weights_of
 
 
 def scores(
     model: nn.Module, images: Tensor, labels: Tensor, *, batches: int = 1, scope: Scope = "all"
 ) -> Scores:
-    """|θ · ∂L/∂θ| of every prunable weight, higher = keep; name → tensor of the weight's shape, float32.
+    """Return |θ · ∂L/∂θ| of every prunable weight, higher = keep; name → tensor of the weight's shape, float32.
 
     ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]; with ``batches`` they are taken in that many pieces whose
     gradients are averaged. BatchNorm is in train mode, as in the first step of training: an untrained network's
     running statistics normalise nothing. The model is left as found.
+
+    Example:
+        >>> layer = nn.Linear(4, 2)
+        >>> scores(layer, torch.rand(8, 4), torch.zeros(8, dtype=torch.int64))["weight"].shape
+        torch.Size([2, 4])
     """
     device = device_of(model)
-    with scoring_copy(model, train=True) as twin:
-        weights = weights_of(twin, scope)
+    with scoring_copy(model, train=True) as copied:
+        weights = weights_of(copied, scope)
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for part, truth in zip(images.chunk(batches), labels.chunk(batches), strict=True):
-            loss = cross_entropy(twin(part.to(device)), truth.to(device))
+            loss = cross_entropy(copied(part.to(device)), truth.to(device))
             for name, gradient in gradients(loss, weights).items():
                 total[name] += gradient * (len(part) / len(images))
         return {name: (weight * total[name]).detach().abs() for name, weight in weights.items()}
 
 
-class Snip(AtInitialisation):
+@register
+class Snip(Pruner):
     """``batches`` mini-batches of ``batch_size`` training images, their gradients averaged; ``iterations``: pruning
     steps, 1 as in the paper."""
 
-    name: ClassVar[str] = "snip"
+    name = "snip"
+    look = Look("SNIP", "#7F4A1E", "D")
     batch_size: Annotated[int, Field(ge=1)] = 128
     batches: Annotated[int, Field(ge=1)] = 1
     iterations: Annotated[int, Field(ge=1)] = 1
 
-    def mask(self, model: nn.Module, data: Dataset, sparsity: float, seed: int) -> Mask:
-        check_sparsity(sparsity)
+    @property
+    def steps(self) -> int:
+        return self.iterations
+
+    def scores(self, model, data, seed):
         images, labels = draw(data, self.batches * self.batch_size, seed, "snip")
+        return scores(model, images, labels, batches=self.batches, scope=self.scope)
 
-        def score(network: nn.Module) -> Scores:
-            return scores(network, images, labels, batches=self.batches, scope=self.scope)
-
-        return iterate(score, model, 1 - sparsity, self.iterations, self.scope)
-
-    def passes(self, data: Dataset) -> float:
+    def passes(self, data):
         """Forward and backward (twice a forward) of each image, each time."""
         return 3.0 * min(self.batches * self.batch_size, len(data.train[1])) * self.iterations

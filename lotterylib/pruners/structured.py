@@ -9,8 +9,8 @@ is added. Torch-Pruning's dependency graph says which. What goes together is a u
 The weakest units of all groups go first; the last of a group stays. The small network is then trained as a magnitude
 ticket is. Its sparsity is the share of prunable weights that went with the filters.
 
-``pattern="2:4"`` is what sparse tensor cores want instead (Mishra et al., 2021, arXiv:2104.08378): of every 4 consecutive
-input weights of a filter the 2 of largest |θ| stay.
+``pattern="2:4"`` is what sparse tensor cores want instead (Mishra et al., 2021, arXiv:2104.08378): of every 4 input
+channels of a filter, at each place of its kernel, the 2 of largest |θ| stay.
 """
 
 from __future__ import annotations
@@ -18,99 +18,105 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import SettingError
-from ..machine.devices import pick_device
 from ..masks import Mask, Scope, prunable
 from ..training import state_of
-from .base import Pruner, check_sparsity, make_ticket, one_round_less, retrain, train_dense
+from . import magnitude
+from .base import Look, Pruned, Pruner, Start, one_round_less, register
 from .channels import Keep, Unit, cut, find_units, keep_without, same_function, sliced
 
 
+@register
 class Structured(Pruner):
     """``pattern``: "filters", or "2:4" for semi-structured masks (sparsity 0.5; the network keeps its size). ``rate``: prune
     in rounds, each removing this share of the remaining weights and training again; None: all at once.
-    ``retrain_from``: survivors start from the weights of the rewind step ("rewound") or keep the trained ones."""
+    ``retrain_from``: survivors start from the weights of the rewind step ("rewound") or keep the trained ones.
 
-    name: ClassVar[str] = "structured"
-    needs_dense: ClassVar[bool] = True
+    With filters a ticket keeps *at most* ``round((1 − sparsity) · n)`` weights, and as near to that as whole filters
+    allow; ``record["left_whole"]`` names the layers that could not be cut."""
+
+    name = "structured"
+    look = Look("Structured", "#56B4E9", "h")
+    start = Start.TRAINED
     pattern: Literal["filters", "2:4"] = "filters"
     rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     retrain_from: Literal["rewound", "trained"] = "rewound"
 
-    def previous(self, sparsity: float) -> float | None:
-        """One round less, if there are rounds."""
+    def scores(self, model, data, seed):
+        return magnitude.scores(model, self.scope)
+
+    def previous(self, sparsity):
         return one_round_less(sparsity, self.rate) if self.rate and self.pattern == "filters" else None
 
-    def find(
-        self, model, data, sparsity, recipe, seed, *, dense=None, previous=None, device=None, progress=True
-    ):
-        """As any pruner's, but the ticket keeps *at most* ``round((1 − sparsity) · n)`` weights, and as near to that as
-        whole filters allow; ``record["left_whole"]`` names the layers that could not be cut.
+    def state(self, parent, dense):
+        return parent.rewind if self.retrain_from == "rewound" else state_of(parent.model)
 
-        Raises ``SettingError`` for a sparsity other than 0.5 with "2:4", or one out of reach for whole filters.
-        """
-        check_sparsity(sparsity)
+    def check(self, sparsity):
+        super().check(sparsity)
         if self.pattern == "2:4" and abs(sparsity - 0.5) > 1e-6:
             raise SettingError(
                 f"pattern 2:4 removes half of the weights: sparsity must be 0.5, got {sparsity}"
             )
-        before, common = self.previous(sparsity), dict(device=pick_device(device), progress=progress)
-        start = dense = dense or train_dense(model, data, recipe, seed, scope=self.scope, **common)
-        if before is not None:
-            start = previous or self.find(model, data, before, recipe, seed, dense=dense, **common)
-        state = start.rewind if self.retrain_from == "rewound" else state_of(start.model)
+
+    def prune(self, origin, data, sparsity, seed):
+        shapes = {}
         if self.pattern == "2:4":
-            small, shapes = start.model, {}
-            mask, whole = two_of_four(small, self.scope)
+            mask, whole = two_of_four(origin.model, self.scope)
+            network, state = origin.model, origin.state
         else:
-            total = sum(weight.numel() for weight in prunable(dense.model, self.scope).values())
-            target, shape = round((1 - sparsity) * total), data.train[0].shape[1:]
-            keep, whole = choose(start.model, shape, target, self.scope)
-            small, state = cut(start.model, keep), state and sliced(state, keep)
-            mask = Mask.ones(small, self.scope)
-            sizes = small.state_dict()
-            shapes = start.record.get("shapes", {}) | {name: list(sizes[name].shape) for name, _ in keep}
-        network, training = retrain(small, state, mask, data, recipe, seed, **common)
-        ticket = make_ticket(
-            self, network, mask, data, sparsity, recipe, seed, training, common["device"],
-            start=start, full=dense.model,
-        )  # fmt: skip
-        ticket.record |= {"left_whole": whole, "shapes": shapes}
-        ticket.rewind = state if self.rate else None  # where the next round starts again
-        return ticket
+            total = sum(weight.numel() for weight in prunable(origin.full, self.scope).values())
+            target = round((1 - sparsity) * total)
+            keep, whole = choose(origin.model, data.train[0].shape[1:], target, self.scope)
+            network, state = cut(origin.model, keep), sliced(origin.state, keep)
+            mask, full = Mask.ones(network, self.scope), origin.full.state_dict()
+            sizes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+            shapes = {name: size for name, size in sizes.items() if size != list(full[name].shape)}
+        network.load_state_dict(state)
+        # where the next round starts again
+        rewind = state if self.rate else None
+        return Pruned(network, mask, {"left_whole": whole, "shapes": shapes}, rewind)
 
 
 def two_of_four(model: nn.Module, scope: Scope = "all") -> tuple[Mask, list[str]]:
-    """The 2:4 mask of the largest |θ|, and the weights left whole because their inputs do not divide into fours.
+    """Return the 2:4 mask of the largest |θ|, and the weights left whole because their inputs do not divide into fours.
 
-    Consecutive are the entries of ``weight.flatten(1)``; of equal weights the earlier stay.
+    Four are neighbours along what a product sums over: of a linear layer four inputs, of a convolution four input
+    channels at one place of the kernel, since sparse tensor cores see it as one product per place. Of equal weights
+    the earlier stay.
+
+    Example:
+        >>> layer = nn.Linear(4, 1)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[1.0, -4.0, 3.0, 2.0]]))
+        >>> two_of_four(layer)[0]["weight"]
+        tensor([[False,  True,  True, False]])
     """
     kept, whole = {}, []
-    for name, weight in prunable(model, scope).items():
-        size = weight.detach().abs().flatten(1)
-        kept[name] = torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
+    for name, size in magnitude.scores(model, scope).items():
         if size.shape[1] % 4:
+            kept[name] = torch.ones_like(size, dtype=torch.bool)
             whole.append(name)
             continue
-        order = size.unflatten(1, (-1, 4)).argsort(dim=2, descending=True, stable=True)
-        four = torch.zeros_like(order, dtype=torch.bool).scatter_(2, order[:, :, :2], True)
-        kept[name] = four.view(weight.shape)
+        fours = size.movedim(1, -1).unflatten(-1, (-1, 4))
+        order = fours.argsort(dim=-1, descending=True, stable=True)
+        chosen = torch.zeros_like(order, dtype=torch.bool).scatter_(-1, order[..., :2], True)
+        kept[name] = chosen.flatten(-2).movedim(-1, 1).contiguous()
     return Mask(kept), whole
 
 
 def choose(
     model: nn.Module, input_shape: Sequence[int], target: int, scope: Scope = "all"
 ) -> tuple[Keep, list[str]]:
-    """What stays of a trained network so that at most ``target`` prunable weights do, and as many as whole filters
+    """Return what stays of a trained network so that at most ``target`` prunable weights do, and as many as whole filters
     allow; and the layers whose filters all stay (see ``find_units``). ``input_shape``: [C, H, W].
 
-    Raises ``SettingError`` if removing whole filters cannot get there.
+    Raises:
+        SettingError: if removing whole filters cannot get there.
     """
     units, whole = find_units(model, input_shape, scope)
     weights = {name: weight.detach() for name, weight in prunable(model, scope).items()}
@@ -138,9 +144,8 @@ def choose(
             f"structured: {target:,} prunable weights wanted, but {remaining():,} remain when every group of filters is "
             f"down to one; layers that cannot be cut: {', '.join(whole) or 'none'}"
         )
-    for unit in gone[
-        ::-1
-    ]:  # the last to go may have been a large one: put back what fits, the strongest first
+    # the last to go may have been a large one: put back what fits, the strongest first
+    for unit in reversed(list(gone)):
         resize(unit, +1)
         if remaining() > target:
             resize(unit, -1)
@@ -153,7 +158,7 @@ def choose(
 
 
 def scores_of(units: Sequence[Unit], weights: dict[str, Tensor]) -> list[float]:
-    """Each unit's L2 norm over its slices of ``weights``, relative to the mean of its group; higher = keep."""
+    """Return each unit's L2 norm over its slices of ``weights``, relative to the mean of its group; higher = keep."""
     norms = []
     for unit in units:
         slices = [

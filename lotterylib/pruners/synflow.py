@@ -12,35 +12,40 @@ such protection; so the best weight of each layer is held as long as there is on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from ..datasets import Dataset
 from ..errors import SettingError
 from ..machine.devices import device_of
 from ..masks import Mask, Scope
 from ..models import Normalize
-from .base import AtInitialisation, check_sparsity
+from .base import Look, Pruner, register
 from .scoring import Scores, gradients, iterate, scoring_copy, weights_of
 
 
 def scores(model: nn.Module, input_shape: Sequence[int], *, scope: Scope = "all") -> Scores:
-    """|θ · ∂R/∂θ| of every prunable weight, higher = keep; name → tensor of the weight's shape, float64 (float32
+    """Return |θ · ∂R/∂θ| of every prunable weight, higher = keep; name → tensor of the weight's shape, float64 (float32
     overflows on deep networks without BatchNorm).
 
     ``input_shape``: of one image, [C, H, W]; a leading batch of 1 may be given. Normalisation by statistics is switched
     off, that of the pixels and of BatchNorm alike: a mean to subtract would make activations negative and break the
     conservation of R. The model is left as found.
+
+    Example:
+        >>> layer = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.constant_(layer.weight, -3)
+        >>> scores(layer, (2,))["weight"]
+        tensor([[3., 3.]], dtype=torch.float64)
     """
     shape = tuple(input_shape)
     shape = shape if len(shape) == 4 else (1, *shape)
-    with scoring_copy(model, train=False) as twin:
-        _make_positive_(twin.double())
-        weights = weights_of(twin, scope)
-        flow = twin(torch.ones(shape, dtype=torch.float64, device=device_of(twin))).sum()
+    with scoring_copy(model, train=False) as copied:
+        _make_positive_(copied.double())
+        weights = weights_of(copied, scope)
+        flow = copied(torch.ones(shape, dtype=torch.float64, device=device_of(copied))).sum()
         return {name: (weights[name] * g).detach().abs() for name, g in gradients(flow, weights).items()}
 
 
@@ -65,34 +70,48 @@ def mask(
     *,
     scope: Scope = "all",
 ) -> Mask:
-    """The mask after ``iterations`` steps; keeps exactly ``round(density · n)`` weights. The model is left as found.
+    """Return the mask after ``iterations`` steps; it keeps exactly ``round(density · n)`` weights. The model is left as found.
 
-    Raises ``SettingError`` for a density outside [0, 1] or no iteration.
+    Raises:
+        SettingError: for a density outside [0, 1] or no iteration.
+
+    Example:
+        >>> mask(nn.Linear(10, 10, bias=False), (10,), density=0.37, iterations=5).kept
+        37
     """
     if iterations < 1:
         raise SettingError(f"iterations must be at least 1, got {iterations}")
-
-    def score(network: nn.Module) -> Scores:
-        found, weights = scores(network, input_shape, scope=scope), weights_of(network, scope)
-        for name, values in found.items():
-            best = values.masked_fill(weights[name] == 0, -1).argmax()  # not one that is out already
-            values.view(-1)[best] = torch.inf
-        return found
-
-    return iterate(score, model, density, iterations, scope)
+    return iterate(
+        lambda network: protected_scores(network, input_shape, scope), model, density, iterations, scope
+    )
 
 
-class SynFlow(AtInitialisation):
+def protected_scores(model: nn.Module, input_shape: Sequence[int], scope: Scope = "all") -> Scores:
+    """Return the scores, with that of each layer's best weight at infinity, so that it stays."""
+    found, weights = scores(model, input_shape, scope=scope), weights_of(model, scope)
+    for name, values in found.items():
+        # not one that is out already
+        best = values.masked_fill(weights[name] == 0, -1).argmax()
+        values.view(-1)[best] = torch.inf
+    return found
+
+
+@register
+class SynFlow(Pruner):
     """``iterations``: pruning steps; with 1, all but one weight of a layer may go."""
 
-    name: ClassVar[str] = "synflow"
+    name = "synflow"
+    look = Look("SynFlow", "#8A4FBF", "P")
     iterations: Annotated[int, Field(ge=1)] = 100
 
-    def mask(self, model: nn.Module, data: Dataset, sparsity: float, seed: int) -> Mask:
-        check_sparsity(sparsity)
-        # of the data, the images' shape alone
-        return mask(model, data.train[0].shape[1:], 1 - sparsity, self.iterations, scope=self.scope)
+    @property
+    def steps(self) -> int:
+        return self.iterations
 
-    def passes(self, data: Dataset) -> float:
+    def scores(self, model, data, seed):
+        # of the data, the images' shape alone
+        return protected_scores(model, data.train[0].shape[1:], self.scope)
+
+    def passes(self, data):
         """Forward and backward of one image, each time."""
         return 3.0 * self.iterations

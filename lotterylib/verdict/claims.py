@@ -13,10 +13,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..errors import DataError
+from ..pruners import PRUNERS, Start
+from . import paper
 from .passes import limits, lth_pass, passes
 
-LATE = ("lottery", "magnitude")  # prune what was trained
-EARLY = ("random", "snip", "grasp", "synflow")  # random pruning and pruning at initialisation
+# the paper's methods: those that prune what was trained, and random pruning and pruning at initialisation
+_STARTS = {name: PRUNERS[name].start for name in paper.PRUNERS.values() if name != "dense"}
+LATE = tuple(name for name, start in _STARTS.items() if start in (Start.TRAINED, Start.ROUNDS))
+EARLY = tuple(name for name, start in _STARTS.items() if start is Start.UNTRAINED)
 SETTING = ["dataset", "model"]  # nothing is compared between settings, but where a claim is about that
 
 

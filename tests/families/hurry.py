@@ -11,7 +11,7 @@ from unittest.mock import patch
 from lotterylib.efficiency import speed
 from lotterylib.figures import explorer
 from lotterylib.metrics import calibration, detection, geometry, interpretability
-from lotterylib.pruners import synflow
+from lotterylib.pruners import base, synflow
 from lotterylib.study import estimate
 
 # at most so many
@@ -25,6 +25,7 @@ FUNCTIONS = [
     (geometry, "loss_surface", {"points": 5}),
     (explorer, "view", {"samples": 60, "points": 3}),
     (synflow, "mask", {"iterations": 10}),
+    (base, "iterate", {"iterations": 10}),
     (estimate, "images_per_second", {"seconds": 0.05}),
     (speed, "speeds", {"rounds": 6, "seconds": 0.01}),
 ]

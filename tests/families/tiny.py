@@ -79,7 +79,7 @@ def imagenet(root: Path) -> dict:
 
 
 def few(root: Path) -> dict:
-    """One pruner of the nine, at one sparsity, as in the profile of somebody who tries out one of their own."""
+    """One pruner of the eleven, at one sparsity, as in the profile of somebody who tries out one of their own."""
     return {
         "extends": "smoke",
         "dataset": {"name": "fashion-mini"},

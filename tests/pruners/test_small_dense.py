@@ -78,7 +78,7 @@ def test_ticket_is_a_dense_network_whose_sparsity_counts_against_the_full_one(tm
 def test_starts_from_the_narrow_networks_own_initial_weights_of_the_seed(monkeypatch):
     starts = []
     monkeypatch.setattr(
-        "lotterylib.pruners.small_dense.train",
+        "lotterylib.pruners.base.train",
         lambda model, *args, **kwargs: starts.append(copy.deepcopy(model.state_dict())) or 1 / 0,
     )
     network = models.build("lenet", 3, 1, size=16, seed=4)

@@ -11,7 +11,7 @@ from lotterylib import Ticket, models, pruners
 from lotterylib.errors import SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners import structured
-from lotterylib.pruners.channels import cut, find_units, keep_without
+from lotterylib.pruners.channels import DisjointSets, cut, find_units, keep_without
 from lotterylib.training import Recipe, state_of, train
 from tests.conftest import toy_data, toy_network
 
@@ -98,6 +98,13 @@ def test_filters_of_a_grouped_convolution_go_together():
     assert [u["7.weight", 0] for u in outputs] == [[0, 2, 4], [1, 3, 5]]
     flat = [list(range(16 * c, 16 * c + 16)) for c in (0, 2, 4)]
     assert outputs[0]["11.weight", 1] == sum(flat, [])
+
+
+def test_disjoint_sets_go_by_their_smallest_number():
+    sets = DisjointSets()
+    for pair in ((5, 7), (3, 5), (9, 8), (7, 9), (4, 4)):
+        sets.join(*pair)
+    assert [sets.first(n) for n in range(10)] == [0, 1, 2, 3, 4, 3, 6, 3, 3, 3]
 
 
 def test_the_weakest_filters_by_group_norm_go():
@@ -258,6 +265,21 @@ def test_two_of_four_by_hand():
     assert mask["0.weight"].flatten().tolist() == [False, True, True, False]
     assert mask["1.weight"].tolist() == [[True, True, False, False, False, True, True, False]]
     assert mask["2.weight"].all() and whole == ["2.weight"]  # 6 inputs do not divide into fours
+
+
+def test_two_of_four_looks_along_input_channels_at_each_place_of_the_kernel():
+    """By the rule of sparse tensor cores: each place of the kernel is a product over input channels."""
+    network = nn.Sequential(nn.Conv2d(8, 5, 3), nn.Conv2d(8, 4, (1, 4), groups=2), nn.Conv2d(6, 4, 2))
+    mask, whole = structured.two_of_four(network)
+    for name in ("0.weight", "1.weight"):
+        weight, kept = dict(network.named_parameters())[name].detach().abs(), mask[name]
+        for fours, sizes in zip(kept.split(4, dim=1), weight.split(4, dim=1), strict=True):
+            assert (fours.sum(dim=1) == 2).all()
+            least, most = sizes.masked_fill(~fours, 9).amin(1), sizes.masked_fill(fours, -9).amax(1)
+            assert (least >= most).all()
+    along_the_kernel = mask["0.weight"].flatten(1).unflatten(1, (-1, 4)).sum(2)
+    assert (along_the_kernel != 2).any()
+    assert mask["2.weight"].all() and whole == ["2.weight"]  # 24 inputs a filter, but 6 channels
 
 
 def test_two_of_four_ticket(network, data, dense):

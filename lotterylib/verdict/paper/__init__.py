@@ -8,7 +8,7 @@ import pandas as pd
 
 FILE = Path(__file__).parent / "digitised.csv"
 
-_PRUNERS = {
+PRUNERS = {
     "LTH": "lottery", "OMP": "magnitude", "RP": "random", "SNIP": "snip", "GraSP": "grasp",
     "SynFlow": "synflow", "dense": "dense",
 }  # fmt: skip
@@ -35,7 +35,7 @@ def digitised() -> pd.DataFrame:
     says so (its stability never asks the network again)."""
     table = pd.read_csv(FILE)
     found = table.assign(
-        pruner=table.pruner.map(_PRUNERS),
+        pruner=table.pruner.map(PRUNERS),
         sparsity=table.sparsity_percent / 100,
         value=table.value * table.metric.map({name: unit for name, (_, unit) in _METRICS.items()}),
         metric=table.metric.map({name: ours for name, (ours, _) in _METRICS.items()}),
