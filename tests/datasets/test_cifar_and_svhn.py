@@ -46,7 +46,7 @@ def test_cifar_from_pickles(tmp_path, name, train, test, classes, dump):
     assert data.train[0].max() <= 1 and data.train[0].is_contiguous()
     few = datasets.load(name, root=tmp_path, limit=10)
     assert len(few.test[1]) == len(few.train[1]) == 10 and few.root == tmp_path
-    ones = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}[name].load_test(tmp_path)
+    ones = datasets.build(name).outliers(tmp_path)
     assert torch.equal(ones[0], data.test[0]) and torch.equal(ones[1], data.test[1])
 
 
@@ -72,7 +72,7 @@ def test_svhn_from_mat_files(tmp_path):
     assert loadmat(tmp_path / "svhn" / "test_32x32.mat")["y"].max() == 10
     assert (data.classes, data.channels, data.size) == (10, 3, 32)
     (tmp_path / "svhn" / "train_32x32.mat").unlink()
-    assert same(svhn.load_test(tmp_path), *arrays["test"])  # outliers need no more
+    assert same(datasets.build("svhn").outliers(tmp_path), *arrays["test"])  # outliers need no more
 
 
 # --- what a pickle may not do
@@ -107,7 +107,7 @@ def test_only_arrays_come_out_of_a_pickle(call):
     module, _, name = call.rpartition(".")
     content = f"c{module}\n{name}\n.".encode()
     with pytest.raises(pickle.UnpicklingError, match="which no image file needs"):
-        cifar._Plain(io.BytesIO(content)).load()
+        cifar.Plain(io.BytesIO(content)).load()
 
 
 # --- what is missing or damaged
@@ -165,7 +165,7 @@ def test_class_names_and_labels_are_checked(tmp_path):
 
 
 def test_a_batch_of_the_published_size_has_to_be_the_published_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_BATCH", 8)
+    monkeypatch.setattr(cifar, "LARGE", 20_000)
     write_cifar(tmp_path, train=40)
     one_line(
         "cifar10",

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from lotterylib import datasets
-from lotterylib.datasets import LazyImages, imagenet
+from lotterylib.datasets import LazyImages
 from lotterylib.errors import DataError, SettingError
 from lotterylib.metrics import Subject
 
@@ -161,5 +161,5 @@ def test_impossible_settings_are_refused_by_name(root, settings, words):
 
 
 def test_the_default_sizes_are_the_usual_ones(root):
-    data = imagenet.load(root, validation=1)
-    assert data.train[0].shape == (12, 3, 224, 224) and data.train[0].resize == 256
+    data = datasets.load("imagenet", root, validation=1)
+    assert data.train[0].shape == (12, 3, 224, 224) and data.train[0].reader.resize == 256
