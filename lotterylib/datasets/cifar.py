@@ -30,7 +30,7 @@ from .base import (
     register,
 )
 from .corrupted import CIFAR10_C, CIFAR100_C
-from .lazy import Reader, pixels
+from .lazy import Reader
 from .sources import Source, fetch, md5_of
 
 # bytes: a file above is one of the published batches, or damaged
@@ -242,7 +242,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 def _pixels(path: Path) -> np.ndarray:
     """Return uint8 [32, 32, 3]."""
-    levels = pixels(Reader(upright=False).open(path)).movedim(0, -1).numpy()
+    levels = np.asarray(Reader(upright=False).open(path))
     if levels.shape != (32, 32, 3):
         raise DataError(f"{path}: want 32×32 pixels, got {levels.shape[1]}×{levels.shape[0]}")
     return levels

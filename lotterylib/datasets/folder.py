@@ -202,9 +202,10 @@ class Folder(DatasetBuilder):
         """Return the digest of the files (see ``Listing.digest``)."""
         return listing(self._root(root)).digest()
 
-    def _places(self, root: Path | None) -> tuple[Listing, dict[str, tuple[str, Tensor | slice]]]:
+    def _places(self, root: Path | None) -> tuple[Listing, dict[str, tuple[str, Tensor]]]:
         """Return the pictures, and for each split the folder's split and which of its images belong to it."""
-        found, everything = listing(self._root(root)), slice(None)
+        found = listing(self._root(root))
+        everything = {split: torch.ones(len(labels), dtype=torch.bool) for split, labels in found.labels.items()}
         test = "test" if "test" in found.files else "val"
         if "train" not in found.files or test not in found.files:
             has = [split for split in found.files if split] or found.class_names
@@ -212,9 +213,9 @@ class Folder(DatasetBuilder):
                 f"{found.root}: want folders train and test, with the classes in each; found {_listed(has)}"
             )
         if test == "test" and "val" in found.files:
-            return found, {split: (split, everything) for split in SPLIT_NAMES}
+            return found, {split: (split, everything[split]) for split in SPLIT_NAMES}
         drawn = held_out(found.labels["train"], self.validation)
-        return found, {"train": ("train", ~drawn), "val": ("train", drawn), "test": (test, everything)}
+        return found, {"train": ("train", ~drawn), "val": ("train", drawn), "test": (test, everything[test])}
 
     def _root(self, root: Path | None) -> Path:
         if root is None:

@@ -66,7 +66,9 @@ class Reader:
             picture = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
         if picture.mode in ("I", "F"):
             raise DataError(f"pixels of mode {picture.mode} have no known scale: save them with 8 or 16 bits")
-        return picture.convert("L" if self.channels == 1 else "RGB")
+        wanted = "L" if self.channels == 1 else "RGB"
+        picture.load()
+        return picture if picture.mode == wanted else picture.convert(wanted)
 
     def view(self, picture: Image.Image) -> Image.Image:
         """Return the part of a picture that evaluation sees, with torchvision's arithmetic."""

@@ -191,7 +191,8 @@ def in_distribution(name: str, data: Dataset) -> bool:
 
 def against(name: str, data: Dataset) -> list[int] | None:
     """Return the classes of ``data`` that these outliers are to be told from; None: all."""
-    return _set(name).against(data)
+    known = _sets()
+    return known[name].against(data) if name in known else None
 
 
 def family(builder: DatasetBuilder) -> str:
