@@ -81,7 +81,12 @@ def listing(root: Path) -> Listing:
 
 def _listing(root: Path) -> Listing:
     folders = _folders(root)
-    splits = {name: split for name in folders if (split := split_of(name)) and _folders(root / name)}
+    splits = {
+        name: split
+        for split in SPLIT_NAMES
+        for name in folders
+        if split_of(name) == split and _folders(root / name)
+    }
     if not splits:
         if len(folders) > 1 and all(map(split_of, folders)):
             raise DataError(f"{root}: want a folder of images for each class within {_listed(folders)}")
@@ -104,7 +109,7 @@ def _listing(root: Path) -> Listing:
                     f"{root}: {other} has a class {lacking[0]!r} and {name} has none: {_listed(most)}"
                 )
     found = Listing(root, _class_names(root / next(iter(splits)), most))
-    for name, split in sorted(splits.items(), key=lambda pair: list(SPLIT_NAMES).index(pair[1])):
+    for name, split in splits.items():
         _add(found, split, f"{name}/")
     return found
 
@@ -129,7 +134,7 @@ def held_out(labels: Tensor, share: float) -> Tensor:
 
     Example:
         >>> held_out(torch.tensor([0] * 10 + [1] * 20), 0.1).nonzero().squeeze().tolist()
-        [3, 12, 25]
+        [5, 18, 29]
     """
     chosen, random = torch.zeros(len(labels), dtype=torch.bool), generator(0, "validation", "folder")
     for c in labels.unique():
@@ -205,7 +210,9 @@ class Folder(DatasetBuilder):
     def _places(self, root: Path | None) -> tuple[Listing, dict[str, tuple[str, Tensor]]]:
         """Return the pictures, and for each split the folder's split and which of its images belong to it."""
         found = listing(self._root(root))
-        everything = {split: torch.ones(len(labels), dtype=torch.bool) for split, labels in found.labels.items()}
+        everything = {
+            split: torch.ones(len(labels), dtype=torch.bool) for split, labels in found.labels.items()
+        }
         test = "test" if "test" in found.files else "val"
         if "train" not in found.files or test not in found.files:
             has = [split for split in found.files if split] or found.class_names

@@ -132,9 +132,8 @@ def usual(data: Dataset | DatasetBuilder | str) -> tuple[str, ...]:
     ImageNet ImageNet-O, for grey images digits; and noise of both kinds (Chen et al., 2022, section 4.1). A text is a name
     in the registry; any other gives what suits unknown data."""
     if isinstance(data, str):
-        known = BUILDERS[data] if data in BUILDERS else None
-    else:
-        known = data.builder if isinstance(data, Dataset) else data
+        return BUILDERS[data].usual_outliers if data in BUILDERS else DatasetBuilder.usual_outliers
+    known = data.builder if isinstance(data, Dataset) else data
     return (known or DatasetBuilder).usual_outliers
 
 

@@ -44,10 +44,14 @@ def levels(split) -> list[int]:
 
 def refused(root, words, kind=DataError, read=None, **settings):
     """One line, by the study's reader and by the scorecard's."""
-    for load in [read] if read else [
-        lambda: datasets.load("folder", root, **settings),
-        lambda: dataset(root, size=8, **settings),
-    ]:
+    for load in (
+        [read]
+        if read
+        else [
+            lambda: datasets.load("folder", root, **settings),
+            lambda: dataset(root, size=8, **settings),
+        ]
+    ):
         with pytest.raises(kind, match=words) as caught:
             load()
         assert "\n" not in str(caught.value)
@@ -119,7 +123,9 @@ def test_a_bundled_name_beside_a_folder_of_that_name_says_which_was_taken(tmp_pa
     make(tmp_path / "digits")
     monkeypatch.chdir(tmp_path)
     data, notes = dataset("digits")
-    assert data.builder.name == "digits" and notes == ["digits is the known data set; your folder is ./digits"]
+    assert data.builder.name == "digits" and notes == [
+        "digits is the known data set; your folder is ./digits"
+    ]
 
 
 # --- in a study
@@ -143,15 +149,15 @@ def test_identity_is_what_the_folder_holds(tmp_path):
     before = first(tmp_path / "a")
     assert before == first(tmp_path / "elsewhere" / "b")
     held = profile_of(tmp_path, root=str(tmp_path / "a"))
-    file = tmp_path / "a" / "val" / "cat" / "0.png"
+    file = tmp_path / "a" / "val" / "dog" / "0.png"
     content = file.read_bytes()
-    write(file, 7)
+    write(file, 101)
     assert file.stat().st_size == len(content) and first(tmp_path / "a") != before
     with pytest.raises(DataError, match="no longer holds the images that the study began with"):
         held.dataset.load()
     file.write_bytes(content)
     assert first(tmp_path / "a") == before and len(held.dataset.load().train[1]) == 12
-    (tmp_path / "a" / "val" / "cat" / "0.png").rename(tmp_path / "a" / "val" / "dog" / "9.png")
+    (tmp_path / "a" / "val" / "cat" / "1.png").rename(tmp_path / "a" / "val" / "dog" / "9.png")
     assert first(tmp_path / "a") != before
     away = profile_of(tmp_path, content=held.dataset.content)
     assert expand(away)[0].id == before  # records are found without the images
@@ -255,12 +261,21 @@ def test_splits_without_classes_and_within_classes(tmp_path):
     refused(tmp_path / "flat", "want a folder of images for each class within test, train")
     make(tmp_path / "inside", ("cat", "dog"), ("train", "test"))
     refused(tmp_path / "inside", "test, train are splits within a class: put classes within splits")
-    refused(tmp_path / "nothing", "nothing is no folder", MissingDataError, lambda: module.listing(tmp_path / "nothing"))
+    refused(
+        tmp_path / "nothing",
+        "nothing is no folder",
+        MissingDataError,
+        lambda: module.listing(tmp_path / "nothing"),
+    )
 
 
 def test_classes_alone_are_no_study(tmp_path):
     make(tmp_path, ("",))
-    refused(tmp_path, "want folders train and test, .* found cat, dog", read=lambda: datasets.load("folder", tmp_path))
+    refused(
+        tmp_path,
+        "want folders train and test, .* found cat, dog",
+        read=lambda: datasets.load("folder", tmp_path),
+    )
 
 
 def test_linked_class_folders_are_followed_once(tmp_path):
@@ -297,13 +312,19 @@ def test_sixteen_bits_are_scaled(tmp_path, ending):
         content = Image.fromarray(levels)
     for channels in (1, 3):
         image = Reader(8, channels=channels).read(save(tmp_path / f"a.{ending}", content))
-        assert torch.allclose(image, torch.from_numpy(levels / 65535).float().expand(channels, 8, 8), atol=0.003)
+        assert torch.allclose(
+            image, torch.from_numpy(levels / 65535).float().expand(channels, 8, 8), atol=0.003
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_pixels_of_unknown_scale_are_refused(tmp_path, dtype):
     path = save(tmp_path / "a.tif", Image.fromarray(gradient(dtype, 1000)))
-    refused(path, r"a\.tif is no readable image \(pixels of mode [FI] have no known scale", read=lambda: Reader(8).open(path))
+    refused(
+        path,
+        r"a\.tif is no readable image \(pixels of mode [FI] have no known scale",
+        read=lambda: Reader(8).open(path),
+    )
 
 
 def test_cmyk_and_palettes_keep_their_colours(tmp_path):
