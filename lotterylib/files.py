@@ -4,45 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 from .errors import SettingError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes to a temporary name beside ``path``, then renames: a reader, a second writer, a kill or a full disk never
-    meet half a file. Raises ``OSError`` as the disk does, with nothing left behind. An object store shows an object when
-    all of it has arrived, so there it is written as it is."""
+    """Write to a temporary name beside ``path``, then rename: a reader, a second writer, a kill or a full disk never meet
+    half a file. Who may read it is the umask's to say. An object store shows an object when all of it has arrived, so
+    there it is written as it is.
+
+    Raises:
+        OSError: as the disk does, with nothing left behind.
+    """
     if is_remote(path):
         path.write_bytes(content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    # the mode of any new file, less the umask; tempfile's are the owner's alone
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
 def place(address: str | Path) -> Path:
-    """A path: of this machine, or, for an address with a scheme (``s3://bucket/folder``), fsspec's, which behaves like one.
+    """Return a path: of this machine, or, for an address with a scheme (``s3://bucket/folder``), fsspec's, which behaves
+    like one.
 
-    Raises ``SettingError`` if what reads such addresses is not installed, or knows no such scheme.
+    Raises:
+        SettingError: if what reads such addresses is not installed, or knows no such scheme.
     """
     if not is_remote(address):
         return Path(address)
     try:
         from upath import UPath
 
-        return UPath(str(address), use_listings_cache=False)  # others write there too
+        # others write there too
+        return UPath(str(address), use_listings_cache=False)
     except ImportError as error:
         raise SettingError(f'{address} needs `pip install "lotterylib[remote]"` ({error})') from None
     except ValueError as error:
@@ -50,12 +58,17 @@ def place(address: str | Path) -> Path:
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether it is an address with a scheme."""
+    """Return whether it is an address with a scheme.
+
+    Example:
+        >>> is_remote("s3://bucket/folder"), is_remote("/home/me")
+        (True, False)
+    """
     return "://" in str(path)
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file. A store that does not answer raises an error: it is not an empty one."""
+    """Return whether there is such a file. A store that does not answer raises an error: it is not an empty one."""
     if not is_remote(path):
         return path.is_file()
     try:
@@ -66,7 +79,7 @@ def exists(path: Path) -> bool:
 
 
 def names(folder: Path) -> set[str]:
-    """Names of the files in a folder, asked for at once; none if there is no such folder."""
+    """Return the names of the files in a folder, asked for at once; none if there is no such folder."""
     try:
         return {path.name for path in folder.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
@@ -74,7 +87,7 @@ def names(folder: Path) -> set[str]:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder with all that is in it, and the one above if that is then empty; what cannot be removed stays."""
+    """Remove a folder with all that is in it, and the one above if that is then empty; what cannot be removed stays."""
     with contextlib.suppress(Exception):
         if is_remote(folder):
             folder.fs.rm(folder.path, recursive=True)

@@ -16,6 +16,17 @@ def test_content_folders_and_rights(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o644  # readable by others, which mkstemp's are not
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_who_may_read_is_the_umasks_to_say(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "ours", b"")
+        (tmp_path / "plain").write_bytes(b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace", "fdopen"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("before", [None, b"old"])

@@ -1,31 +1,136 @@
-"""What every data set looks like to the rest of the library."""
+"""The form of every data set, loaded (``Dataset``) and before it is loaded (``DatasetBuilder``)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..errors import DataError, SettingError, UnknownNameError
+from ..registry import Registry
+from .concepts import Concepts, concepts
 from .lazy import LazyImages, pick
 
+if TYPE_CHECKING:
+    from .corrupted import Published
+    from .sources import Source
+
 Split = tuple[Tensor | LazyImages, Tensor]
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The form of a data set: channels, pixels a side, classes, images in each split.
+
+    ``name`` is the one in the registry; empty for data that are nobody's but the caller's, whatever they are called.
+    """
+
+    channels: int
+    size: int
+    classes: int
+    train: int
+    val: int
+    test: int
+    name: str = ""
+
+    @classmethod
+    def of(cls, data: Dataset) -> Shape:
+        """Return the form of loaded data."""
+        splits = (len(getattr(data, split)[1]) for split in SPLITS)
+        return cls(data.channels, data.size, data.classes, *splits, data.builder.name if data.builder else "")
+
+    def limited(self, limit: int | None) -> Shape:
+        """Return the form of at most ``limit`` images per split."""
+        return self if limit is None else replace(self, **{s: min(getattr(self, s), limit) for s in SPLITS})
+
+
+class DatasetBuilder(BaseModel, ABC):
+    """All that the library knows of a data set. Fields are its settings, checked when a profile is read.
+
+    Subclasses give ``name`` and ``load``, and what else is known of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    # images of one family are in distribution for each other; empty: the name
+    family: ClassVar[str] = ""
+    # without the settings' influence; None: the data are loaded to see
+    known_shape: ClassVar[Shape | None] = None
+    # sets of ``load_ood`` that the data are tested with unless a profile names others
+    usual_outliers: ClassVar[tuple[str, ...]] = ("digits", "gaussian", "uniform")
+    # whether ``load_ood`` knows the data by their name
+    serves_as_outliers: ClassVar[bool] = False
+    # rules of ``datasets.concepts`` that hold for the images; "class": what is not black is the object
+    concept_kinds: ClassVar[frozenset[str]] = frozenset({"edge", "tone", "texture"})
+    # the published corrupted test images
+    archive: ClassVar[Published | None] = None
+    # whether ``root`` holds these images alone, so that nothing else is looked for or put there
+    own_root: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(self, root: Path | None) -> Dataset:
+        """Read the three splits; ``root`` is the data folder (default ``./data``).
+
+        Raises:
+            DataError: for damaged or missing files.
+        """
+
+    def source(self) -> Source | None:
+        """Return where the files come from and go; None for what comes with a package."""
+        return None
+
+    def shape(self, root: Path | None) -> Shape:
+        """Return the form of the data, for planning; without reading them where it is known."""
+        return replace(self.known_shape or Shape.of(self.load(root)), name=self.name)
+
+    def outliers(self, root: Path | None) -> Split:
+        """Return the images that are outliers for other data: those of the test set."""
+        return self.load(root).test
+
+    def outlier_source(self) -> Source | None:
+        """Return where the files for ``outliers`` come from."""
+        return self.source()
+
+    def concepts(self, images: Tensor, labels: Tensor, class_names: Sequence[str]) -> Concepts:
+        """Return the concepts that the images show, by the rules that hold for these data."""
+        return concepts(images, labels, class_names, self.concept_kinds)
+
+    def content(self, root: Path | None) -> str | None:
+        """Return a digest of files that are the user's own, part of a study's identity; None where the name says all."""
+        return None
+
+    def shared_root(self, root: Path | None) -> Path | None:
+        """Return the folder where outliers and corrupted copies lie and are downloaded to."""
+        return None if self.own_root else root
+
+
+BUILDERS: Registry[type[DatasetBuilder]] = Registry(
+    "data set", "lotterylib.datasets", name_of=lambda cls: cls.name
+)
+register = BUILDERS.register
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Three splits, each ``(images float32 [N, C, H, W] in [0, 1], labels int64 [N])``; the images may be lazy ones.
 
-    ``classes`` and ``channels`` are counts, ``size`` is the side of the square images in pixels. ``root``: the folder that
-    other files beside them (corrupted copies, outliers) are looked for in; None is ``./data``. ``statistics``: mean and
-    standard deviation of the pixels, one number per channel, where they are known rather than computed. ``form``: the form
-    of the files that were read, where there are several with other training images; it stands in the records.
+    Args:
+        root: The folder where corrupted copies and outliers are looked for; None is ``./data``.
+        statistics: Mean and standard deviation of the pixels, one number per channel, where they need no computing.
+        form: The form of the files, where several have other training images; it stands in the records.
+        builder: What the data are. A name says nothing: a user's folder may have any.
+        whole: False once classes were left out: published files no longer fit.
     """
 
     name: str
@@ -36,52 +141,80 @@ class Dataset:
     root: Path | None = None
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     form: str = ""
+    builder: DatasetBuilder | None = None
+    whole: bool = True
 
     def __post_init__(self):
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             check_split(*getattr(self, split), classes=self.classes, where=f"{self.name}.{split}")
 
     @property
     def classes(self) -> int:
+        """Return the number of classes."""
         return len(self.class_names)
 
     @property
     def channels(self) -> int:
+        """Return the number of channels."""
         return self.train[0].shape[1]
 
     @property
     def size(self) -> int:
+        """Return the side of the square images, in pixels."""
         return self.train[0].shape[-1]
 
-    @cached_property
+    @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training pixels, one a channel; what a model's first layer subtracts."""
-        if self.statistics:
-            return self.statistics[0]
-        return tuple(self.train[0].double().mean(dim=(0, 2, 3)).tolist())
+        """Return the mean of the training pixels, one number per channel; a model's first layer subtracts it."""
+        return self._statistics[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Return the standard deviation of the training pixels, one number per channel."""
+        return self._statistics[1]
 
     @cached_property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training pixels, one a channel."""
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if self.statistics:
-            return self.statistics[1]
-        return tuple(self.train[0].double().std(dim=(0, 2, 3)).tolist())
+            return self.statistics
+        images = self.train[0]
+        if isinstance(images, LazyImages):
+            return _streamed(images[i : i + 256] for i in range(0, len(images), 256))
+        pixels = images.double()
+        return tuple(pixels.mean(dim=(0, 2, 3)).tolist()), tuple(pixels.std(dim=(0, 2, 3)).tolist())
+
+    @property
+    def archive(self) -> Published | None:
+        """Return the published corrupted copy of the test images, if there is one."""
+        return self.builder.archive if self.builder and self.whole else None
+
+    def concepts(self, images: Tensor, labels: Tensor) -> Concepts:
+        """Return the concepts that some of the images show; of unknown data edges, tones and textures."""
+        if self.builder:
+            return self.builder.concepts(images, labels, self.class_names)
+        return concepts(images, labels, self.class_names, DatasetBuilder.concept_kinds)
+
+    def everything(self) -> Split:
+        """Return the images of all splits, those of the test set first."""
+        images, labels = zip(self.test, self.val, self.train, strict=True)
+        return torch.cat(images), torch.cat(labels)
 
     def limited(self, limit: int) -> Dataset:
-        """The same data with at most ``limit`` images a split, as class-balanced as they divide."""
-        splits = {}
-        for split in ("train", "val", "test"):
-            images, labels = getattr(self, split)
+        """Return the same data with at most ``limit`` images per split, as class-balanced as they divide."""
+
+        def some(images: Tensor | LazyImages, labels: Tensor) -> Split:
             chosen = first_of_each_class(labels, limit)
-            splits[split] = pick(images, chosen), labels[chosen]
-        return replace(self, **splits)
+            return pick(images, chosen), labels[chosen]
+
+        return self._with(some)
 
     def without(self, classes: Sequence[int | str]) -> tuple[Dataset, Tensor]:
-        """The data set of the other classes, relabelled 0, 1, … in their order, and the test images of the classes left
-        out: float32 [N, C, H, W], real images that are near the data set and not of it.
+        """Return the data set of the other classes, relabelled 0, 1, … in their order, and the test images of the classes
+        left out: float32 [N, C, H, W], real images that are near the data set and not of it.
 
-        ``classes``: names or numbers. Raises ``UnknownNameError`` for a class that there is none of, ``SettingError`` if
-        it names no class or leaves fewer than two.
+        Raises:
+            UnknownNameError: for a class, by name or number, that there is none of.
+            SettingError: if it names no class or leaves fewer than two.
         """
         for c in classes:
             if c not in self.class_names and c not in range(self.classes):
@@ -90,25 +223,33 @@ class Dataset:
         kept = [c for c in range(self.classes) if c not in out]
         if not out or len(kept) < 2:
             raise SettingError(f"leave out 1 to {self.classes - 2} classes of {self.name}, not {len(out)}")
+
+        def relabelled(images: Tensor | LazyImages, labels: Tensor) -> Split:
+            # rising, so a label's place in it is its new one
+            wanted = torch.tensor(kept, device=labels.device)
+            chosen = torch.isin(labels, wanted)
+            return pick(images, chosen), torch.searchsorted(wanted, labels[chosen])
+
         left_out = torch.isin(self.test[1], torch.tensor(sorted(out), device=self.test[1].device))
         names = tuple(self.class_names[c] for c in kept)
-        splits = {s: _relabelled(getattr(self, s), kept) for s in ("train", "val", "test")}
         title = f"{self.name} without {', '.join(self.class_names[c] for c in sorted(out))}"
-        return replace(self, name=title, class_names=names, **splits), pick(self.test[0], left_out)
+        rest = self._with(relabelled, name=title, class_names=names, whole=False)
+        return rest, pick(self.test[0], left_out)
 
     def in_memory(self) -> Dataset:
-        """The same data as tensors: what is still in files is read, all of it, so take a ``limited`` part."""
-        splits = {s: getattr(self, s) for s in ("train", "val", "test")}
-        return replace(self, **{s: (images[:], labels) for s, (images, labels) in splits.items()})
+        """Return the same data as tensors: all that is still in files is read, so take a ``limited`` part."""
+        return self._with(lambda images, labels: (images[:], labels))
 
     def to(self, device: str | torch.device) -> Dataset:
-        """The same data on a device; moved once, then never copied again."""
-        splits = {s: tuple(t.to(device) for t in getattr(self, s)) for s in ("train", "val", "test")}
-        return replace(self, **splits)
+        """Return the same data on a device; moved once, then never copied again."""
+        return self._with(lambda images, labels: (images.to(device), labels.to(device)))
+
+    def _with(self, change: Callable[[Tensor | LazyImages, Tensor], Split], **fields: object) -> Dataset:
+        return replace(self, **{split: change(*getattr(self, split)) for split in SPLITS}, **fields)
 
 
 def check_split(images: Tensor | LazyImages, labels: Tensor, classes: int, where: str) -> None:
-    """Raises ``DataError`` unless images and labels have the form that ``Dataset`` promises."""
+    """Raise ``DataError`` unless images and labels have the form that ``Dataset`` promises."""
     if images.ndim != 4 or images.dtype != torch.float32:
         raise DataError(
             f"{where}: images must be float32 [N, C, H, W], got {images.dtype} {list(images.shape)}"
@@ -126,7 +267,7 @@ def check_split(images: Tensor | LazyImages, labels: Tensor, classes: int, where
 
 
 def verify(path: Path, sha256: str) -> bytes:
-    """The file's bytes, if they are the ones we know. Raises ``DataError`` for a missing or damaged file."""
+    """Return the file's bytes, if they are the known ones; raise ``DataError`` for a missing or damaged file."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -140,34 +281,45 @@ def verify(path: Path, sha256: str) -> bytes:
 
 
 def data_root(root: str | Path | None) -> Path:
-    """The folder of downloaded files: the one given, or ``./data``."""
+    """Return the folder of downloaded files: the one given, or ``./data``."""
     return Path("data" if root is None else root)
 
 
 def as_split(pixels: np.ndarray, labels: np.ndarray) -> Split:
-    """uint8 [N, C, H, W] and integers [N] → float32 in [0, 1] and int64."""
+    """Return uint8 [N, C, H, W] and integers [N] as float32 in [0, 1] and int64."""
     images = torch.from_numpy(np.array(pixels, order="C")).float().div_(255)
     return images, torch.from_numpy(labels.astype(np.int64))
 
 
 def pad_to(images: Tensor, size: int) -> Tensor:
-    """Zero-pads [N, C, H, W] images on all sides to ``size`` × ``size`` pixels."""
+    """Pad [N, C, H, W] images with zeros on all sides to ``size`` × ``size`` pixels."""
     height, width = images.shape[-2:]
     top, left = (size - height) // 2, (size - width) // 2
     return torch.nn.functional.pad(images, (left, size - width - left, top, size - height - top))
 
 
-def _relabelled(split: Split, kept: list[int]) -> Split:
-    images, labels = split
-    wanted = torch.tensor(kept, device=labels.device)  # rising, so a label's place in it is its new one
-    chosen = torch.isin(labels, wanted)
-    return pick(images, chosen), torch.searchsorted(wanted, labels[chosen])
-
-
 def first_of_each_class(labels: Tensor, limit: int) -> Tensor:
-    """Places of ``limit`` images, in order: the first of each class, then the second, and so on."""
-    rank = torch.empty_like(labels)  # how many of the same class came before
+    """Return the places of ``limit`` images, in order: the first of each class, then the second, and so on.
+
+    Example:
+        >>> first_of_each_class(torch.tensor([0, 0, 0, 1, 1, 2]), 4).tolist()
+        [0, 1, 3, 5]
+    """
+    # how many of the same class came before
+    rank = torch.empty_like(labels)
     for c in labels.unique():
         members = (labels == c).nonzero().squeeze(1)
         rank[members] = torch.arange(len(members), device=labels.device)
     return torch.argsort(rank, stable=True)[:limit].sort().values
+
+
+def _streamed(batches: Iterator[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of batches [n, C, H, W], merged as in Chan et al. (1983)."""
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for batch in batches:
+        pixels = batch.double().movedim(1, 0).flatten(1)
+        more, theirs = pixels.shape[1], pixels.mean(dim=1)
+        shift, total = theirs - mean, count + more
+        squares = squares + (pixels - theirs[:, None]).square().sum(dim=1) + shift**2 * count * more / total
+        mean, count = mean + shift * more / total, total
+    return tuple(mean.tolist()), tuple((squares / (count - 1)).sqrt().tolist())

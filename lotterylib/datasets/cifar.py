@@ -10,44 +10,56 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..errors import DataError
 from ..rng import generator
-from .base import Dataset, Split, as_split, check_split, data_root, first_of_each_class
+from .base import (
+    Dataset,
+    DatasetBuilder,
+    Shape,
+    Split,
+    as_split,
+    check_split,
+    data_root,
+    first_of_each_class,
+    register,
+)
+from .corrupted import CIFAR10_C, CIFAR100_C
+from .lazy import Reader
 from .sources import Source, fetch, md5_of
 
-_BATCH = 10_000  # published files hold this many images, or five times as many
+# bytes: a file above is one of the published batches, or damaged
+LARGE = 10_000_000
+COUNTS = {"train": 50_000, "test": 10_000}
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, 3, 32, 32], labels int64 [N]
 
 
-@dataclass(frozen=True)
-class Cifar:
-    """One of the two; ``labels`` is the key of a file's labels. ``digests``: what ``digest_of`` gives for all images of
-    the training and of the test split."""
+class Cifar(DatasetBuilder):
+    """What the two have in common."""
 
-    name: str
-    title: str
-    labels: str
-    classes: int
-    digests: tuple[str, str]
+    serves_as_outliers = True
+
+    title: ClassVar[str]
+    # key of a file's labels
+    labels: ClassVar[str]
+    # ``digest_of`` all images of a split
+    digests: ClassVar[dict[str, str]]
 
     @property
     def published(self) -> Any:
-        """torchvision's class, which knows address, checksums and names of the files."""
+        """Return torchvision's class, which knows address, checksums and names of the files."""
         from torchvision import datasets
 
         return getattr(datasets, self.title.replace("-", ""))
 
-    @property
     def source(self) -> Source:
+        """Return where the pickles come from and go."""
         known = self.published
         return Source(
             title=self.title,
@@ -59,11 +71,12 @@ class Cifar:
         )
 
     def load(self, root: Path | None = None) -> Dataset:
-        """All three splits of 32×32 colour images: from pickles if they are in ``root`` (default ``./data``), else from
-        class folders ``root/cifar10/{train,test}/<class>/*.png`` (of CIFAR-100 ``root/cifar100``), else downloaded.
+        """Return all three splits of 32×32 colour images: from pickles if they are in ``root`` (default ``./data``), else
+        from class folders ``root/cifar10/{train,test}/<class>/*.png`` (of CIFAR-100 ``root/cifar100``), else downloaded.
 
-        Raises ``MissingDataError`` if that fails, ``DataError`` for a damaged file, and for class folders in which one
-        image is missing or changed.
+        Raises:
+            MissingDataError: if that fails.
+            DataError: for a damaged file, and for class folders in which one image is missing or changed.
         """
         root = data_root(root)
         if folders := self._folders(root):
@@ -74,7 +87,7 @@ class Cifar:
             held_out[drawn.numpy()] = True
             test, form = self._split(folders, "test"), "class folders"
         else:
-            self.source.ensure(root)
+            self.source().ensure(root)
             (images, labels), test, names = self.read(root)
             held_out, form = np.arange(len(labels)) >= len(labels) * 9 // 10, "pickles"
         splits = {
@@ -85,65 +98,64 @@ class Cifar:
         splits = {split: as_split(*arrays) for split, arrays in splits.items()}
         return Dataset(name=self.name, class_names=names, form=form, **splits)
 
-    def load_test(self, root: Path | None = None) -> Split:
-        """The test images alone; downloads and raises as ``load`` does."""
+    def outliers(self, root: Path | None) -> Split:
+        """Return the test images; no other files are needed."""
         root = data_root(root)
         if folders := self._folders(root):
             return as_split(*self._split(folders, "test"))
-        self.source.ensure(root)
+        self.source().ensure(root)
         split = as_split(*self._batches(root, self.published.test_list))
-        check_split(*split, classes=self.classes, where=str(self.source.path(root)))
+        check_split(*split, classes=self.known_shape.classes, where=str(self.source().path(root)))
         return split
 
     def _check(self, root: Path) -> None:
         if folders := self._folders(root):
-            for split in ("train", "test"):
+            for split in COUNTS:
                 self._split(folders, split)
         else:
             self.read(root)
 
     def _folders(self, root: Path) -> Path | None:
-        """The folder with the class folders, if there are any and no pickles."""
-        if self.source.path(root).exists():
+        """Return the folder with the class folders, if there are any and no pickles."""
+        if self.source().path(root).exists():
             return None
         places = (root / self.name, root / self.title, root / self.title.lower())
         return next((place for place in places if (place / "train").is_dir()), None)
 
     def _split(self, folders: Path, split: str) -> Arrays:
-        """All images of a split in the order of their digests, which no mirror's file names can change."""
-        names = _classes(folders / split)
-        if len(names) != self.classes:
-            raise DataError(f"{folders / split}: want {self.classes} class folders, found {len(names)}")
+        """Return all images of a split in the order of their digests, which no mirror's file names can change."""
+        folder, wanted = folders / split, self.known_shape.classes
+        names = _classes(folder)
+        if len(names) != wanted:
+            raise DataError(f"{folder}: want {wanted} class folders, found {len(names)}")
         files = [
             (path, label)
             for label, name in enumerate(names)
-            for path in sorted((folders / split / name).glob("*.png"))
+            for path in (folder / name).glob("*.png")
             if not path.name.startswith(".")
         ]
-        count = {"train": 50_000, "test": 10_000}[split]
-        if len(files) != count:
-            raise DataError(f"{folders / split}: want {count:,} images (*.png), found {len(files):,}")
-        images = np.stack([_pixels(path) for path, _ in files])
-        labels = np.array([label for _, label in files])
+        if len(files) != COUNTS[split]:
+            raise DataError(f"{folder}: want {COUNTS[split]:,} images (*.png), found {len(files):,}")
+        images, labels = np.empty((len(files), 32, 32, 3), np.uint8), np.array([label for _, label in files])
+        for image, (path, _) in zip(images, files, strict=True):
+            image[:] = _pixels(path)
         digests = _digests(images, labels)
-        if digest_of(digests) != self.digests[split == "test"]:
+        if digest_of(digests) != self.digests[split]:
             raise DataError(
-                f"{folders / split}: at least one image or label is not {self.title}'s own (the digest over all is "
+                f"{folder}: at least one image or label is not {self.title}'s own (the digest over all is "
                 "another one); fetch it again"
             )
         order = np.argsort(digests)
         return images[order].transpose(0, 3, 1, 2), labels[order]
 
     def read(self, root: Path) -> tuple[Arrays, Arrays, tuple[str, ...]]:
-        """Training and test set as they are on disk, and the names of the classes."""
+        """Return training and test set as they are in the pickles, and the names of the classes."""
         train, test = (self._batches(root, f) for f in (self.published.train_list, self.published.test_list))
-        meta = self.published.meta
-        path, _, content = self._content(root, meta["filename"])
+        meta, wanted = self.published.meta, self.known_shape.classes
+        path, content = self._content(root, meta["filename"], meta["md5"])
         names = content.get(meta["key"])
-        if not isinstance(names, list) or len(names) != self.classes:
-            raise DataError(
-                f"{path} is damaged: want {self.classes} names under {meta['key']!r}; fetch it again"
-            )
+        if not isinstance(names, list) or len(names) != wanted:
+            raise DataError(f"{path} is damaged: want {wanted} names under {meta['key']!r}; fetch it again")
         return train, test, tuple(map(str, names))
 
     def _batches(self, root: Path, files: list[list[str]]) -> Arrays:
@@ -152,45 +164,75 @@ class Cifar:
         return images, labels
 
     def _batch(self, root: Path, name: str, md5: str) -> Arrays:
-        path, found, content = self._content(root, name)
-        pixels, labels = content.get("data"), np.asarray(content.get(self.labels, []))
-        fits = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and labels.dtype.kind in "iu"
-        if not fits or pixels.shape != (len(labels), 3 * 32 * 32):
+        path, content = self._content(root, name, md5)
+        rows, labels = content.get("data"), content.get(self.labels)
+        numbers = isinstance(labels, list) and all(type(label) is int for label in labels)
+        if not isinstance(rows, _Array) or not numbers or rows.levels.shape != (len(labels), 3 * 32 * 32):
             raise DataError(
                 f"{path} is damaged: want uint8 data [N, 3072] and N {self.labels}; fetch it again"
             )
-        if len(labels) % _BATCH == 0 and found != md5:  # of the published size, and not the published one
-            raise DataError(f"{path} is damaged: its MD5 is {found}, it should be {md5}; fetch it again")
-        return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)
+        return rows.levels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
 
-    def _content(self, root: Path, name: str) -> tuple[Path, str, dict[str, Any]]:
-        """A file's path, MD5 and unpickled content."""
-        path = self.source.path(root) / name
+    def _content(self, root: Path, name: str, md5: str) -> tuple[Path, dict[str, Any]]:
+        """Return a file's path and what its pickle holds; one of the published size must be the published one."""
+        path = self.source().path(root) / name
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise self.source.missing(root, f"there is no {name}") from None
+            raise self.source().missing(root, f"there is no {name}") from None
+        if len(content) > LARGE and (found := md5_of(content)) != md5:
+            raise DataError(f"{path} is damaged: its MD5 is {found}, it should be {md5}; fetch it again")
         try:
-            unpickled = _Plain(io.BytesIO(content), encoding="latin1").load()
-        except Exception as error:  # a damaged pickle may raise anything
+            unpickled = Plain(io.BytesIO(content), encoding="latin1").load()
+        # a damaged pickle may raise anything
+        except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{path} is damaged ({reason}); fetch it again") from None
         if not isinstance(unpickled, dict):
             raise DataError(f"{path} is damaged: want a dictionary, got {type(unpickled).__name__}")
-        return path, md5_of(content), unpickled
+        return path, unpickled
+
+
+@register
+class Cifar10(Cifar):
+    """Ten classes."""
+
+    name = "cifar10"
+    title = "CIFAR-10"
+    labels = "labels"
+    known_shape = Shape(3, 32, 10, 45_000, 5_000, 10_000)
+    usual_outliers = ("cifar100", "svhn", "gaussian", "uniform")
+    archive = CIFAR10_C
+    digests = {
+        "train": "403bda14293f5b0ef7f5adade0c17d63adcc715be87805bfea60009b6191392e",
+        "test": "7cd9b9ab9feda1cc87ecd4041313a7c192c3fe60e2de4d6fcb563c3f31d69bb5",
+    }
+
+
+@register
+class Cifar100(Cifar):
+    """A hundred classes."""
+
+    name = "cifar100"
+    title = "CIFAR-100"
+    labels = "fine_labels"
+    known_shape = Shape(3, 32, 100, 45_000, 5_000, 10_000)
+    usual_outliers = ("cifar10", "svhn", "gaussian", "uniform")
+    archive = CIFAR100_C
+    digests = {
+        "train": "c6d3ee69e3e940ddbceda29c9427e9b4d225071a94433670be60554ca5606fca",
+        "test": "0bc7fd08b45deb5ea3e39db5dbd6837cbc98cefd4e349ecb1252077deea10746",
+    }
 
 
 def _digests(images: np.ndarray, labels: np.ndarray) -> list[str]:
-    """SHA-256 of each image: one byte of its label, then its pixels, uint8 [H, W, 3]."""
-    pairs = zip(images, labels, strict=True)
-    return [
-        hashlib.sha256(bytes([label]) + np.ascontiguousarray(image).tobytes()).hexdigest()
-        for image, label in pairs
-    ]
+    """Return the SHA-256 of each image: one byte of its label, then its pixels, uint8 [H, W, 3]."""
+    rows = np.concatenate([labels[:, None].astype(np.uint8), images.reshape(len(images), -1)], axis=1)
+    return [hashlib.sha256(row).hexdigest() for row in rows]
 
 
 def digest_of(digests: list[str]) -> str:
-    """One digest of many images, whatever their order."""
+    """Return one digest of many images, whatever their order."""
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
@@ -199,59 +241,73 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """uint8 [32, 32, 3]."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged files
-        raise DataError(
-            f"{path} is no readable image ({' '.join(str(error).split())}); fetch it again"
-        ) from None
-    if pixels.shape != (32, 32, 3):
-        raise DataError(f"{path}: want 32×32 pixels, got {pixels.shape[1]}×{pixels.shape[0]}")
-    return pixels
+    """Return uint8 [32, 32, 3]."""
+    levels = np.asarray(Reader(upright=False).open(path))
+    if levels.shape != (32, 32, 3):
+        raise DataError(f"{path}: want 32×32 pixels, got {levels.shape[1]}×{levels.shape[0]}")
+    return levels
 
 
-class _Plain(pickle.Unpickler):
-    """Reads arrays, numbers, texts, lists and dictionaries; whatever else a pickle asks for is refused."""
+class Plain(pickle._Unpickler):
+    """Reads the 8-bit arrays, numbers, texts, lists and dictionaries that CIFAR's files consist of.
+
+    Arrays are put together here, from a shape and as many bytes: NumPy's own way would build them over any memory that a
+    pickle names. The base is Python's own reader in Python, whose memo no index can blow up.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a part of NumPy; refuse all else."""
         key = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
         if key not in _PLAIN:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no image file needs")
         return _PLAIN[key]
 
+    def load_build(self) -> None:
+        """Give a state to an array or a type of numbers, and to nothing else."""
+        if not isinstance(self.stack[-2], (_Array, _Type)):
+            raise pickle.UnpicklingError("it gives a state to what has none")
+        super().load_build()
+
+    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: load_build}
+
+
+class _Type:
+    """In place of ``numpy.dtype``: 8-bit levels alone."""
+
+    def __init__(self, code: str, *_: object):
+        if code != "u1":
+            raise pickle.UnpicklingError(f"it holds numbers of type {code!r}, images are of 'u1'")
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Array:
+    """In place of ``numpy.ndarray``; ``levels`` is uint8."""
+
+    levels = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran, raw = state
+        self._fill(raw, kind, shape, "F" if fortran else "C")
+
+    def _fill(self, raw: bytes | str, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
+        raw = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+        if not isinstance(kind, _Type):
+            raise pickle.UnpicklingError("it holds an array of unknown type")
+        self.levels = np.frombuffer(raw, np.uint8).reshape(shape, order=order)
+        return self
+
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes for Python 2."""
+    """Return the bytes that Python 3 wrote for Python 2."""
     return text.encode({"latin1": "latin1"}[encoding])
 
 
 _PLAIN = {
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
-    "numpy.core.numeric._frombuffer": np.empty(0).__reduce_ex__(5)[0],
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Type,
+    "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
+    "numpy.core.numeric._frombuffer": lambda raw, kind, shape, order: _Array()._fill(raw, kind, shape, order),
     "_codecs.encode": _latin1,
 }
-
-CIFAR10 = Cifar(
-    "cifar10",
-    "CIFAR-10",
-    "labels",
-    10,
-    (
-        "403bda14293f5b0ef7f5adade0c17d63adcc715be87805bfea60009b6191392e",
-        "7cd9b9ab9feda1cc87ecd4041313a7c192c3fe60e2de4d6fcb563c3f31d69bb5",
-    ),
-)
-CIFAR100 = Cifar(
-    "cifar100",
-    "CIFAR-100",
-    "fine_labels",
-    100,
-    (
-        "c6d3ee69e3e940ddbceda29c9427e9b4d225071a94433670be60554ca5606fca",
-        "0bc7fd08b45deb5ea3e39db5dbd6837cbc98cefd4e349ecb1252077deea10746",
-    ),
-)

@@ -1,4 +1,4 @@
-"""Which pixels show what: concept masks made from the images by the rules below. No human labelled anything here.
+"""Concept masks, which say where an image shows what, made from the images by the rules below; no human labelled them.
 
 Network dissection asks which pixels a unit fires on, and compares them with the pixels of named concepts. Broden (see
 ``broden``) has such names from people; small data sets have none, so a rule stands in for each: "collar" is the top of
@@ -10,7 +10,7 @@ black, as all grey data sets here are; parts of garments for Fashion-MNIST alone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -19,9 +19,15 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..errors import DataError
-from .fashion import CLASS_NAMES as GARMENTS
 
-FOREGROUND = 0.1  # a pixel above this belongs to the garment or digit, the rest is background
+# a pixel above this belongs to the garment or digit, the rest is background
+FOREGROUND = 0.1
+# the classes of Fashion-MNIST, whose numbers the rules for parts name
+GARMENTS = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+# kinds of rules that need an object on black
+SILHOUETTE = frozenset({"class", "place", "part"})
 
 Masks = np.ndarray  # bool [N, H, W]
 
@@ -50,10 +56,16 @@ class Concepts(Mapping[str, Masks]):
         return len(self._makers)
 
 
-def concepts(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> Concepts:
-    """The concepts of a set of images: float32 [N, C, H, W] in [0, 1], with int64 labels [N].
+def concepts(
+    images: Tensor, labels: Tensor, class_names: Sequence[str], kinds: Collection[str] | None = None
+) -> Concepts:
+    """Return the concepts of a set of images: float32 [N, C, H, W] in [0, 1], with int64 labels [N].
 
-    Raises ``DataError`` for no images, or for labels that do not fit images or names.
+    Args:
+        kinds: The kinds of rules that hold for the images; None takes grey images for objects on black.
+
+    Raises:
+        DataError: for no images, or for labels that do not fit images or names.
     """
     if images.ndim != 4 or not len(images) or labels.shape != images.shape[:1]:
         raise DataError(
@@ -61,10 +73,11 @@ def concepts(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> Conc
         )
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise DataError(f"labels must lie in 0..{len(class_names) - 1}, got {labels.min()} to {labels.max()}")
-    view = View(images.mean(dim=1).cpu().numpy(), labels.cpu().numpy(), on_black=images.shape[1] == 1)
-    kinds = {"edge", "tone", "texture"}
-    if view.on_black:
-        kinds |= {"place", "part"} if tuple(class_names) == GARMENTS else {"place"}
+    if kinds is None:
+        kinds = {"edge", "tone", "texture"} | (SILHOUETTE if images.shape[1] == 1 else set())
+    if tuple(class_names) != GARMENTS:
+        kinds = set(kinds) - {"part"}
+    view = View(images.mean(dim=1).cpu().numpy(), labels.cpu().numpy(), on_black="class" in kinds)
     makers, category, rule = {}, {}, {}
 
     def add(name: str, kind: str, make: Callable[[View], Masks], about: str) -> None:
@@ -81,8 +94,10 @@ def concepts(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> Conc
 
 @dataclass(frozen=True)
 class View:
-    """What rules look at: ``grey`` float32 [N, H, W] (the mean of the colours) and ``labels`` [N]; ``on_black``: the
-    background is black, as in all grey data sets here, so that what is not black is the object."""
+    """Images as the rules see them: ``grey`` float32 [N, H, W] (the mean of the colours) and ``labels`` [N].
+
+    ``on_black``: the background is black, as in all grey data sets here, so that what is not black is the object.
+    """
 
     grey: np.ndarray
     labels: np.ndarray
@@ -90,23 +105,23 @@ class View:
 
     @cached_property
     def foreground(self) -> Masks:
-        """Where the object is; all of the image where the background is not black."""
+        """Return where the object is; all of the image where the background is not black."""
         return self.grey > FOREGROUND if self.on_black else np.ones(self.grey.shape, bool)
 
     @cached_property
     def inside(self) -> Masks:
-        """Foreground whose 5×5 surroundings are foreground too: texture seen there is not the outline."""
+        """Return the foreground whose 5×5 surroundings are foreground too: texture seen there is not the outline."""
         return ndimage.minimum_filter(self.foreground, size=(1, 5, 5), mode="nearest")
 
     @cached_property
     def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Place of each pixel in the bounding box of its image's foreground: rows and columns, float [N, H, W]; 0 at
+        """Return the place of each pixel in the bounding box of its image's foreground: rows and columns, float [N, H, W]; 0 at
         its top (left), 1 at its bottom (right), outside of [0, 1] elsewhere."""
         return tuple(self._along(axis) for axis in (1, 2))
 
     @cached_property
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
-        """Slope down and to the right (Sobel), in grey levels a pixel: each [N, H, W]."""
+        """Return the slope down and to the right (Sobel), in grey levels per pixel: each [N, H, W]."""
         return tuple(
             ndimage.correlate1d(
                 ndimage.correlate1d(self.grey, [-0.5, 0, 0.5], axis), [0.25, 0.5, 0.25], 3 - axis
@@ -116,18 +131,18 @@ class View:
 
     @cached_property
     def spread(self) -> np.ndarray:
-        """Standard deviation of grey levels in the 5×5 pixels around: [N, H, W]."""
+        """Return the standard deviation of grey levels in the 5×5 pixels around: [N, H, W]."""
         mean, square = (
             ndimage.uniform_filter(g.astype(np.float64), (1, 5, 5)) for g in (self.grey, self.grey**2)
         )
         return np.sqrt((square - mean**2).clip(0))
 
     def of(self, *classes: int) -> np.ndarray:
-        """Whether an image is of one of the classes: bool [N, 1, 1]."""
+        """Return whether an image is of one of the classes: bool [N, 1, 1]."""
         return np.isin(self.labels, classes)[:, None, None]
 
     def _along(self, axis: int) -> np.ndarray:
-        """Place along one axis of the bounding box. An empty image has none: its pixels lie at infinity."""
+        """Return the place along one axis of the bounding box. An empty image has none: its pixels lie at infinity."""
         filled = self.foreground.any(axis=3 - axis)
         size = filled.shape[1]
         first, last = filled.argmax(axis=1), size - 1 - filled[:, ::-1].argmax(axis=1)

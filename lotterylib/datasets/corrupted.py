@@ -7,36 +7,34 @@ that their archives unpack to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import DataError, MissingDataError
 from ..files import write_whole
 from .base import Dataset, Split, check_split, data_root, first_of_each_class
 from .corruptions import CORRUPTIONS, SEVERITIES, VERSION, check_choice, corrupt
+from .lazy import LazyImages
 from .sources import Source, fetch
-
-__all__ = [
-    "CORRUPTIONS", "PUBLISHED", "ImageFiles", "Published", "corrupted", "published_for", "read_cifar_c",
-    "read_imagenet_c",
-]  # fmt: skip
 
 _DIGEST = hashlib.sha256().digest_size
 
 
 def corrupted(images: Tensor, corruption: str, *, folder: Path | None = None, seed: int = 0) -> Tensor:
-    """Images [N, C, H, W] under all severities of a corruption: float32 [5, N, C, H, W], as ``corrupt`` gives them.
+    """Return images [N, C, H, W] under all severities of a corruption: float32 [5, N, C, H, W], as by ``corrupt``.
 
     With a ``folder`` they are generated once: kept there as 8-bit pixels behind their SHA-256, under a name that
     depends on the images, the corruption, the seed and the algorithm's version. A damaged file is generated anew.
-    Processes may share the folder. Raises what ``corrupt`` raises, and ``OSError`` where the folder cannot be written.
+    Processes may share the folder.
+
+    Raises:
+        OSError: where the folder cannot be written; and what ``corrupt`` raises.
     """
     if folder is None:
         return torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
@@ -57,7 +55,7 @@ def _key(images: Tensor, corruption: str, seed: int) -> str:
 
 
 def _read(path: Path, size: int) -> np.ndarray | None:
-    """The pixels of a kept file, or None if there is none or it is damaged."""
+    """Return the pixels of a kept file, or None if there is none or it is damaged."""
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
@@ -68,10 +66,13 @@ def _read(path: Path, size: int) -> np.ndarray | None:
 
 
 def read_cifar_c(folder: Path, corruption: str, severity: int, limit: int | None = None) -> Split:
-    """One severity of CIFAR-10-C or CIFAR-100-C: images float32 [10,000, 3, 32, 32], labels int64 [10,000].
+    """Return one severity of CIFAR-10-C or CIFAR-100-C: images float32 [10,000, 3, 32, 32], labels int64 [10,000].
 
     ``folder`` holds ``<corruption>.npy``, uint8 [50,000, 32, 32, 3] with the severities 1 to 5 one after the other, and
-    ``labels.npy``. Raises ``DataError`` for a missing or malformed file, in one line that says where it should be.
+    ``labels.npy``.
+
+    Raises:
+        DataError: for a missing or malformed file, in one line that says where it should be.
     """
     check_choice(corruption, severity)
     pixels = _load_npy(folder / f"{corruption}.npy")
@@ -95,45 +96,16 @@ def read_cifar_c(folder: Path, corruption: str, severity: int, limit: int | None
     return split
 
 
-class ImageFiles(Sequence[Tensor]):
-    """Images that stay on disk until asked for: ``files[i]`` is float32 [3, H, W], ``files[a:b]`` a batch [N, 3, H, W].
-
-    An unreadable file raises ``DataError`` when it is asked for.
-    """
-
-    def __init__(self, paths: Sequence[Path]):
-        self._paths = list(paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int | slice) -> Tensor:
-        if isinstance(index, slice):
-            return torch.stack([self._open(p) for p in self._paths[index]])
-        return self._open(self._paths[index])
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return map(self._open, self._paths)
-
-    @staticmethod
-    def _open(path: Path) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-        except OSError as error:
-            raise DataError(f"{path} is no readable image ({error}); unpack the archive again") from None
-        return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
 def read_imagenet_c(
     folder: Path, corruption: str, severity: int, limit: int | None = None, classes: int = 1000
-) -> tuple[ImageFiles, Tensor]:
-    """One severity of ImageNet-C: images on disk (224 × 224 pixels, read when asked for) and labels int64 [N].
+) -> tuple[LazyImages, Tensor]:
+    """Return one severity of ImageNet-C: images on disk (224 × 224 pixels, read when asked for) and labels int64 [N].
 
     ``folder`` holds ``<corruption>/<severity>/<wnid>/*.JPEG``, or the same inside the archives' four groups
     (``weather/fog/…``). Labels number the WordNet ids in sorted order, so all of the ``classes`` must be there.
 
-    Raises ``DataError`` for missing folders, in one line that says what should be where.
+    Raises:
+        DataError: for missing folders, in one line that says what should be where.
     """
     check_choice(corruption, severity)
     inside = Path(corruption) / str(severity)
@@ -149,14 +121,16 @@ def read_imagenet_c(
             f"ImageNet-C: {found[0]} has {len(wnids)} class folders, it should have {classes}: unpack it again"
         )
     members = [
-        (path, label) for label, w in enumerate(wnids) for path in sorted((found[0] / w).glob("*.JPEG"))
+        (f"{w}/{path.name}", label)
+        for label, w in enumerate(wnids)
+        for path in sorted((found[0] / w).glob("*.JPEG"))
     ]
     if not members:
         raise DataError(f"ImageNet-C: no .JPEG files in the class folders of {found[0]}: unpack it again")
-    paths, labels = zip(*members, strict=True)
+    names, labels = zip(*members, strict=True)
     targets = torch.tensor(labels)
     chosen = _chosen(targets, limit)
-    return ImageFiles([paths[i] for i in chosen.tolist()]), targets[chosen]
+    return LazyImages(found[0], names).only(chosen), targets[chosen]
 
 
 def _chosen(labels: Tensor, limit: int | None) -> Tensor:
@@ -181,13 +155,13 @@ class Published:
     """A published archive of corrupted test images: its ``name`` is that of its folder, ``read`` reads a severity."""
 
     name: str
-    read: Callable[[Path, str, int, int | None], tuple[Tensor | ImageFiles, Tensor]]
+    read: Callable[[Path, str, int, int | None], tuple[Tensor | LazyImages, Tensor]]
     source: Source
 
 
 def published_for(data: Dataset) -> Published | None:
-    """The published archive of these data, if there is one and its folder is where ``data.root`` says."""
-    archive = PUBLISHED.get(data.name)
+    """Return the published archive of these data, if there is one and its folder is where ``data.root`` says."""
+    archive = data.archive
     return archive if archive and archive.source.path(data_root(data.root)).is_dir() else None
 
 
@@ -225,14 +199,12 @@ def _imagenet_c() -> Published:
 
 
 def _check_all(read: Callable[[str, int, int], object], corruptions: Sequence[str] = CORRUPTIONS) -> None:
-    """Reads an image of every corruption and severity."""
+    """Read an image of every corruption and severity."""
     for corruption in corruptions:
         for severity in SEVERITIES:
             read(corruption, severity, 1)
 
 
-PUBLISHED = {
-    "cifar10": _cifar_c("CIFAR-10-C", "2535967", "56bf5dcef84df0e2308c6dcbcbbd8499"),
-    "cifar100": _cifar_c("CIFAR-100-C", "3555552", "11f0ed0f1191edbf9fa23466ae6021d3"),
-    "imagenet": _imagenet_c(),
-}
+CIFAR10_C = _cifar_c("CIFAR-10-C", "2535967", "56bf5dcef84df0e2308c6dcbcbbd8499")
+CIFAR100_C = _cifar_c("CIFAR-100-C", "3555552", "11f0ed0f1191edbf9fa23466ae6021d3")
+IMAGENET_C = _imagenet_c()

@@ -7,21 +7,36 @@ from pathlib import Path
 import torch
 
 from ..rng import generator
-from .base import Dataset
+from .base import SPLITS, Dataset, DatasetBuilder, Shape, Split, register
+from .concepts import SILHOUETTE
 
 
-def load(root: Path | None = None) -> Dataset:
-    """1,197 training, 200 validation and 400 test images, split with a fixed seed; needs scikit-learn, no download."""
-    from sklearn.datasets import load_digits
+@register
+class Digits(DatasetBuilder):
+    """Split with a fixed seed; needs scikit-learn, no download."""
 
-    source = load_digits()
-    images = torch.from_numpy(source.images).float().div(16).unsqueeze(1)
-    images = torch.nn.functional.interpolate(images, size=32, mode="bilinear").clamp(0, 1)
-    labels = torch.from_numpy(source.target).long()
-    order = torch.randperm(len(labels), generator=generator(0, "digits"))
-    parts = {"train": order[:1197], "val": order[1197:1397], "test": order[1397:]}
-    return Dataset(
-        name="digits",
-        class_names=tuple(str(d) for d in range(10)),
-        **{split: (images[chosen], labels[chosen]) for split, chosen in parts.items()},
-    )
+    name = "digits"
+    known_shape = Shape(1, 32, 10, 1197, 200, 400)
+    usual_outliers = ("fashion-mini", "gaussian", "uniform")
+    serves_as_outliers = True
+    concept_kinds = DatasetBuilder.concept_kinds | SILHOUETTE
+
+    def load(self, root: Path | None = None) -> Dataset:
+        """Return the three splits; ``root`` is not used."""
+        from sklearn.datasets import load_digits
+
+        source = load_digits()
+        images = torch.from_numpy(source.images).float().div(16).unsqueeze(1)
+        images = torch.nn.functional.interpolate(images, size=32, mode="bilinear").clamp(0, 1)
+        labels = torch.from_numpy(source.target).long()
+        order = torch.randperm(len(labels), generator=generator(0, "digits"))
+        parts = zip(SPLITS, order.split([getattr(self.known_shape, split) for split in SPLITS]), strict=True)
+        return Dataset(
+            name=self.name,
+            class_names=tuple(str(d) for d in range(10)),
+            **{split: (images[chosen], labels[chosen]) for split, chosen in parts},
+        )
+
+    def outliers(self, root: Path | None) -> Split:
+        """Return all of the few images."""
+        return self.load().everything()

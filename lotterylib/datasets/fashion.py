@@ -16,68 +16,82 @@ import torch
 
 from ..errors import DataError
 from ..rng import generator
-from .base import Dataset, Split, data_root, pad_to, verify
+from .base import SPLITS, Dataset, DatasetBuilder, Shape, Split, data_root, pad_to, register, verify
+from .concepts import GARMENTS, SILHOUETTE
 from .sources import Source
 
-CLASS_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
 MINI = Path(__file__).parent / "bundled" / "fashion-mini.npz"
 MINI_SHA256 = "e765fef61857d6ea83b162245b78de6a42ccc2cd1bc080646e154414114e8aa4"
 _FILES = (
     "the four files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
     "t10k-labels-idx1-ubyte.gz"
 )
-TRAIN = 55_000  # of the 60,000 official training images; the rest serve as validation
-SIZE = 32  # 28×28 images, zero-padded: the side that CIFAR networks and corruption suites expect
+# of the 60,000 official training images; the rest serve as validation
+TRAIN = 55_000
+# 28×28 images, zero-padded: the side that CIFAR networks and corruption suites expect
+SIZE = 32
 
 
-def load_mini(root: Path | None = None) -> Dataset:
+@register
+class FashionMini(DatasetBuilder):
     """The bundled sample: 10,000 training and 1,000 validation images, class-balanced and disjoint, and the whole
-    official test set of 10,000. ``root`` is not used. Raises ``DataError`` if the file is damaged."""
-    with np.load(io.BytesIO(verify(MINI, MINI_SHA256)), allow_pickle=False) as stored:
-        splits = {
-            s: _as_split(stored[f"{s}_images"], stored[f"{s}_labels"]) for s in ("train", "val", "test")
-        }
-    return Dataset(name="fashion-mini", class_names=CLASS_NAMES, **splits)
+    official test set of 10,000."""
+
+    name = "fashion-mini"
+    family = "fashion"
+    known_shape = Shape(1, SIZE, 10, 10_000, 1_000, 10_000)
+    serves_as_outliers = True
+    concept_kinds = DatasetBuilder.concept_kinds | SILHOUETTE
+
+    def load(self, root: Path | None = None) -> Dataset:
+        """Return the three splits; ``root`` is not used. Raise ``DataError`` if the file is damaged."""
+        with np.load(io.BytesIO(verify(MINI, MINI_SHA256)), allow_pickle=False) as stored:
+            splits = {s: _as_split(stored[f"{s}_images"], stored[f"{s}_labels"]) for s in SPLITS}
+        return Dataset(name=self.name, class_names=GARMENTS, **splits)
+
+    def outliers(self, root: Path | None) -> Split:
+        """Return the images of all splits, those of the test set first."""
+        return self.load().everything()
 
 
-def load_full(root: Path | None = None) -> Dataset:
-    """All of Fashion-MNIST: the last 5,000 of the 60,000 training images serve as validation.
+@register
+class FashionMnist(DatasetBuilder):
+    """All of Fashion-MNIST: the last 5,000 of the 60,000 training images serve as validation."""
 
-    Looks for the four idx files in ``root`` (default ``./data``), in ``root/FashionMNIST/raw`` or beside each other,
-    gzipped or not; otherwise downloads them there through torchvision, which checks their checksums.
-    """
-    root = data_root(root)
-    images, labels = _read_idx(root, train=True)
-    test = _read_idx(root, train=False)
-    return Dataset(
-        name="fashion-mnist",
-        train=_as_split(images[:TRAIN], labels[:TRAIN]),
-        val=_as_split(images[TRAIN:], labels[TRAIN:]),
-        test=_as_split(*test),
-        class_names=CLASS_NAMES,
-    )
+    name = "fashion-mnist"
+    family = "fashion"
+    known_shape = Shape(1, SIZE, 10, TRAIN, 5_000, 10_000)
+    concept_kinds = DatasetBuilder.concept_kinds | SILHOUETTE
 
+    def load(self, root: Path | None = None) -> Dataset:
+        """Return the three splits from the idx files in ``root``, in ``root/FashionMNIST/raw`` or beside each other, gzipped
+        or not; else download them through torchvision, which checks their checksums."""
+        root = data_root(root)
+        images, labels = _read_idx(root, train=True)
+        return Dataset(
+            name=self.name,
+            train=_as_split(images[:TRAIN], labels[:TRAIN]),
+            val=_as_split(images[TRAIN:], labels[TRAIN:]),
+            test=_as_split(*_read_idx(root, train=False)),
+            class_names=GARMENTS,
+        )
 
-def source() -> Source:
-    """Of the four idx files."""
-    return Source(
-        title="Fashion-MNIST",
-        place="FashionMNIST/raw",
-        size="30 MB",
-        fetch=f"put {_FILES} there or into the data folder itself",
-        check=_check,
-        download=load_full,
-    )
+    def source(self) -> Source:
+        """Return where the four idx files come from and go."""
+        return Source(
+            title="Fashion-MNIST",
+            place="FashionMNIST/raw",
+            size="30 MB",
+            fetch=f"put {_FILES} there or into the data folder itself",
+            check=self._check,
+            download=self.load,
+        )
 
-
-def _check(root: Path) -> None:
-    here, raw = list(root.glob("*-ubyte*")), root / "FashionMNIST" / "raw"
-    if not here and not list(raw.glob("*-ubyte*")):
-        raise source().missing(root)
-    for train in (True, False):
-        _read_idx(root, train, download=False)
+    def _check(self, root: Path) -> None:
+        if not any(list(folder.glob("*-ubyte*")) for folder in (root, root / "FashionMNIST" / "raw")):
+            raise self.source().missing(root)
+        for train in (True, False):
+            _read_idx(root, train, download=False)
 
 
 def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
@@ -89,7 +103,7 @@ def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def _read_idx(root: Path, train: bool, download: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 images [N, 28, 28] and labels [N] by torchvision's reader."""
+    """Return uint8 images [N, 28, 28] and labels [N] by torchvision's reader."""
     from torchvision.datasets import FashionMNIST
 
     raw = root / "FashionMNIST" / "raw"
@@ -107,7 +121,7 @@ def _read_idx(root: Path, train: bool, download: bool = True) -> tuple[np.ndarra
 
 
 def _adopt_loose_files(root: Path, raw: Path) -> None:
-    """torchvision only looks in ``FashionMNIST/raw``: puts idx files that lie loose in ``root`` there."""
+    """Put idx files that lie loose in ``root`` where torchvision looks for them."""
     for loose in root.glob("*-ubyte*"):
         target = raw / loose.name.removesuffix(".gz")
         if target.exists():
@@ -121,11 +135,11 @@ def _adopt_loose_files(root: Path, raw: Path) -> None:
 
 
 def draw_mini(root: Path, out: Path = MINI, seed: int = 2022) -> None:
-    """Draws the bundled sample: per class the first 1,000 (training) and the next 100 (validation) of a seeded
+    """Draw the bundled sample: per class the first 1,000 (training) and the next 100 (validation) of a seeded
     permutation of the official training set, shuffled again; the official test set as it is."""
     images, labels = _read_idx(root, train=True)
     order = torch.randperm(len(labels), generator=generator(seed, "fashion-mini", "draw")).numpy()
-    by_class = [order[labels[order] == c] for c in range(len(CLASS_NAMES))]
+    by_class = [order[labels[order] == c] for c in range(len(GARMENTS))]
     parts = {
         "train": np.concatenate([members[:1000] for members in by_class]),
         "val": np.concatenate([members[1000:1100] for members in by_class]),

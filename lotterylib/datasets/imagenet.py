@@ -10,52 +10,96 @@ official test set have no public labels.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from ..errors import DataError, SettingError
 from ..rng import generator
-from .base import Dataset
+from .base import Dataset, DatasetBuilder, Shape, data_root, register
+from .corrupted import IMAGENET_C
 from .lazy import LazyImages
+from .sources import Source
 
 ENDINGS = (".jpeg", ".jpg", ".png")
+# published training images
+TRAIN = 1_281_167
 # mean and standard deviation of ImageNet's training pixels that published networks are normalised by
 STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def load(
-    root: Path | None = None, *, size: int = 224, resize: int = 256, validation: int | float = 25
-) -> Dataset:
-    """The three splits, their images in their files (``LazyImages``).
+@register
+class ImageNet(DatasetBuilder):
+    """The three splits, their images in their files (``LazyImages``). How training cuts them is the recipe's to say.
 
-    ``root`` (default ``./data``) is the folder that holds ``train`` and ``val``, or holds ``imagenet`` which does.
-    Evaluation brings an image's shorter side to ``resize`` pixels and cuts out the central ``size`` × ``size``; how
-    training cuts is the recipe's to say (``crop="resized"``). ``validation``: the last so many images of each class in
-    the order of their names (25 of 1,000 classes are 2 % of all), or below 1 the share of all training images, drawn
-    with a fixed seed. Classes are numbered in the order of their WordNet ids.
-
-    Raises ``DataError`` for missing or empty folders, ``SettingError`` for an impossible size or validation.
+    Args:
+        size, resize: Evaluation brings an image's shorter side to ``resize`` pixels and cuts out the central square.
+        validation: The last so many images of each class in the order of their names (25 of 1,000 classes are 2 % of all);
+            below 1 the share of all training images, drawn with a fixed seed.
     """
-    if not 1 <= size <= resize:
-        raise SettingError(f"size must be 1 or more and resize no less, got {size} and {resize}")
-    folder = _found(root or Path("data"))
-    wnids = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
-    names, labels = _listed(folder, "train", wnids)
-    test_names, test_labels = _listed(folder, "val", wnids)
-    strangers = {p.name for p in (folder / "val").iterdir() if p.is_dir()} - set(wnids)
-    if strangers:
-        raise DataError(f"ImageNet: {folder / 'val' / min(strangers)} is no class of {folder / 'train'}")
-    held_out = _validation(labels, len(wnids), validation)
-    images = LazyImages(folder, names, size, resize)
-    return Dataset(
-        name="imagenet",
-        train=(images.only(~held_out), labels[~held_out]),
-        val=(images.only(held_out), labels[held_out]),
-        test=(LazyImages(folder, test_names, size, resize), test_labels),
-        class_names=tuple(wnids),
-        statistics=STATISTICS,
-    )
+
+    name = "imagenet"
+    usual_outliers = ("imagenet-o", "gaussian", "uniform")
+    archive = IMAGENET_C
+
+    size: PositiveInt = 224
+    resize: PositiveInt = 256
+    validation: Annotated[float, Field(gt=0)] = 25
+
+    @model_validator(mode="after")
+    def _square_fits(self) -> ImageNet:
+        if self.size > self.resize:
+            raise ValueError(f"size must be no more than resize, got {self.size} and {self.resize}")
+        return self
+
+    def load(self, root: Path | None = None) -> Dataset:
+        """Return the splits of ``root`` (default ``./data``), which holds ``train`` and ``val``, or ``imagenet`` that does.
+        Classes are numbered in the order of their WordNet ids.
+
+        Raises:
+            DataError: for missing or empty folders.
+            SettingError: if so many validation images leave no others.
+        """
+        folder = _found(data_root(root))
+        wnids = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
+        names, labels = _listed(folder, "train", wnids)
+        test_names, test_labels = _listed(folder, "val", wnids)
+        strangers = {p.name for p in (folder / "val").iterdir() if p.is_dir()} - set(wnids)
+        if strangers:
+            raise DataError(f"ImageNet: {folder / 'val' / min(strangers)} is no class of {folder / 'train'}")
+        held_out = _validation(labels, len(wnids), self.validation)
+        images = LazyImages(folder, names, self.size, self.resize)
+        return Dataset(
+            name=self.name,
+            train=(images.only(~held_out), labels[~held_out]),
+            val=(images.only(held_out), labels[held_out]),
+            test=(LazyImages(folder, test_names, self.size, self.resize), test_labels),
+            class_names=tuple(wnids),
+            statistics=STATISTICS,
+        )
+
+    def shape(self, root: Path | None) -> Shape:
+        """Return the form of the published images in this size."""
+        val = round(self.validation * (TRAIN if self.validation < 1 else 1000))
+        return Shape(3, self.size, 1000, TRAIN - val, val, 50_000, self.name)
+
+    def source(self) -> Source:
+        """Return where the folders come from and go."""
+        return Source(
+            title="ImageNet",
+            place="imagenet",
+            size="144 GB",
+            fetch="get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, which asks to accept its "
+            "terms, and unpack them into folders train and val, with a folder a WordNet id in each,",
+            check=self._check,
+        )
+
+    def _check(self, root: Path) -> None:
+        if not any((folder / "train").is_dir() for folder in (root, root / "imagenet")):
+            raise self.source().missing(root)
+        self.load(root)
 
 
 def _found(root: Path) -> Path:
@@ -69,7 +113,7 @@ def _found(root: Path) -> Path:
 
 
 def _listed(folder: Path, part: str, wnids: list[str]) -> tuple[list[str], Tensor]:
-    """Paths below ``folder``, class by class in the order of their names, and labels."""
+    """Return paths below ``folder``, class by class in the order of their names, and labels."""
     names, labels = [], []
     for label, wnid in enumerate(wnids):
         place = folder / part / wnid
@@ -85,7 +129,7 @@ def _listed(folder: Path, part: str, wnids: list[str]) -> tuple[list[str], Tenso
 
 
 def _validation(labels: Tensor, classes: int, wanted: int | float) -> Tensor:
-    """Which training images serve as validation: boolean [N]."""
+    """Return which training images serve as validation: boolean [N]."""
     if 0 < wanted < 1:
         count = round(wanted * len(labels))
         held_out = torch.zeros(len(labels), dtype=torch.bool)
@@ -99,5 +143,6 @@ def _validation(labels: Tensor, classes: int, wanted: int | float) -> Tensor:
             f"validation must be a share below 1, or 1 to {int(counts.min()) - 1} images a class (the smallest has "
             f"{int(counts.min())}), got {wanted!r}"
         )
-    ends = counts.cumsum(0)[labels]  # classes lie one after the other
+    # classes lie one after the other
+    ends = counts.cumsum(0)[labels]
     return torch.arange(len(labels)) >= ends - int(wanted)

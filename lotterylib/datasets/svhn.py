@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from .base import Dataset, Split, as_split, check_split, data_root
+from .base import Dataset, DatasetBuilder, Shape, Split, as_split, check_split, data_root, register
 from .cifar import Arrays
 from .sources import Source, fetch, md5_of
 
@@ -20,8 +20,48 @@ _IMAGES = {"train": 73_257, "test": 26_032}
 _SIZES = {"train": "182 MB", "test": "64 MB"}
 
 
-def source(*splits: str) -> Source:
-    """Of the files that hold "train", "test" or both."""
+@register
+class Svhn(DatasetBuilder):
+    """All images but the extra ones."""
+
+    name = "svhn"
+    known_shape = Shape(3, 32, 10, 65_931, 7_326, 26_032)
+    usual_outliers = ("cifar10", "cifar100", "gaussian", "uniform")
+    serves_as_outliers = True
+
+    def load(self, root: Path | None = None) -> Dataset:
+        """Return the three splits; download into ``root`` (default ``./data``) what is not there.
+
+        Raises:
+            MissingDataError: if that fails.
+            DataError: for a damaged file.
+        """
+        root = data_root(root)
+        self.source().ensure(root)
+        (images, labels), test = (_read(root, split) for split in ("train", "test"))
+        cut = len(labels) * 9 // 10
+        splits = {"train": (images[:cut], labels[:cut]), "val": (images[cut:], labels[cut:]), "test": test}
+        splits = {split: as_split(*arrays) for split, arrays in splits.items()}
+        return Dataset(name=self.name, class_names=tuple("0123456789"), **splits)
+
+    def source(self) -> Source:
+        """Return where both files come from and go."""
+        return _source("train", "test")
+
+    def outliers(self, root: Path | None) -> Split:
+        """Return the test images; their file alone is needed."""
+        root = data_root(root)
+        self.outlier_source().ensure(root)
+        split = as_split(*_read(root, "test"))
+        check_split(*split, classes=10, where=str(root / PLACE))
+        return split
+
+    def outlier_source(self) -> Source:
+        """Return where the test file comes from and goes."""
+        return _source("test")
+
+
+def _source(*splits: str) -> Source:
     known = _known()
 
     def download(root: Path) -> None:
@@ -42,31 +82,8 @@ def source(*splits: str) -> Source:
     )
 
 
-def load(root: Path | None = None) -> Dataset:
-    """All three splits; downloads into ``root`` (default ``./data``) what is not there.
-
-    Raises ``MissingDataError`` if that fails, ``DataError`` for a damaged file.
-    """
-    root = data_root(root)
-    source("train", "test").ensure(root)
-    (images, labels), test = (_read(root, split) for split in ("train", "test"))
-    cut = len(labels) * 9 // 10
-    splits = {"train": (images[:cut], labels[:cut]), "val": (images[cut:], labels[cut:]), "test": test}
-    splits = {split: as_split(*arrays) for split, arrays in splits.items()}
-    return Dataset(name="svhn", class_names=tuple("0123456789"), **splits)
-
-
-def load_test(root: Path | None = None) -> Split:
-    """The test images alone; downloads and raises as ``load`` does."""
-    root = data_root(root)
-    source("test").ensure(root)
-    split = as_split(*_read(root, "test"))
-    check_split(*split, classes=10, where=str(root / PLACE))
-    return split
-
-
 def _read(root: Path, split: str) -> Arrays:
-    """Images uint8 [N, 3, 32, 32] and labels 0 to 9; the file calls the digit 0 "10"."""
+    """Return images uint8 [N, 3, 32, 32] and labels 0 to 9; the file calls the digit 0 "10"."""
     from scipy.io import loadmat
 
     _, name, md5 = _known()[split]
@@ -74,10 +91,11 @@ def _read(root: Path, split: str) -> Arrays:
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
-        raise source(split).missing(root, f"there is no {name}") from None
+        raise _source(split).missing(root, f"there is no {name}") from None
     try:
         content = loadmat(io.BytesIO(whole), variable_names=["X", "y"])
-    except Exception as error:  # a damaged file may raise anything
+    # a damaged file may raise anything
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} is damaged ({reason}); fetch it again") from None
     pixels, labels = content.get("X"), np.asarray(content.get("y", [])).reshape(-1)
@@ -89,7 +107,7 @@ def _read(root: Path, split: str) -> Arrays:
 
 
 def _known() -> dict[str, list[str]]:
-    """torchvision's table: split → address, file name, MD5."""
+    """Return torchvision's table: split → address, file name, MD5."""
     from torchvision.datasets import SVHN
 
     return SVHN.split_list

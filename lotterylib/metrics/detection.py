@@ -140,7 +140,7 @@ def _ood_scores(
     """Scores of the distribution's images against each set [N, sets], and of each set's own. Outliers that are to be told
     from some classes alone (``ood.against``) are scored over these, and so are the images of these classes; the others
     are NaN."""
-    sets = usual(subject.data.name) if sets is None else sets
+    sets = usual(subject.data) if sets is None else sets
     if not sets:
         raise SettingError("sets is empty: name a set of outliers, e.g. digits")
     columns, outside = [], {}

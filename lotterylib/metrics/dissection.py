@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from ..datasets import Dataset
 from ..datasets.broden import broden as read_broden
 from ..datasets.concepts import Concepts
-from ..datasets.concepts import concepts as concepts_of
 from ..errors import DataError, SettingError
 from ..machine.devices import pick_device
 from ..rng import derive
@@ -495,7 +494,7 @@ def _probe(
 ) -> tuple[Tensor, Concepts, Cells]:
     """What units are dissected on: these images of the data with concepts by rule, or as many of Broden's."""
     if broden is None:
-        concepts = concepts_of(images, labels, data.class_names)
+        concepts = data.concepts(images, labels)
     elif data.channels == 3:
         images, concepts = read_broden(broden, data.size, len(images))
     else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..datasets import Dataset, Split
 from ..datasets.base import data_root
-from ..datasets.corrupted import CORRUPTIONS, PUBLISHED, SEVERITIES, Published, corrupted, published_for
+from ..datasets.corrupted import CORRUPTIONS, SEVERITIES, Published, corrupted, published_for
 from ..datasets.ood import COUNT, outliers
 from ..errors import DataError
 from ..machine.devices import pick_device
@@ -111,7 +111,7 @@ class Subject:
     @property
     def corruptions_from(self) -> dict[str, str]:
         """For the record, where the data have a published archive: its name, or that corruptions were generated."""
-        if self.data.name not in PUBLISHED:
+        if self.data.archive is None:
             return {}
         archive = published_for(self.data)
         return {"corruptions": archive.name if archive else "generated"}

@@ -1,7 +1,6 @@
 """Networks that take pixels in [0, 1]: normalisation is the first layer of each.
 
-A new model is one function ``(channels, classes, stages, size, **settings) -> nn.Module``, ``stages`` being the channels
-of its hidden stages, and one line in ``_BUILDERS`` with their numbers at width 1.
+A new model is one class with a ``network`` under ``register``.
 """
 
 from __future__ import annotations
@@ -10,47 +9,67 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
-from ..errors import SettingError, UnknownNameError
+from ..errors import SettingError, first_problem
 from ..rng import isolated
-from .imagenet import load_torchvision_, resnet50
+from . import imagenet, lenet, resnet, vgg, wide  # noqa: F401  they register
+from .base import ARCHITECTURES, Architecture, register
+from .imagenet import load_torchvision_
 from .layers import Normalize, scaled
-from .lenet import lenet
 from .resize import resize_
-from .resnet import resnet8, resnet18, resnet20s
-from .vgg import vgg16_bn
-from .wide import wrn28_10
 
-__all__ = ["Normalize", "build", "load_torchvision_", "names", "resize_", "stages"]
-
-_BUILDERS = {
-    "lenet": (lenet, (6, 16, 120, 84)),
-    "resnet8": (resnet8, (16, 32, 64)),
-    "resnet20s": (resnet20s, (16, 32, 64)),
-    "resnet18": (resnet18, (64, 128, 256, 512)),
-    "resnet50": (resnet50, (64, 128, 256, 512)),
-    "wrn28_10": (wrn28_10, (16, 160, 320, 640)),
-    "vgg16_bn": (vgg16_bn, (64, 128, 256, 512, 512)),
-}
+__all__ = [
+    "Architecture",
+    "Normalize",
+    "architecture",
+    "build",
+    "load_torchvision_",
+    "names",
+    "register",
+    "resize_",
+    "stages",
+]
 
 
 def names() -> list[str]:
-    """Names that ``build`` knows."""
-    return sorted(_BUILDERS)
+    """Return the names that ``build`` knows, in order."""
+    return sorted(ARCHITECTURES.names())
+
+
+def architecture(name: str, **settings: Any) -> Architecture:
+    """Return a kind of network with its settings; nothing is built.
+
+    Raises:
+        UnknownNameError: for a name not in ``names()``.
+        SettingError: for an unknown or impossible setting.
+    """
+    kind = ARCHITECTURES[name]
+    if unknown := sorted(settings.keys() - kind.model_fields.keys()):
+        has = f"it has {', '.join(sorted(kind.model_fields))}" if kind.model_fields else "it has none"
+        raise SettingError(f"model {name} has no setting {unknown[0]!r} of its own: {has}")
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        raise SettingError(f"model {name}: {first_problem(error)}") from None
 
 
 def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:
-    """Channels of each hidden stage: of a ResNet's stages (of ``resnet50`` inside its bottlenecks, of ``wrn28_10`` its
-    stem's first), of VGG's stages, of each hidden layer of LeNet.
+    """Return the channels of each hidden stage: of a ResNet's stages (of ``resnet50`` inside its bottlenecks, of
+    ``wrn28_10`` its stem's first), of VGG's stages, of each hidden layer of LeNet.
 
-    Raises ``UnknownNameError`` for a name not in ``names()``, ``SettingError`` for an impossible width.
+    Raises:
+        UnknownNameError: for a name not in ``names()``.
+        SettingError: for an impossible width.
+
+    Example:
+        >>> stages("resnet8", 0.5)
+        [8, 16, 32]
     """
-    if name not in _BUILDERS:
-        raise UnknownNameError("model", name, _BUILDERS)
-    channels = _BUILDERS[name][1]
+    channels = ARCHITECTURES[name].stages
     widths = list(width) if isinstance(width, Sequence) else [width] * len(channels)
-    if len(widths) != len(channels) or not all(w > 0 for w in widths):
+    if len(widths) != len(channels) or not all(0 < w < float("inf") for w in widths):
         raise SettingError(f"width must be above 0, one number or {len(channels)} (one a stage), got {width}")
     return [scaled(c, w) for c, w in zip(channels, widths, strict=True)]
 
@@ -68,31 +87,37 @@ def build(
     shapes: Mapping[str, Sequence[int]] | None = None,
     **settings: Any,
 ) -> nn.Module:
-    """A freshly initialised network; the same seed gives the same weights on every machine.
+    """Return a freshly initialised network; the same seed gives the same weights on every machine.
 
-    ``classes`` and ``channels`` are counts, ``size`` the side of the square input in pixels, ``width`` multiplies the
-    number of channels of every hidden layer (a sequence: one number a stage). ``mean`` and ``std`` (one number a
-    channel; default 0.5 and 0.25) are what the first layer normalises by. ``shapes`` (name → shape) describes a network
-    whose channels were cut, see ``resize_``. ``settings`` are the model's own, e.g. ``stem_stride=2`` for a ResNet.
+    The network carries its own description in ``.spec``, from which ``build(**spec)`` makes another one like it.
 
-    The network carries its own description in ``.spec``, from which ``build(**spec)`` makes a twin.
+    Args:
+        width: Multiplies the number of channels of every hidden layer; a sequence has one number per stage.
+        size: The side of the square input, in pixels.
+        mean, std: What the first layer normalises by, one number per channel; default 0.5 and 0.25.
+        shapes: Name → shape of a network whose channels were cut, see ``resize_``.
+        settings: The model's own, e.g. ``stem_stride=2`` for a ResNet.
 
-    Raises ``UnknownNameError`` for a name not in ``names()``, ``SettingError`` for an impossible size or width.
+    Raises:
+        UnknownNameError: for a name not in ``names()``.
+        SettingError: for an impossible size, width or setting.
+
+    Example:
+        >>> network = build("lenet", classes=10, channels=1)
+        >>> sum(p.numel() for p in network.parameters())
+        61706
     """
-    if name not in _BUILDERS:
-        raise UnknownNameError("model", name, _BUILDERS)
+    kind = architecture(name, **settings)
     for what, count in {"classes": classes, "channels": channels}.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise SettingError(f"{what} must be a whole number of at least 1, got {count!r}")
     width = list(width) if isinstance(width, Sequence) else width
     channels_of_stages = stages(name, width)
+    kind.check_size(size)
     mean = [0.5] * channels if mean is None else [float(m) for m in mean]
     std = [0.25] * channels if std is None else [float(s) for s in std]
     with isolated(seed, "initial weights"):
-        try:
-            body = _BUILDERS[name][0](channels, classes, channels_of_stages, size, **settings)
-        except TypeError as error:  # an unknown setting
-            raise SettingError(f"model {name}: {error}") from None
+        body = kind.network(channels, classes, channels_of_stages, size)
     model = nn.Sequential(OrderedDict(normalize=Normalize(mean, std), net=body))
     model.spec = dict(
         name=name, classes=classes, channels=channels, width=width, size=size, mean=mean, std=std, **settings

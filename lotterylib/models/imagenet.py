@@ -7,24 +7,27 @@ Its layers go by torchvision's names. The stride of a stage is in the 3×3 convo
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, SettingError
+from .base import Architecture, register
 from .resnet import Pointwise
 
-EXPANSION = 4  # outputs of a bottleneck, in its widths
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision's networks were trained with
+# outputs of a bottleneck, in its widths
+EXPANSION = 4
+# what torchvision's networks were trained with
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ResNet50(nn.Module):
     """A 7×7 stem of stride 2 and max-pooling, stages of 3, 4, 6 and 3 bottlenecks, global average pooling, linear head.
     A stage of width w gives 4w channels."""
 
-    def __init__(self, channels: int, classes: int, widths: list[int]):
+    def __init__(self, channels: int, classes: int, widths: Sequence[int]):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, widths[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -54,22 +57,31 @@ def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     return nn.Sequential(first, *(Bottleneck(outputs, width) for _ in range(blocks - 1)))
 
 
-def resnet50(channels: int, classes: int, stages: list[int], size: int) -> nn.Module:
+@register
+class ResNet50ForImageNet(Architecture):
     """25.6 million parameters for three channels and a thousand classes."""
-    if size < 8:
-        raise SettingError(f"resnet50 needs images of at least 8 pixels a side, got {size}")
-    return ResNet50(channels, classes, stages)
+
+    name = "resnet50"
+    stages = (64, 128, 256, 512)
+    least = 8
+
+    def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
+        """Return the network."""
+        return ResNet50(channels, classes, stages)
 
 
 def load_torchvision_(model: nn.Module, weights: Mapping[str, Tensor] | str | Path) -> nn.Module:
-    """Puts a torchvision ResNet-50 checkpoint into a network of ``build("resnet50", …)``, in place; returns the network.
+    """Put a torchvision ResNet-50 checkpoint into a network of ``build("resnet50", …)``, in place; return the network.
 
-    ``weights``: the state dict, or the path of a file that ``torch.save`` wrote it to (read with ``weights_only``). The
-    first layer then normalises by ImageNet's mean and standard deviation, which torchvision's weights expect, so the
+    The first layer then normalises by ImageNet's mean and standard deviation, which torchvision's weights expect, so the
     network gives torchvision's logits for the same pixels in [0, 1].
 
-    Raises, before anything is changed, ``SettingError`` for another kind of network, and ``DataError`` for an unreadable
-    file or the first tensor that is missing, left over or of another shape.
+    Args:
+        weights: The state dict, or the path of a file that ``torch.save`` wrote it to (read with ``weights_only``).
+
+    Raises:
+        SettingError: for another kind of network, before anything is changed; as the next.
+        DataError: for an unreadable file or the first tensor that is missing, left over or of another shape.
     """
     net, normalize = getattr(model, "net", None), getattr(model, "normalize", None)
     if not isinstance(net, ResNet50):
@@ -83,9 +95,8 @@ def load_torchvision_(model: nn.Module, weights: Mapping[str, Tensor] | str | Pa
         raise DataError(f"{where} holds no state dict but {type(weights).__name__}")
     own = net.state_dict()
     for name, tensor in own.items():
-        if name not in weights and not name.endswith(
-            "num_batches_tracked"
-        ):  # old checkpoints have no such counter
+        # old checkpoints have no counter of batches
+        if name not in weights and not name.endswith("num_batches_tracked"):
             raise DataError(f"{where} lacks {name}: is it a state dict of torchvision's resnet50?")
         if name in weights and weights[name].shape != tensor.shape:
             raise DataError(

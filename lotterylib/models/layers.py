@@ -11,7 +11,7 @@ from ..errors import SettingError
 
 
 class Normalize(nn.Module):
-    """(x − mean) / std, one number a channel. Inside the model, so that attacks and noise act on [0, 1] pixels."""
+    """Computes (x − mean) / std, one number per channel. Inside the model, so that attacks and noise act on [0, 1] pixels."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -25,5 +25,10 @@ class Normalize(nn.Module):
 
 
 def scaled(channels: int, width: float) -> int:
-    """``channels`` times ``width``, at least 1."""
+    """Return ``channels`` times ``width``, at least 1.
+
+    Example:
+        >>> scaled(16, 0.25), scaled(16, 0.01)
+        (4, 1)
+    """
     return max(1, round(channels * width))

@@ -10,10 +10,11 @@ from ..errors import SettingError
 
 
 def resize_(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
-    """Cuts parameters and buffers (name → new shape) to their leading entries, in place, and tells Conv2d, Linear and
-    BatchNorm layers of their new sizes; returns the model. Shapes that are as before change nothing.
+    """Cut parameters and buffers (name → new shape) to their leading entries, in place, tell Conv2d, Linear and BatchNorm
+    layers of their new sizes, and return the model. Shapes that are as before change nothing.
 
-    Raises ``SettingError`` for a name that is not there or a shape that does not fit into the old one.
+    Raises:
+        SettingError: for a name that is not there or a shape that does not fit into the old one.
     """
     present = model.state_dict()
     for name, shape in shapes.items():
@@ -39,7 +40,8 @@ def resize_(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
 
 def _tell_size(layer: nn.Module, shape: Sequence[int]) -> None:
     if isinstance(layer, nn.Conv2d):
-        if layer.groups == layer.in_channels == layer.out_channels:  # depthwise: a group a channel
+        # depthwise: one group per channel
+        if layer.groups == layer.in_channels == layer.out_channels:
             layer.groups = shape[0]
         layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
     elif isinstance(layer, nn.Linear):

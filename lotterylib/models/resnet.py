@@ -1,16 +1,19 @@
 """Residual networks (He et al., 2016, arXiv:1512.03385) with a 3×3 stem, for images of CIFAR's size.
 
 ``resnet20s`` has three stages of 16, 32, 64 channels with three basic blocks each, and 1×1-convolution shortcuts where
-the shape changes (the "s" of the lottery-ticket literature's variant); ``resnet8`` has one block a stage; ``resnet18`` has
+the shape changes (the "s" of the lottery-ticket literature's variant); ``resnet8`` has one block per stage; ``resnet18`` has
 four stages of 64 to 512 channels with two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingError
+from .base import Architecture, register
 
 
 class Pointwise(nn.Conv2d):
@@ -45,7 +48,7 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """Stem, stages of basic blocks that halve the image from the second on, global average pooling, linear head."""
 
-    def __init__(self, channels: int, classes: int, widths: list[int], blocks: int, stem_stride: int):
+    def __init__(self, channels: int, classes: int, widths: Sequence[int], blocks: int, stem_stride: int):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(channels, widths[0], 3, stem_stride, padding=1, bias=False),
@@ -67,26 +70,41 @@ class ResNet(nn.Module):
         return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
 
 
-def _resnet(
-    channels: int, classes: int, stages: list[int], size: int, blocks: int, stem_stride: int
-) -> ResNet:
-    if stem_stride not in (1, 2):
-        raise SettingError(f"stem_stride must be 1 or 2, got {stem_stride}")
-    if size < 8:
-        raise SettingError(f"a CIFAR-style ResNet needs images of at least 8 pixels a side, got {size}")
-    return ResNet(channels, classes, stages, blocks, stem_stride)
+class _Cifar(Architecture):
+    """What they have in common. ``stem_stride=2`` quarters the cost of an image and leaves the weights' count as it is."""
+
+    least = 8
+    blocks: ClassVar[int]
+
+    stem_stride: Literal[1, 2] = 1
+
+    def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
+        """Return the network."""
+        return ResNet(channels, classes, stages, self.blocks, self.stem_stride)
 
 
-def resnet8(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
-    """One block a stage. ``stem_stride=2`` quarters the cost of an image and leaves the weights' count as it is."""
-    return _resnet(channels, classes, stages, size, 1, stem_stride)
+@register
+class ResNet8(_Cifar):
+    """One block per stage."""
+
+    name = "resnet8"
+    stages = (16, 32, 64)
+    blocks = 1
 
 
-def resnet20s(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
-    """Three blocks a stage: 0.27 million parameters for three channels and ten classes."""
-    return _resnet(channels, classes, stages, size, 3, stem_stride)
+@register
+class ResNet20s(_Cifar):
+    """Three blocks per stage: 0.27 million parameters for three channels and ten classes."""
+
+    name = "resnet20s"
+    stages = (16, 32, 64)
+    blocks = 3
 
 
-def resnet18(channels: int, classes: int, stages: list[int], size: int, stem_stride: int = 1) -> nn.Module:
-    """Two blocks a stage: 11.2 million parameters for three channels and ten classes."""
-    return _resnet(channels, classes, stages, size, 2, stem_stride)
+@register
+class ResNet18(_Cifar):
+    """Two blocks per stage: 11.2 million parameters for three channels and ten classes."""
+
+    name = "resnet18"
+    stages = (64, 128, 256, 512)
+    blocks = 2

@@ -7,32 +7,42 @@ channels, ten classes): one linear layer on 512 features (14.73 million, the def
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 from torch import nn
 
-from ..errors import SettingError
+from .base import Architecture, register
 
-_DEPTHS = (2, 2, 3, 3, 3)  # convolutions a stage
+# convolutions per stage
+_DEPTHS = (2, 2, 3, 3, 3)
 
 
-def vgg16_bn(channels: int, classes: int, stages: list[int], size: int, hidden_layers: int = 0) -> nn.Module:
+@register
+class Vgg16(Architecture):
     """3×3 convolutions, BatchNorm, ReLU; max-pooling after each stage; global average pooling; the head.
 
-    ``hidden_layers``: 0, 1 or 2 in the head, each as wide as the last stage, followed by ReLU.
+    ``hidden_layers`` of the head are each as wide as the last stage, followed by ReLU.
     """
-    if hidden_layers not in (0, 1, 2):
-        raise SettingError(f"hidden_layers must be 0, 1 or 2, got {hidden_layers}")
-    if size < 2 ** len(stages):
-        raise SettingError(f"vgg16_bn needs images of at least {2 ** len(stages)} pixels a side, got {size}")
-    layers, inputs = [], channels
-    for outputs, depth in zip(stages, _DEPTHS, strict=True):
-        for _ in range(depth):
-            convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
-            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
-            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-            inputs = outputs
-        layers.append(nn.MaxPool2d(2))
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    for _ in range(hidden_layers):
-        head += [nn.Linear(inputs, inputs), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, *head, nn.Linear(inputs, classes))
+
+    name = "vgg16_bn"
+    stages = (64, 128, 256, 512, 512)
+    least = 32
+
+    hidden_layers: Literal[0, 1, 2] = 0
+
+    def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
+        """Return the layers in order."""
+        layers, inputs = [], channels
+        for outputs, depth in zip(stages, _DEPTHS, strict=True):
+            for _ in range(depth):
+                convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+                nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(convolution.bias)
+                layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        for _ in range(self.hidden_layers):
+            head += [nn.Linear(inputs, inputs), nn.ReLU(inplace=True)]
+        return nn.Sequential(*layers, *head, nn.Linear(inputs, classes))

@@ -3,10 +3,12 @@ BatchNorm and ReLU in front of each convolution. Without dropout, as in Chen et 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingError
+from .base import Architecture, register
 from .resnet import Pointwise
 
 
@@ -33,7 +35,7 @@ class WideResNet(nn.Module):
     """3×3 stem, three stages of blocks that halve the image from the second on, BatchNorm, ReLU, global average pooling,
     linear head. ``widths``: of the stem and of each stage."""
 
-    def __init__(self, channels: int, classes: int, widths: list[int], blocks: int):
+    def __init__(self, channels: int, classes: int, widths: Sequence[int], blocks: int):
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         stages, inputs = [], widths[0]
@@ -53,8 +55,14 @@ class WideResNet(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
-def wrn28_10(channels: int, classes: int, stages: list[int], size: int) -> nn.Module:
-    """Four blocks a stage: 36.5 million parameters for three channels and ten classes."""
-    if size < 8:
-        raise SettingError(f"wrn28_10 needs images of at least 8 pixels a side, got {size}")
-    return WideResNet(channels, classes, stages, 4)
+@register
+class Wrn2810(Architecture):
+    """Four blocks per stage: 36.5 million parameters for three channels and ten classes."""
+
+    name = "wrn28_10"
+    stages = (16, 160, 320, 640)
+    least = 8
+
+    def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
+        """Return the network."""
+        return WideResNet(channels, classes, stages, 4)

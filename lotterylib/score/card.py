@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from .. import metrics, verdict
-from ..datasets import CORRUPTIONS, Dataset, corrupt
+from ..datasets import CORRUPTIONS, Dataset, corrupt, ood
 from ..efficiency.speed import Size, Speed, size_of, speeds
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..machine.devices import device_name, pick_device
@@ -36,7 +36,6 @@ from .programs import Program
 from .sources import dataset
 
 Z = 1.96  # standard errors on either side of a 95 % interval
-_WITH_CONCEPTS = ("digits", "fashion-mini", "fashion-mnist")  # for which datasets.concepts has rules
 _OVER = {  # beside images, what the intervals of these metrics are over
     "hessian_trace": "random probes",
     "pac_bayes_sigma": "random draws of noise",
@@ -405,7 +404,6 @@ def _plan(
     """Metric → settings for what these data allow, and metric → reason for what they do not."""
     plan, skipped = {}, {}
     few = min(200 if data.size <= LARGE else 24, len(data.train[1]))
-    grey = data.channels == 1
     settings: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("corruption_error", "corrupted_accuracy", "fgsm_accuracy"), {"images": images}),
         **dict.fromkeys(("ece", "sce", "ace", "nll", "brier"), {"images": images}),
@@ -417,15 +415,12 @@ def _plan(
             ("hessian_trace", "hessian_top", "input_trace", "input_top", "pac_bayes_sigma"), {"images": few}
         ),
     }
-    outliers = [
-        s for s in ("digits", "gaussian", "uniform") if s.partition("-")[0] != data.name.partition("-")[0]
-    ]
+    outliers = [s for s in ("digits", *ood.NOISE) if not ood.in_distribution(s, data)]
+    concepts = data.builder is not None and "class" in data.builder.concept_kinds
     for name in wanted:
         reason = None
         if name.startswith("ood"):
-            settings[name] = {
-                "sets": outliers if grey or data.name != "digits" else ["fashion-mini", *outliers]
-            }
+            settings[name] = {"sets": outliers}
             if data.channels not in (1, 3):
                 reason = f"outliers come in 1 or 3 channels, the images have {data.channels}"
         elif name in ("corruption_error", "corrupted_accuracy"):
@@ -433,12 +428,10 @@ def _plan(
                 reason = f"corruptions need images of 32 pixels a side, these have {data.size}"
             elif data.channels not in (1, 3):
                 reason = f"corruptions are defined for 1 or 3 channels, the images have {data.channels}"
-        elif name in ("explained_units", "unit_iou") and not (
-            data.name in _WITH_CONCEPTS or given.get(name, {}).get("broden")
-        ):
+        elif name in ("explained_units", "unit_iou") and not (concepts or given.get(name, {}).get("broden")):
             reason = (
-                f"needs images whose concepts are known pixel by pixel: {', '.join(_WITH_CONCEPTS)}, or, in colour, a "
-                "folder of Broden (setting broden)"
+                "needs images whose concepts are known pixel by pixel: digits, fashion-mini, fashion-mnist, or, in colour, "
+                "a folder of Broden (setting broden)"
             )
         if reason:
             skipped[name] = reason

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .. import datasets
 from ..datasets import Source, broden, ood
 from ..datasets.base import data_root
-from ..datasets.corrupted import PUBLISHED
+from ..datasets.corrupted import Published
 from ..errors import DataError
 from .profile import Profile
 
@@ -61,11 +60,12 @@ class Need:
 def needs(profile: Profile) -> list[Need]:
     """The data set, corruptions, outliers and Broden folders that a profile asks for, each once. Reads much of what is
     there, to see whether it is whole; downloads nothing."""
-    name, root = profile.dataset.name, data_root(profile.dataset.root)
-    found = [_of(f"data set {name}", datasets.source(name), root, lambda: datasets.load(name))]
+    data, builder = profile.dataset, profile.dataset.builder
+    found = [_of(f"data set {data.name}", builder.source(), data_root(data.root), data.load)]
+    root = data_root(builder.shared_root(data.root))
     if set(CORRUPTED) & set(profile.metrics):
-        found.append(_corruptions(name, root))
-    for outliers in _named(profile, OUTLIERS, "sets", ood.usual(name)):
+        found.append(_corruptions(builder.archive, root))
+    for outliers in _named(profile, OUTLIERS, "sets", builder.usual_outliers):
         if outliers not in ood.names():
             found.append(Need(f"outliers {outliers}", "missing", f"known are {', '.join(ood.names())}"))
         elif outliers in ood.NOISE:
@@ -87,10 +87,10 @@ def _named(profile: Profile, metrics, setting: str, usual: tuple[str, ...]) -> l
     return list(asked)
 
 
-def _corruptions(name: str, root: Path) -> Need:
-    if name not in PUBLISHED:
+def _corruptions(archive: Published | None, root: Path) -> Need:
+    if archive is None:
         return Need("corruptions", "generated")
-    need = _of(f"corruptions {PUBLISHED[name].name}", PUBLISHED[name].source, root)
+    need = _of(f"corruptions {archive.name}", archive.source, root)
     if need.met or need.state == "damaged":
         return need
     remark = f"generated; to measure on the published ones instead: {need.source.missing(root)}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from .. import masks, metrics, models
-from ..datasets import ood
+from ..datasets import Shape, ood
 from ..efficiency import macs
 from ..errors import SettingError
 from .cells import DENSE, Cell, with_ancestors
@@ -31,38 +31,10 @@ SEARCH = 13  # networks that a search for σ tries, a draw
 RECORD = 6_000  # bytes of a record, about
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Of a data set: channels, side in pixels, classes, images in the training, the validation and the test split."""
-
-    channels: int
-    size: int
-    classes: int
-    train: int
-    val: int
-    test: int
-
-
-# data that may not be there; the others come with the package
-SHAPES = {
-    "cifar10": Shape(3, 32, 10, 45_000, 5_000, 10_000),
-    "cifar100": Shape(3, 32, 100, 45_000, 5_000, 10_000),
-    "svhn": Shape(3, 32, 10, 65_931, 7_326, 26_032),
-    "imagenet": Shape(3, 224, 1000, 1_281_167 - 25 * 1000, 25 * 1000, 50_000),
-}
-
-
 @functools.lru_cache(maxsize=8)
 def shape(source: DataSource) -> Shape:
-    """The data set's shape: of large ones known, of small ones looked at."""
-    if source.name in SHAPES:
-        s = SHAPES[source.name]
-        splits = (s.train, s.val, s.test)
-        side = source.settings.get("size", s.size)
-        return Shape(s.channels, side, s.classes, *(min(n, source.limit or n) for n in splits))
-    data = source.load()
-    splits = (data.train, data.val, data.test)
-    return Shape(data.channels, data.size, data.classes, *(len(labels) for _, labels in splits))
+    """Return the data set's shape: of large ones known, of others looked at."""
+    return source.builder.shape(source.root).limited(source.limit)
 
 
 @dataclass(frozen=True)

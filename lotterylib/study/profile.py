@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -20,7 +21,7 @@ from torch import nn
 
 from .. import datasets, metrics, models, pruners
 from ..datasets import Dataset
-from ..errors import LotteryError, SettingError, UnknownNameError, first_problem
+from ..errors import DataError, LotteryError, SettingError, UnknownNameError, first_problem
 from ..training import Recipe
 
 FOLDER = Path(__file__).parents[1] / "profiles"
@@ -32,21 +33,46 @@ class _Strict(BaseModel):
 
 
 class DataSource(_Strict):
-    """``root``: folder of downloaded files; ``limit``: at most that many images a split; ``settings``: the data set's own,
-    such as ImageNet's ``size``."""
+    """The data of a study.
+
+    Args:
+        root: The folder of downloaded files; of ``folder`` the one with the images.
+        limit: At most that many images per split.
+        settings: The data set's own, such as ImageNet's ``size``; they may stand beside ``name`` too.
+        content: The digest of files of one's own, found when the profile is read; tickets are named by it. Where the files
+            are not, a profile may give it, so that records of the study can be read.
+    """
 
     name: str
     root: Path | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     settings: dict[str, Any] = {}
+    content: str | None = None
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
     @model_serializer(mode="wrap")
-    def _without_empty_settings(self, dump: Any) -> dict[str, Any]:
-        """As it was before there were any: tickets are named by it."""
-        return {k: v for k, v in dump(self).items() if k != "settings" or v}
+    def _as_before(self, dump: Any) -> dict[str, Any]:
+        """Leave out what there was not always: tickets are named by it."""
+        return {k: v for k, v in dump(self).items() if k not in ("settings", "content") or v}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        """Take settings that stand beside the name."""
+        if not isinstance(value, dict) or value.get("name") not in datasets.names():
+            return value
+        own = datasets.base.BUILDERS[value["name"]].model_fields.keys() - cls.model_fields.keys()
+        flat = {key: held for key, held in value.items() if key in own}
+        if not flat:
+            return value
+        settings = value.get("settings", {})
+        if not isinstance(settings, dict):
+            return value
+        if twice := sorted(flat.keys() & settings.keys()):
+            raise ValueError(f"{twice[0]} stands beside settings and in them")
+        return {k: v for k, v in value.items() if k not in flat} | {"settings": settings | flat}
 
     @field_validator("name")
     @classmethod
@@ -61,10 +87,20 @@ class DataSource(_Strict):
 
     @model_validator(mode="after")
     def _its_own(self) -> DataSource:
-        datasets.check_settings(self.name, self.settings)
+        builder = self.builder
+        if self.content is None:
+            object.__setattr__(self, "content", builder.content(self.root))
         return self
 
+    @property
+    def builder(self) -> datasets.DatasetBuilder:
+        """Return what the library knows of the data set."""
+        return datasets.build(self.name, **self.settings)
+
     def load(self) -> Dataset:
+        """Load the data; raise ``DataError`` if they are not those that the profile was read with."""
+        if self.content and self.builder.content(self.root) != self.content:
+            raise DataError(f"{self.root} no longer holds the images that the study began with")
         return datasets.load(self.name, self.root, self.limit, **self.settings)
 
 
@@ -72,7 +108,7 @@ class ModelSpec(_Strict):
     """A model's name, width multiplier, and its own settings."""
 
     name: str
-    width: Annotated[float, Field(gt=0)] = 1.0
+    width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     settings: dict[str, Any] = {}
 
     @field_validator("name")
@@ -82,14 +118,13 @@ class ModelSpec(_Strict):
 
     @field_validator("settings")
     @classmethod
-    def _free(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        taken = sorted(set(settings) & (set(inspect.signature(models.build).parameters) - {"settings"}))
-        if taken:
-            raise ValueError(f"{taken[0]} is no setting of its own: data, seed and width give it")
+    def _its_own(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "name" in info.data:
+            models.architecture(info.data["name"], **settings)
         return settings
 
     def build(self, data: Dataset, seed: int) -> nn.Module:
-        """The untrained network of a seed, normalising by the statistics of the training images."""
+        """Return the untrained network of a seed, normalising by the statistics of the training images."""
         return models.build(
             self.name, data.classes, data.channels, self.width, data.size,
             seed=seed, mean=data.mean, std=data.std, **self.settings,

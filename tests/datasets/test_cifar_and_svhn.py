@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import pickle
@@ -6,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.io import loadmat, savemat
 
 from lotterylib import datasets
@@ -46,7 +48,7 @@ def test_cifar_from_pickles(tmp_path, name, train, test, classes, dump):
     assert data.train[0].max() <= 1 and data.train[0].is_contiguous()
     few = datasets.load(name, root=tmp_path, limit=10)
     assert len(few.test[1]) == len(few.train[1]) == 10 and few.root == tmp_path
-    ones = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}[name].load_test(tmp_path)
+    ones = datasets.build(name).outliers(tmp_path)
     assert torch.equal(ones[0], data.test[0]) and torch.equal(ones[1], data.test[1])
 
 
@@ -72,7 +74,7 @@ def test_svhn_from_mat_files(tmp_path):
     assert loadmat(tmp_path / "svhn" / "test_32x32.mat")["y"].max() == 10
     assert (data.classes, data.channels, data.size) == (10, 3, 32)
     (tmp_path / "svhn" / "train_32x32.mat").unlink()
-    assert same(svhn.load_test(tmp_path), *arrays["test"])  # outliers need no more
+    assert same(datasets.build("svhn").outliers(tmp_path), *arrays["test"])  # outliers need no more
 
 
 # --- what a pickle may not do
@@ -107,7 +109,155 @@ def test_only_arrays_come_out_of_a_pickle(call):
     module, _, name = call.rpartition(".")
     content = f"c{module}\n{name}\n.".encode()
     with pytest.raises(pickle.UnpicklingError, match="which no image file needs"):
-        cifar._Plain(io.BytesIO(content)).load()
+        cifar.Plain(io.BytesIO(content)).load()
+
+
+def over_raw_memory(address: int) -> bytes:
+    """An array of objects of which the first lies at an address: reading it would crash, or read what is there."""
+
+    class Forged:
+        def __reduce__(self):
+            state = (1, (1,), np.dtype("O"), False, address.to_bytes(8, "little"))
+            return np.empty(0).__reduce__()[0], (np.ndarray, (0,), b"b"), state
+
+    return pickle.dumps({"data": Forged(), "labels": [0]}, protocol=2)
+
+
+def test_an_array_over_raw_memory_is_refused(tmp_path):
+    write_cifar(tmp_path)
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_1"
+    path.write_bytes(over_raw_memory(0xDEADBEEF))
+    with pytest.raises(DataError, match=r"it holds numbers of type 'O8', images are of 'u1'"):
+        datasets.load("cifar10", root=tmp_path)
+
+
+@pytest.mark.parametrize("shape, raw", [((2, 3072), b"x" * 3072), ((1, 3072, 9**18), b"x" * 3072), ((-1, 7), b"x" * 3072)])  # fmt: skip
+def test_an_array_has_as_many_bytes_as_its_shape_says(shape, raw):
+    class Forged:
+        def __reduce__(self):
+            return (
+                np.empty(0).__reduce__()[0],
+                (np.ndarray, (0,), b"b"),
+                (1, shape, np.dtype("u1"), False, raw),
+            )
+
+    with pytest.raises(ValueError):
+        cifar.Plain(io.BytesIO(pickle.dumps(Forged(), protocol=2)), encoding="latin1").load()
+
+
+@pytest.mark.parametrize("content", [
+    b"cnumpy\nndarray\n}X\x01\x00\x00\x00aK\x01sb.",  # a state for the stand-in itself
+    b"cnumpy.core.multiarray\n_reconstruct\n}X\x08\x00\x00\x00__code__K\x01sb.",
+    b"}r\xff\xff\xff\x7f.",  # a place in the memo far away: harmless here
+])  # fmt: skip
+def test_a_state_goes_to_arrays_alone_and_no_index_takes_memory(content):
+    if content.startswith(b"c"):
+        with pytest.raises(pickle.UnpicklingError, match="gives a state to what has none"):
+            cifar.Plain(io.BytesIO(content)).load()
+    else:
+        assert cifar.Plain(io.BytesIO(content)).load() == {}
+
+
+def test_a_large_file_is_compared_with_the_published_one_before_it_is_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "LARGE", 100)
+    monkeypatch.setattr(cifar.Plain, "load", lambda self: pytest.fail("parsed"))
+    write_cifar(tmp_path)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(over_raw_memory(0xDEADBEEF) + b"." * 100)
+    with pytest.raises(DataError, match="data_batch_1 is damaged: its MD5 is"):
+        datasets.load("cifar10", root=tmp_path)
+
+
+# --- class folders
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """The same 200 + 20 images as pickles in ``pickles`` and as class folders in ``folders``, which are the real ones."""
+    arrays = write_cifar(tmp_path / "pickles", train=200, test=20)
+    for split, (images, labels) in arrays.items():
+        pairs = [
+            bytes([label]) + image.transpose(1, 2, 0).tobytes()
+            for image, label in zip(images, labels, strict=True)
+        ]
+        digest = cifar.digest_of([hashlib.sha256(pair).hexdigest() for pair in pairs])
+        monkeypatch.setitem(cifar.COUNTS, split, len(labels))
+        monkeypatch.setitem(cifar.Cifar10.digests, split, digest)
+        write_class_folders(tmp_path / "folders" / "cifar10" / split, images, labels)
+    return tmp_path
+
+
+def write_class_folders(folder, images, labels, name="{:05}.png"):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / f"class {label}" / name.format(i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(path)
+
+
+def content(split) -> list[bytes]:
+    return sorted(bytes([y]) + x.numpy().tobytes() for x, y in zip(*split, strict=True))
+
+
+def test_both_forms_give_the_same_images(mirror):
+    pickles, folders = (datasets.load("cifar10", root=mirror / form) for form in ("pickles", "folders"))
+    assert (pickles.form, folders.form) == ("pickles", "class folders")
+    assert pickles.class_names == folders.class_names
+    assert content(pickles.test) == content(folders.test)
+    whole = [tuple(map(torch.cat, zip(data.train, data.val, strict=True))) for data in (pickles, folders)]
+    assert content(whole[0]) == content(whole[1])
+    assert torch.bincount(folders.val[1]).tolist() == [2] * 10
+    assert torch.bincount(folders.train[1]).tolist() == [18] * 10
+    outliers = datasets.build("cifar10").outliers(mirror / "folders")
+    assert torch.equal(outliers[0], folders.test[0])
+    assert datasets.source("cifar10").state(mirror / "folders") == ("there", "")
+
+
+def test_neither_file_names_nor_hidden_files_nor_the_folders_name_matter(mirror):
+    data = datasets.load("cifar10", root=mirror / "folders")
+    folder = (mirror / "folders" / "cifar10").rename(mirror / "folders" / "CIFAR-10")
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_name(f"{hashlib.md5(path.name.encode()).hexdigest()}.png"))
+    (folder / "train" / "class 0" / "._0.png").write_bytes(b"")
+    (folder / "train" / ".hidden").mkdir()
+    again = datasets.load("cifar10", root=mirror / "folders")
+    for split in ("train", "val", "test"):
+        assert all(
+            torch.equal(a, b) for a, b in zip(getattr(data, split), getattr(again, split), strict=True)
+        )
+
+
+def recolour(path):
+    pixels = np.array(Image.open(path))
+    pixels[9, 9, 1] ^= 1
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda f: (f / "class 3" / "00003.png").unlink(), r"want 200 images \(\*\.png\), found 199"),
+    (lambda f: recolour(f / "class 3" / "00003.png"), "at least one image or label is not CIFAR-10's own"),
+    (lambda f: (f / "class 3" / "00003.png").rename(f / "class 4" / "00003.png"), "at least one image or label is not"),
+    (lambda f: (f / "class 3" / "00003.png").write_bytes(b"no picture"), r"00003\.png is no readable image"),
+    (lambda f: Image.new("RGB", (28, 28)).save(f / "class 3" / "00003.png"), "want 32×32 pixels, got 28×28"),
+    (lambda f: (f / "class 9").rename(f / ".class 9"), "want 10 class folders, found 9"),
+])  # fmt: skip
+def test_one_image_that_is_missing_changed_or_moved_is_one_line(mirror, change, words):
+    change(mirror / "folders" / "cifar10" / "train")
+    one_line("cifar10", mirror / "folders", words)
+    assert datasets.source("cifar10").state(mirror / "folders")[0] == "damaged"
+
+
+def test_the_record_says_which_form_was_read(mirror, tmp_path):
+    from lotterylib.study import Store, expand
+    from lotterylib.study.work import find_ticket, measure_ticket
+    from tests.study.helpers import tiny
+
+    for form, words in (("pickles", "pickles"), ("folders", "class folders")):
+        profile = tiny(
+            dataset={"name": "cifar10", "root": str(mirror / form), "limit": 20}, pruners=[], rounds=[]
+        )
+        cell, store = expand(profile)[0], Store(tmp_path / "store" / form)
+        find_ticket(store, cell, 1, "cpu")
+        measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu")
+        assert store.record(cell, "accuracy", {})["form"] == words
 
 
 # --- what is missing or damaged
@@ -165,7 +315,7 @@ def test_class_names_and_labels_are_checked(tmp_path):
 
 
 def test_a_batch_of_the_published_size_has_to_be_the_published_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_BATCH", 8)
+    monkeypatch.setattr(cifar, "LARGE", 20_000)
     write_cifar(tmp_path, train=40)
     one_line(
         "cifar10",

@@ -7,8 +7,8 @@ from PIL import Image
 
 from lotterylib import datasets
 from lotterylib.datasets.broden import broden
+from lotterylib.datasets.concepts import GARMENTS as CLASS_NAMES
 from lotterylib.datasets.concepts import concepts
-from lotterylib.datasets.fashion import CLASS_NAMES
 from lotterylib.errors import DataError, SettingError
 
 SHIRT, TROUSER, BAG, BOOT = 0, 1, 8, 9

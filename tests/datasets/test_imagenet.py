@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from lotterylib import datasets
-from lotterylib.datasets import LazyImages, imagenet
+from lotterylib.datasets import Dataset, LazyImages
 from lotterylib.errors import DataError, SettingError
 from lotterylib.metrics import Subject
 
@@ -161,5 +161,22 @@ def test_impossible_settings_are_refused_by_name(root, settings, words):
 
 
 def test_the_default_sizes_are_the_usual_ones(root):
-    data = imagenet.load(root, validation=1)
-    assert data.train[0].shape == (12, 3, 224, 224) and data.train[0].resize == 256
+    data = datasets.load("imagenet", root, validation=1)
+    assert data.train[0].shape == (12, 3, 224, 224) and data.train[0].reader.resize == 256
+
+
+def test_statistics_are_streamed_where_none_are_known(root):
+    """Of images in files, without reading all of them at once: 300 images are two pieces."""
+    data = load(root)
+    images, labels = data.train
+    many = torch.arange(300) % len(labels)
+    data = Dataset("mine", (images.only(many), labels[many]), data.val, data.test, data.class_names)
+    pixels = images[many].double()
+    assert data.mean == pytest.approx(pixels.mean(dim=(0, 2, 3)).tolist())
+    assert data.std == pytest.approx(pixels.std(dim=(0, 2, 3)).tolist())
+
+
+def test_the_shape_for_planning_needs_no_files():
+    assert datasets.build("imagenet", size=64, resize=72, validation=0.1).shape(None) == (
+        datasets.Shape(3, 64, 1000, 1_153_050, 128_117, 50_000, "imagenet")
+    )

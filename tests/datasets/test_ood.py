@@ -105,11 +105,12 @@ def test_imagenet_o_is_cut_as_imagenet_is(root):
 @pytest.mark.parametrize("data, sets", [
     ("fashion-mini", ("digits", "gaussian", "uniform")), ("toy", ("digits", "gaussian", "uniform")),
     ("cifar10", ("cifar100", "svhn", "gaussian", "uniform")), ("cifar100", ("cifar10", "svhn", "gaussian", "uniform")),
-    ("cifar10 without class 3", ("cifar100", "svhn", "gaussian", "uniform")),
     ("imagenet", ("imagenet-o", "gaussian", "uniform")), ("digits", ("fashion-mini", "gaussian", "uniform")),
 ])  # fmt: skip
 def test_the_usual_sets(data, sets):
     assert usual(data) == sets
+    if data in datasets.names():
+        assert usual(datasets.build(data)) == sets
 
 
 def test_outliers_come_from_the_folder_of_the_data(root):
@@ -117,6 +118,7 @@ def test_outliers_come_from_the_folder_of_the_data(root):
     for name in usual("cifar10"):
         assert outliers(name, data, 7).shape == (7, 3, 32, 32)
     for own in (data, data.without([3])[0]):
+        assert usual(own) == ("cifar100", "svhn", "gaussian", "uniform")
         with pytest.raises(SettingError, match="cifar10 is in distribution for cifar10"):
             outliers("cifar10", own, 7)
 

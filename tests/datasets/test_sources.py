@@ -12,7 +12,7 @@ import pytest
 
 from lotterylib import datasets
 from lotterylib.datasets import ood
-from lotterylib.datasets.corrupted import PUBLISHED
+from lotterylib.datasets.corrupted import CIFAR10_C, IMAGENET_C
 from lotterylib.datasets.sources import Source, fetch
 from lotterylib.errors import DataError, MissingDataError, UnknownNameError
 from tests.datasets.formats import write_cifar, write_cifar_c, write_imagenet_o, write_svhn
@@ -132,7 +132,7 @@ def test_states(tmp_path):
     assert source.state(tmp_path) == ("there", "")
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"x")
     assert source.state(tmp_path)[0] == "damaged"
-    corruptions = PUBLISHED["cifar10"].source
+    corruptions = CIFAR10_C.source
     assert corruptions.state(tmp_path)[0] == "missing"
     folder = write_cifar_c(tmp_path, "cifar10", arrays["test"])
     assert corruptions.state(tmp_path)[0] == "there"
@@ -149,7 +149,7 @@ def test_states_of_what_has_to_be_fetched_by_hand(tmp_path):
         source.get(tmp_path)
     write_imagenet_o(tmp_path)
     assert source.state(tmp_path)[0] == "there"
-    assert PUBLISHED["imagenet"].source.state(tmp_path)[0] == "missing"
+    assert IMAGENET_C.source.state(tmp_path)[0] == "missing"
 
 
 def test_fashion_mnist_is_looked_at_without_a_download(tmp_path, monkeypatch):

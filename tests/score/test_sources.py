@@ -40,7 +40,8 @@ def test_folders_that_are_split_already_and_limits(tmp_path):
     for split, count in {"train": 6, "val": 4, "test": 5}.items():
         folder(tmp_path / "d" / split, {"a": count, "b": count})
     data, notes = dataset(tmp_path / "d", size=8, channels=1)
-    assert [len(part[1]) for part in (data.train, data.val, data.test)] == [12, 8, 10] and not notes
+    assert [len(part[1]) for part in (data.train, data.val, data.test)] == [12, 8, 10]
+    assert notes == [f"2 classes of {tmp_path / 'd'}: a, b"]
     assert data.channels == 1
     data, _ = dataset(tmp_path / "d" / "train", size=8, limit=10)
     assert sorted(torch.cat([data.val[1], data.test[1]]).tolist()) == [0] * 5 + [1] * 5

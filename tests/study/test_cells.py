@@ -29,7 +29,6 @@ def test_equal_descriptions_are_equal_cells():
         dict(recipe=TINY["recipe"] | {"lr": 0.01}),
         dict(models=[{"name": "lenet", "width": 0.25}]),
         dict(models=[{"name": "resnet8", "width": 0.5}]),
-        dict(models=[{"name": "lenet", "width": 0.5, "settings": {"stem": 1}}]),
         dict(dataset={"name": "digits", "limit": 61}),
         dict(dataset={"name": "fashion-mini", "limit": 60}),
         dict(seeds=[1]),
@@ -40,6 +39,13 @@ def test_equal_descriptions_are_equal_cells():
 )
 def test_whatever_determines_the_result_changes_the_id(change):
     assert cell_of(tiny(**change), "lottery").id != cell_of(tiny(), "lottery").id
+
+
+def test_a_models_settings_change_the_id():
+    plain, strided = (
+        tiny(models=[{"name": "resnet8", "settings": settings}]) for settings in ({}, {"stem_stride": 2})
+    )
+    assert cell_of(plain, "lottery").id != cell_of(strided, "lottery").id
 
 
 def test_where_the_data_lie_and_what_is_measured_do_not():

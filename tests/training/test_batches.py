@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lotterylib import pruners
-from lotterylib.datasets import ImageFiles, LazyImages
+from lotterylib.datasets import LazyImages
 from lotterylib.datasets.base import Dataset
 from lotterylib.errors import DataError, SettingError
 from lotterylib.training import Recipe, predict, train
@@ -154,7 +154,7 @@ def test_predictions_from_files_are_those_from_memory(lazy, loaded):
     with untouched_rng():
         logits = predict(network, lazy.test[0], batch_size=5)
     assert torch.equal(logits, predict(network, loaded.test[0], batch_size=5))
-    whole = ImageFiles([lazy.test[0].path(i) for i in range(12)])  # as ImageNet-C is read
+    whole = LazyImages(lazy.test[0].folder, lazy.test[0].names)  # as ImageNet-C is read
     assert torch.equal(predict(network, whole, batch_size=5), predict(network, whole[0:12], batch_size=5))
     pieces = list(evaluation_batches(lazy.test[0], 5, workers=0))
     assert [len(p) for p in pieces] == [5, 5, 2] and torch.equal(torch.cat(pieces), loaded.test[0])
