@@ -1,4 +1,4 @@
-"""Images changed on purpose: the smallest steps that raise the loss the most.
+"""Does the network get images right that were changed on purpose, by the smallest steps that raise its loss the most?
 
 Both attacks are bounded in the maximum norm, act on pixels in [0, 1] (normalisation is the model's first layer) and see
 the network as it is used: in eval mode.
@@ -9,19 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..errors import DataError, SettingError
-from ..rng import generator
+from ...errors import DataError, SettingError
+from ...rng import generator
+from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..subject import Measurement, Subject
+from .accuracy import right, share
 
-_BATCH = 250  # images whose activations are in memory at a time
+# images whose activations are in memory at a time
+_BATCH = 250
+# attack strengths of a curve, in 1/255
+_CURVE = (0, 1, 2, 4, 8, 16)
+
+# the largest change of a pixel
+Epsilon = Annotated[float, Field(ge=0, le=1)]
 
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Fast gradient sign method: one step, from the image itself.
+    """Attack by the fast gradient sign method: one step, from the image itself.
 
         x′ = clip(x + ε · sign ∇ₓ L(f(x), y), 0, 1)
 
@@ -45,7 +57,7 @@ def pgd(
     step_size: float | None = None,
     seed: int | None = 0,
 ) -> Tensor:
-    """Projected gradient descent on the negative loss: ``steps`` small FGSM steps, each brought back into the ball.
+    """Attack by projected gradient descent on the negative loss: ``steps`` small FGSM steps, each brought back into the ball.
 
         x₀ = clip(x + u, 0, 1), u uniform in [−ε, ε];   xₜ₊₁ = clip(Π(xₜ + α · sign ∇ₓ L(f(xₜ), y)), 0, 1)
 
@@ -69,8 +81,78 @@ def pgd(
     return moved
 
 
+@register
+class FgsmAccuracy(Metric):
+    """Accuracy under FGSM on the first ``images`` of the test set, class by class; the error is binomial.
+
+    The variant ``2/255`` is the same at a strength where fewer networks have nothing left to lose. ``extra`` has the
+    accuracy at 0, 1, 2, 4, 8 and 16/255, and the share of images whose gradient is 0 in every pixel, ``no_gradient``:
+    these could not be attacked, whatever they look like.
+    """
+
+    about = About(
+        "fgsm_accuracy", "Accuracy under FGSM", "generalization", "higher", "fraction of images", Tolerance(0.02),
+        "one step of the gradient's sign (Goodfellow et al., 2015, section 4)", short="FGSM",
+    )  # fmt: skip
+
+    images: PositiveInt = 1000
+    epsilon: Epsilon = 8 / 255
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        # one gradient serves all strengths: those of the curve and epsilon
+        return {Question("fgsm"): min(self.images, data.test) * (2 + len(_CURVE) + 1)}
+
+    def measure(self, subject: Subject) -> Measurement:
+        pictures, labels = subject.sample(self.images)
+        check_attack(pictures, labels, self.epsilon)
+        direction = input_gradient(subject.placed, pictures, labels).sign()
+
+        def hits(epsilon: float) -> Tensor:
+            return right(subject.logits(shifted(pictures, direction, epsilon)), labels.cpu())
+
+        curve = {strength: hits(strength / 255) for strength in _CURVE}
+        extra = {
+            "epsilon_255ths": list(curve),
+            "accuracy": [round(found.mean().item(), 6) for found in curve.values()],
+            "no_gradient": (direction == 0).flatten(1).all(dim=1).double().mean().item(),
+        }
+        return share(hits(self.epsilon), variants={"2/255": share(curve[2])}, extra=extra)
+
+
+@register
+class PgdAccuracy(Metric):
+    """Accuracy under PGD with a random start, the control of FGSM: where PGD finds far more, FGSM was fooled by a
+    masked gradient. The error is binomial; the variant ``2/255`` as for FGSM."""
+
+    about = About(
+        "pgd_accuracy", "Accuracy under PGD", "generalization", "higher", "fraction of images", Tolerance(0.02),
+        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD",
+    )  # fmt: skip
+
+    images: PositiveInt = 500
+    epsilon: Epsilon = 8 / 255
+    steps: PositiveInt = 10
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        # at two strengths
+        return {Question("pgd"): min(self.images, data.test) * 2 * (2 * self.steps + 1)}
+
+    @classmethod
+    def suited(cls, data: Shape, images: int) -> dict[str, int]:
+        return {"images": max(10, images // 2)}
+
+    def measure(self, subject: Subject) -> Measurement:
+        pictures, labels = subject.sample(self.images)
+
+        def at(epsilon: float) -> Measurement:
+            moved = pgd(subject.placed, pictures, labels, epsilon, self.steps, seed=subject.seed)
+            return share(right(subject.logits(moved), labels.cpu()))
+
+        return replace(at(self.epsilon), variants={"2/255": at(2 / 255)})
+
+
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of each image's own cross-entropy with respect to its pixels: [N, C, H, W], in eval mode.
+    """Return the gradient of each image's own cross-entropy with respect to its pixels: [N, C, H, W], in eval mode.
 
     The losses are summed, not averaged: an image's gradient does not depend on those beside it. Raises ``DataError``
     for labels that the network has no logit for, or a gradient that is not finite.
@@ -94,13 +176,13 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def shifted(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
-    """clip(x + ε · d, 0, 1)."""
+    """Return clip(x + ε · d, 0, 1)."""
     return (images + epsilon * direction).clamp(0, 1)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """A block in eval mode; each module's own mode comes back, also when the block raises."""
+    """Run a block in eval mode; each module's own mode comes back, also when the block raises."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
@@ -111,14 +193,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def check_attack(images: Tensor, labels: Tensor, epsilon: float) -> None:
-    """Raises what ``fgsm`` promises for images, labels or an epsilon that it cannot use."""
+    """Raise what ``fgsm`` promises for images, labels or an epsilon that it cannot use."""
     if images.ndim != 4 or labels.shape != images.shape[:1]:
         raise DataError(
             f"want images [N, C, H, W] and labels [N], got {list(images.shape)} and {list(labels.shape)}"
         )
     if len(images) == 0:
         raise DataError("no images to attack")
-    if not (images.min() >= 0 and images.max() <= 1):  # also refuses NaN
+    # also refuses NaN
+    if not (images.min() >= 0 and images.max() <= 1):
         raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
     if not 0 <= epsilon <= 1:
         raise SettingError(f"epsilon must lie in [0, 1], pixels' own range (8/255 = 0.0314), got {epsilon}")
