@@ -81,7 +81,7 @@ class About:
 
 @dataclass(frozen=True)
 class Shape:
-    """The form of a data set: channels, pixels a side, classes, images in each split, and its name."""
+    """The form of a data set: channels, pixels a side, classes, images in each split, and its name in the registry."""
 
     channels: int
     size: int
@@ -146,15 +146,15 @@ class Metric(BaseModel, ABC):
         return {}
 
     def reads(self, dataset: str) -> Reads:
-        """Return what it reads beside the data set of this name."""
+        """Return what it reads beside the data set of this name, the one in the registry."""
         return Reads()
 
-    def obstacle(self, data: Shape) -> str:
+    def obstacle(self, data: Dataset) -> str:
         """Return why such data do not allow the metric; empty if they do."""
         return ""
 
     @classmethod
-    def suited(cls, data: Shape, images: int) -> dict[str, Any]:
+    def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
         """Return the settings for a quick look at such data, at about ``images`` of its test images."""
         return {"images": images} if "images" in cls.model_fields else {}
 

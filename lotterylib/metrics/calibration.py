@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import DataError, SettingError
 from .base import About, Metric, Question, Reads, Shape, Tolerance, register
 from .resampling import image_counts
-from .subject import Measurement, Subject
+from .subject import CORRUPTIBLE, Measurement, Subject
 
 # where a fit looks; a result at an end means that there is no optimum between
 TEMPERATURES = (0.01, 100.0)
@@ -263,7 +263,8 @@ class _Calibration(Metric):
     def asks(self, data: Shape) -> dict[Question, float]:
         images = min(self.images, data.test)
         clean = {Question("val"): data.val, Question("sample", (images,)): images}
-        return super().asks(data) | clean | {Question("corrupted", (images,)): images * 15 * 5}
+        corrupted = {Question("corrupted", (images,)): images * 15 * 5} if data.size >= CORRUPTIBLE else {}
+        return super().asks(data) | clean | corrupted
 
     def reads(self, dataset: str) -> Reads:
         return Reads(corruptions=True)

@@ -22,6 +22,9 @@ from ..training import predict
 
 T = TypeVar("T")
 
+# pixels a side that images need to be corrupted
+CORRUPTIBLE = 32
+
 
 @dataclass
 class Subject:

@@ -17,6 +17,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ...datasets import Dataset
 from ...errors import DataError, SettingError
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
@@ -138,7 +139,7 @@ class PgdAccuracy(Metric):
         return {Question("pgd"): min(self.images, data.test) * 2 * (2 * self.steps + 1)}
 
     @classmethod
-    def suited(cls, data: Shape, images: int) -> dict[str, int]:
+    def suited(cls, data: Dataset, images: int) -> dict[str, int]:
         return {"images": max(10, images // 2)}
 
     def measure(self, subject: Subject) -> Measurement:

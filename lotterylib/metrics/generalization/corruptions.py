@@ -11,10 +11,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from ...datasets import Dataset
 from ...errors import DataError
 from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
 from ..resampling import of_images, standard_error
-from ..subject import Measurement, Subject
+from ..subject import CORRUPTIBLE, Measurement, Subject
 from .accuracy import right
 
 # corruption → error rate at each severity
@@ -58,9 +59,9 @@ class _Corrupted(Metric):
     def reads(self, dataset: str) -> Reads:
         return Reads(corruptions=True)
 
-    def obstacle(self, data: Shape) -> str:
-        if data.size < 32:
-            return f"corruptions need images of 32 pixels a side, these have {data.size}"
+    def obstacle(self, data: Dataset) -> str:
+        if data.size < CORRUPTIBLE:
+            return f"corruptions need images of {CORRUPTIBLE} pixels a side, these have {data.size}"
         if data.channels not in (1, 3):
             return f"corruptions are defined for 1 or 3 channels, the images have {data.channels}"
         return ""

@@ -14,7 +14,7 @@ import torch
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from torch import Tensor
 
-from ...datasets import ood
+from ...datasets import Dataset, ood
 from ...errors import DataError, UnknownNameError
 from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
 from ..resampling import bootstrap, of_samples
@@ -115,13 +115,13 @@ class _OutlierMetric(Metric):
     def reads(self, dataset: str) -> Reads:
         return Reads(outliers=tuple(self.sets_of(dataset)))
 
-    def obstacle(self, data: Shape) -> str:
+    def obstacle(self, data: Dataset) -> str:
         if data.channels not in (1, 3):
             return f"outliers come in 1 or 3 channels, the images have {data.channels}"
         return ""
 
     @classmethod
-    def suited(cls, data: Shape, images: int) -> dict[str, Any]:
+    def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
         own = data.name.partition("-")[0]
         others = [name for name in ("digits", *ood.NOISE) if name.partition("-")[0] != own]
         return {"sets": ["fashion-mini", *others] if data.name == "digits" and data.channels == 3 else others}

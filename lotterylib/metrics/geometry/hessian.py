@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from ...datasets import Dataset
 from ...errors import DataError, SettingError
 from ...masks import Mask
 from ...rng import generator
@@ -467,9 +468,9 @@ class Geometry(Metric):
         return min(self.images, data.train)
 
     @classmethod
-    def suited(cls, data: Shape, images: int) -> dict[str, int]:
+    def suited(cls, data: Dataset, images: int) -> dict[str, int]:
         # of large images, few
-        return {"images": min(200 if data.size <= 64 else 24, data.train)}
+        return {"images": min(200 if data.size <= 64 else 24, len(data.train[1]))}
 
 
 class _Curvature(Geometry):

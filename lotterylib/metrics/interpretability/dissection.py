@@ -490,7 +490,7 @@ class _UnitMetric(Metric):
     def reads(self, dataset: str) -> Reads:
         return Reads(broden=self.broden)
 
-    def obstacle(self, data: Shape) -> str:
+    def obstacle(self, data: Dataset) -> str:
         if self.broden or data.name in WITH_CONCEPTS:
             return ""
         return (
@@ -499,8 +499,8 @@ class _UnitMetric(Metric):
         )
 
     @classmethod
-    def suited(cls, data: Shape, images: int) -> dict[str, int]:
-        return {"images": min(cls.model_fields["images"].default, data.test)}
+    def suited(cls, data: Dataset, images: int) -> dict[str, int]:
+        return {"images": min(cls.model_fields["images"].default, len(data.test[1]))}
 
     def examined(self, subject: Subject) -> Examined:
         """Return what both metrics look at, made once."""

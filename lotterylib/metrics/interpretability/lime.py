@@ -20,6 +20,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from ...datasets import Dataset
 from ...errors import DataError, SettingError
 from ...machine.devices import pick_device
 from ...rng import generator
@@ -334,7 +335,7 @@ class _Lime(Metric):
         return {Question("lime", shown): count} | noisy
 
     @classmethod
-    def suited(cls, data: Shape, images: int) -> dict[str, Any]:
+    def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
         return {"images": min(images, cls.model_fields["images"].default)}
 
     def measure(self, subject: Subject) -> Measurement:
