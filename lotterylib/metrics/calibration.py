@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 from pydantic import PositiveInt
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor
 
 from ..errors import DataError, SettingError
@@ -151,7 +151,8 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     T never changes which class is first (Guo et al., 2017, section 4.2). Raises as ``negative_log_likelihood`` does.
     """
     logits, labels = _check_logits(logits, labels)
-    margins = logits - logits.gather(1, labels[:, None])  # of every class over the label's
+    # of every class over the label's
+    margins = logits - logits.gather(1, labels[:, None])
     if not margins.any():
         return 1.0
 
@@ -159,12 +160,17 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
         beta = math.exp(-log_temperature)
         return ((beta * margins).softmax(dim=1) * margins).sum(dim=1).mean().item()
 
-    coldest, hottest = TEMPERATURES
-    if slope(math.log(coldest)) <= 0:
+    return temperature_where(slope, *TEMPERATURES)
+
+
+def temperature_where(falling: Callable[[float], float], coldest: float, hottest: float) -> float:
+    """Return the T at which a function of log T, which falls, is 0; the nearer end where it is so at none between."""
+    low, high = math.log(coldest), math.log(hottest)
+    if falling(low) <= 0:
         return coldest
-    if slope(math.log(hottest)) >= 0:
+    if falling(high) >= 0:
         return hottest
-    return math.exp(brentq(slope, math.log(coldest), math.log(hottest), xtol=1e-12))
+    return math.exp(root_scalar(falling, bracket=(low, high), method="brentq", xtol=1e-12).root)
 
 
 # --- binned scores

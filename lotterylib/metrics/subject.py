@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..datasets import Dataset, Split
+from ..datasets import Dataset
 from ..datasets.base import data_root
 from ..datasets.corrupted import CORRUPTIONS, PUBLISHED, SEVERITIES, Published, corrupted, published_for
 from ..datasets.ood import COUNT, outliers
@@ -85,10 +85,10 @@ class Subject:
         """Return the labels of the validation set: int64 [N], on the CPU."""
         return self.data.val[1].cpu()
 
-    def sample(self, images: int, split: str = "test") -> Split:
+    def sample(self, images: int, split: str = "test") -> tuple[Tensor, Tensor]:
         """Return the first ``images`` of a split, class by class: the same ones for every network."""
 
-        def read() -> Split:
+        def read() -> tuple[Tensor, Tensor]:
             pictures, labels = getattr(self.data.limited(images), split)
             # of images in files, these alone are read
             return pictures[:], labels

@@ -43,7 +43,7 @@ class Need:
     def place(self) -> str:
         """Return where it is or goes."""
         if self.source:
-            return str(self.source.path(self.root))
+            return str(self.source.path(self.root or Path()))
         return "made on the way" if self.state == "generated" else "in the package"
 
 
@@ -68,11 +68,12 @@ def needs(profile: Profile) -> list[Need]:
 def _corruptions(name: str, root: Path) -> Need:
     if name not in PUBLISHED:
         return Need("corruptions", "generated")
-    need = _of(f"corruptions {PUBLISHED[name].name}", PUBLISHED[name].source, root)
+    source = PUBLISHED[name].source
+    need = _of(f"corruptions {PUBLISHED[name].name}", source, root)
     if need.met or need.state == "damaged":
         return need
-    remark = f"generated; to measure on the published ones instead: {need.source.missing(root)}"
-    return Need(need.what, "generated", remark, need.source, root)
+    remark = f"generated; to measure on the published ones instead: {source.missing(root)}"
+    return Need(need.what, "generated", remark, source, root)
 
 
 def _of(what: str, source: Source | None, root: Path, load=lambda: None) -> Need:

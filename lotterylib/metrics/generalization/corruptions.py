@@ -53,8 +53,8 @@ class _Corrupted(Metric):
 
     def asks(self, data: Shape) -> dict[Question, float]:
         images = min(self.images, data.test)
-        held_out = {Question("held out", (images,)): images * 4 * 5} if self.held_out else {}
-        return held_out | {Question("corrupted", (images,)): images * 15 * 5}
+        asked = {Question("corrupted", (images,)): images * 15 * 5.0}
+        return asked | {Question("held out", (images,)): images * 4 * 5.0} if self.held_out else asked
 
     def reads(self, dataset: str) -> Reads:
         return Reads(corruptions=True)

@@ -68,20 +68,17 @@ class RecallLoss(Metric):
         labels, names = subject.test_labels, subject.data.class_names
         logits, dense = subject.test_logits, subject.baseline.test_logits
         changes = dict(zip(names, recall_change(recall(logits, labels), recall(dense, labels)), strict=True))
+        known = {name: change for name, change in changes.items() if change is not None}
         gain = right(logits, labels) - right(dense, labels)
-        errors = {
-            name: standard_error(gain[labels == c], plug_in=True)
-            for c, name in enumerate(names)
-            if changes[name] is not None
-        }
-        worst = min(errors, key=changes.__getitem__)
+        errors = {n: standard_error(gain[labels == names.index(n)], plug_in=True) for n in known}
+        worst = min(known, key=known.__getitem__)
         extra = {
             "worst": worst,
             "change": {n: None if c is None else round(c, 6) for n, c in changes.items()},
             "errors": {n: round(e, 6) for n, e in errors.items()},
         }
         samples = int((labels == names.index(worst)).sum())
-        return Measurement(0.0 - changes[worst], errors[worst], samples, extra=extra)
+        return Measurement(0.0 - known[worst], errors[worst], samples, extra=extra)
 
     @classmethod
     def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:

@@ -276,16 +276,19 @@ def deflated_trace(
         )
     exact = krylov.diagonal.sum(dim=1).mean().item()
     random = generator(seed, "probes")
-    found: list[float] = []
-    while len(found) < max_probes:
+
+    def ask() -> float:
         probe = without(krylov.basis, hessian.random(signs, random))
-        found.append((probe * hessian.product(probe)).sum(dim=1).double().mean().item())
-        if len(found) >= LEAST_PROBES:
-            value = exact + statistics.mean(found)
-            error = statistics.stdev(found) / math.sqrt(len(found))
-            if error <= max(relative_error * abs(value), absolute_error):
-                return Estimate(value, error, len(found))
-    return Estimate(value, error, len(found), converged=False)
+        return (probe * hessian.product(probe)).sum(dim=1).double().mean().item()
+
+    found = [ask() for _ in range(LEAST_PROBES)]
+    while True:
+        value = exact + statistics.mean(found)
+        error = statistics.stdev(found) / math.sqrt(len(found))
+        converged = error <= max(relative_error * abs(value), absolute_error)
+        if converged or len(found) == max_probes:
+            return Estimate(value, error, len(found), converged)
+        found.append(ask())
 
 
 # --- products with the Hessian
@@ -340,13 +343,14 @@ class Hessian:
         graph = _Graphs(gradient, parts)
 
         def product(vectors: Tensor) -> Tensor:
-            return sum(chosen(_differentiate(g, weights, vectors[0])) for g in graph)[None].detach()
+            found = [chosen(_differentiate(g, weights, vectors[0])) for g in graph]
+            return sum(found[1:], found[0])[None].detach()
 
-        def random(draw: Draw, random: torch.Generator) -> Tensor:
+        def drawn(draw: Draw, random: torch.Generator) -> Tensor:
             # drawn for every weight, removed ones too: all masks of a network share what they have in common
             return chosen([draw(weight.shape, generator=random).to(weight) for weight in weights])[None]
 
-        return cls(1, sum(int(kept.sum()) for kept in keep.values()), product, random)
+        return cls(1, sum(int(kept.sum()) for kept in keep.values()), product, drawn)
 
     @classmethod
     def _in_inputs(cls, model: nn.Module, parts: list[Part], loss: Loss) -> Hessian:
@@ -369,10 +373,10 @@ class Hessian:
             ]
             return torch.cat(found).flatten(1).detach()
 
-        def random(draw: Draw, random: torch.Generator) -> Tensor:
+        def drawn(draw: Draw, random: torch.Generator) -> Tensor:
             return draw(first.shape[1:], generator=random).to(first).flatten().expand(count, -1)
 
-        return cls(count, first[0].numel(), product, random)
+        return cls(count, first[0].numel(), product, drawn)
 
 
 class _Graphs:
@@ -528,7 +532,7 @@ class HessianTrace(_Trace):
 
     def measure(self, subject: Subject) -> Measurement:
         trace, weights = self.trace(subject), self.krylov(subject).basis.shape[2]
-        mean = Measurement(trace / weights, trace.error / weights, trace.samples)
+        mean = Measurement(trace / weights, (trace.error or 0.0) / weights, trace.samples)
         extra = {
             "weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged,
         }  # fmt: skip
@@ -578,7 +582,7 @@ class InputTrace(_Trace):
             "error of probes": trace.error,
             "steps": self.steps,
         }
-        error = math.hypot(standard_error(each), trace.error)
+        error = math.hypot(standard_error(each), trace.error or 0.0)
         return Measurement(float(trace), error, self.images, extra=extra, draws=of_images(each))
 
 

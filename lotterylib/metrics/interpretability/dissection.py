@@ -116,10 +116,9 @@ class Cells:
         """Sort pixels by these masks. Raises ``DataError`` for no concepts, or masks that are not boolean or not of one shape."""
         if not concepts:
             raise DataError("no concepts to explain units by")
-        shape, code = None, np.zeros(1, np.int64)
-        for name, mask in concepts.items():
-            mask = _boolean(mask, f"concept {name!r}")
-            shape = shape or mask.shape
+        masks = {name: _boolean(mask, f"concept {name!r}") for name, mask in concepts.items()}
+        shape, code = next(iter(masks.values())).shape, np.zeros(1, np.int64)
+        for name, mask in masks.items():
             if mask.shape != shape:
                 raise DataError(f"concept {name!r} has shape {list(mask.shape)}, the first has {list(shape)}")
             # where the next bit would not fit, number the codes that occur
@@ -127,7 +126,7 @@ class Cells:
                 code = np.unique(code, return_inverse=True)[1].ravel()
             code = 2 * code + mask.ravel()
         _, first, cell, sizes = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
-        shows = np.stack([_boolean(mask, name).ravel()[first] for name, mask in concepts.items()])
+        shows = np.stack([mask.ravel()[first] for mask in masks.values()])
         return cls(tuple(concepts), shows.astype(np.float64), sizes.astype(np.float64), cell.ravel(), shape)
 
     @cached_property
@@ -335,14 +334,14 @@ def _firing(maps: Tensor, limits: Tensor, size: tuple[int, int]) -> tuple[np.nda
     maps = maps.detach().float().cpu()
     # interpolation never exceeds the values it starts from: most maps of most units need none
     images, units = (maps.amax(dim=(2, 3)) > limits).nonzero(as_tuple=True)
-    found = [(np.zeros(0, np.int64),) * 2]
-    for image, unit in zip(
-        *(part.split(max(1, _ELEMENTS // math.prod(size))) for part in (images, units)), strict=True
-    ):
+    fired, pixels = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
+    step, positions = max(1, _ELEMENTS // math.prod(size)), math.prod(size)
+    for image, unit in zip(images.split(step), units.split(step), strict=True):
         large = nn.functional.interpolate(maps[image, unit][:, None], size, mode="bilinear").flatten(1)
         pair, place = (large > limits[unit][:, None]).nonzero(as_tuple=True)
-        found.append((unit[pair].numpy(), (image[pair] * math.prod(size) + place).numpy()))
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+        fired.append(unit[pair])
+        pixels.append(image[pair] * positions + place)
+    return torch.cat(fired).numpy(), torch.cat(pixels).numpy()
 
 
 def last_feature_map(model: nn.Module, image: Tensor, device: str | torch.device | None = None) -> str:

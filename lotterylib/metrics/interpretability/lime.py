@@ -26,6 +26,7 @@ from ...machine.devices import pick_device
 from ...rng import generator
 from ...training import predict
 from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..calibration import temperature_where
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -191,18 +192,18 @@ def explain(
     Raises ``DataError`` for pixels outside [0, 1], segments that do not fit or are not numbered from 0, and a network
     whose output is not finite; ``SettingError`` unless there are more samples than superpixels. Ribeiro et al. (2016).
     """
-    if images.ndim == 3:
-        return explain(model, *_batch_of_one(images, segments), samples=samples, seed=seed)[0]
-    near = _neighbourhood(images, segments, samples, seed)
+    alone = images.ndim == 3
+    near, images = _neighbourhood(images, segments, samples, seed)
     outcomes, targets = _outcomes(_ask(model, images, near))
     found = linear_surrogates(near.masks, outcomes, near.counts)
-    return [
+    explanations = [
         Explanation(
             cut, int(targets[i]), outcomes[i, 0].item(), found.coefficients[i, : near.counts[i]],
             *(row[i].item() for row in (found.intercept, found.mse, found.r2, found.spread)),
         )
         for i, cut in enumerate(near.segments)
     ]  # fmt: skip
+    return explanations[0] if alone else explanations
 
 
 # The metrics
@@ -257,9 +258,7 @@ def stability(
     After Alvarez-Melis & Jaakkola (2018) and Plumb et al. (2020).
     """
     _check_noise(sigma, draws)
-    if images.ndim == 3:
-        images, segments = _batch_of_one(images, segments)
-    near = _neighbourhood(images, segments, samples, seed)
+    near, images = _neighbourhood(images, segments, samples, seed)
     logits = _ask(model, images, near)
     noisy = [_ask(model, _noisy(images, sigma, draw, seed), near) for draw in range(draws)]
     fits = _fit_all(near, logits, noisy)
@@ -275,8 +274,6 @@ def match_confidence(logits: Tensor, confidence: float) -> float:
     ``logits``: [N, classes]. Raises ``DataError`` for logits of another form or not finite, and for a confidence that no
     network can have, outside [1/classes, 1].
     """
-    from scipy.optimize import brentq
-
     if logits.ndim != 2 or 0 in logits.shape or not logits.isfinite().all():
         raise DataError(f"want finite logits [N, classes], got {list(logits.shape)}")
     if not 1 / logits.shape[1] - 1e-6 <= confidence <= 1 + 1e-6:
@@ -286,10 +283,7 @@ def match_confidence(logits: Tensor, confidence: float) -> float:
     def excess(log_t: float) -> float:
         return (scores / math.exp(log_t)).softmax(dim=1).amax(dim=1).mean().item() - confidence
 
-    low, high = math.log(1e-4), math.log(1e4)
-    if excess(low) <= 0 or excess(high) >= 0:
-        return math.exp(low if excess(low) <= 0 else high)
-    return math.exp(brentq(excess, low, high, xtol=1e-12))
+    return temperature_where(excess, 1e-4, 1e4)
 
 
 # Feeding them a trained network
@@ -329,10 +323,11 @@ class _Lime(Metric):
 
     def asks(self, data: Shape) -> dict[Question, float]:
         images, draws = min(self.images, data.test), self.noise[1]
-        count = images * self.samples
-        shown = (images, self.samples, self.superpixels)
-        noisy = {Question("lime under noise", (*shown, *self.noise)): count * draws} if draws else {}
-        return {Question("lime", shown): count} | noisy
+        shown, count = (images, self.samples, self.superpixels), float(images * self.samples)
+        asked = {Question("lime", shown): count}
+        return (
+            asked | {Question("lime under noise", (*shown, *self.noise)): count * draws} if draws else asked
+        )
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
@@ -375,9 +370,8 @@ class _Lime(Metric):
             return keep(key, lambda: superpixels(image[None], self.superpixels)[0])
 
         def neighbourhood() -> Neighbourhood:
-            return _neighbourhood(
-                pictures, torch.stack([cut(x) for x in pictures]), self.samples, subject.seed
-            )
+            segments = torch.stack([cut(x) for x in pictures])
+            return _neighbourhood(pictures, segments, self.samples, subject.seed)[0]
 
         near = keep(("lime", *shown), neighbourhood)
 
@@ -473,14 +467,16 @@ class Neighbourhood:
     counts: Tensor
 
 
-def _batch_of_one(image: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    return image.unsqueeze(0), None if segments is None else segments.unsqueeze(0)
-
-
-def _neighbourhood(images: Tensor, segments: Tensor | None, samples: int, seed: int) -> Neighbourhood:
-    images = images.cpu()
-    segments = superpixels(images) if segments is None else segments.cpu()
-    return Neighbourhood(segments, draw_masks(images, segments, samples, seed), _counts(images, segments))
+def _neighbourhood(
+    images: Tensor, segments: Tensor | None, samples: int, seed: int
+) -> tuple[Neighbourhood, Tensor]:
+    """Return the neighbourhoods of images [N, C, H, W], and the images; one image [C, H, W] becomes a batch of one."""
+    if images.ndim == 3:
+        images, segments = images.unsqueeze(0), None if segments is None else segments.unsqueeze(0)
+    shown = images.cpu()
+    segments = superpixels(shown) if segments is None else segments.cpu()
+    masks = draw_masks(shown, segments, samples, seed)
+    return Neighbourhood(segments, masks, _counts(shown, segments)), images
 
 
 def _ask(model: nn.Module, images: Tensor, near: Neighbourhood, device: torch.device | None = None) -> Tensor:
