@@ -48,6 +48,11 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
     ``probabilities``: [N, classes]; ``labels``: int [N]. On few images the score is biased upwards: see
     ``calibration_floor``. Raises ``DataError`` for no images, rows that are no probabilities (a sum within 0.001 of 1
     counts as rounding), NaN, or labels out of range; ``SettingError`` for fewer than one bin.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> expected_calibration_error(p, y)
+        0.25
     """
     return _calibration_error(probabilities, labels, bins, _top_label, _equal_width)
 
@@ -61,6 +66,11 @@ def static_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 
     class without images is no special case: all that was promised to it is error. With many classes nearly all
     probabilities are near 0, and so is the score: compare networks on the same data only. Raises as
     ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> static_calibration_error(p, y)
+        0.5
     """
     return _calibration_error(probabilities, labels, bins, _each_class, _equal_width)
 
@@ -77,6 +87,11 @@ def adaptive_calibration_error(
     with n_rk/N = 1/R where N divides by the number of bins R. Otherwise over the top probability alone: the "adaptive
     ECE" of other authors. Equal probabilities always share a bin, so the score does not depend on the order of images;
     bins are then unequal, and weighted by what they hold. Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> adaptive_calibration_error(p, y, bins=2)
+        0.5
     """
     return _calibration_error(
         probabilities, labels, bins, _each_class if classwise else _top_label, _equal_mass
@@ -92,6 +107,10 @@ def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
         floor = 1/N · Σ_b min(√(2 V_b/π), 2 V_b)
 
     An ECE near its floor cannot be told from perfect calibration. Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> calibration_floor(torch.tensor([[1.0, 0.0]]))
+        0.0
     """
     confidence = _probabilities(probabilities, bins).amax(dim=1)
     spread = confidence.double() * (1 - confidence.double())
@@ -106,6 +125,10 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
 
     From ``logits`` [N, classes] in float64: a softmax first would round to 0, and its logarithm to −∞. Raises
     ``DataError`` for no images, logits that are not finite, or labels out of range.
+
+    Example:
+        >>> round(negative_log_likelihood(torch.zeros(1, 2), torch.tensor([0])), 4)
+        0.6931
     """
     logits, labels = _check_logits(logits, labels)
     return _surprise(logits, labels).mean().item()
@@ -118,6 +141,11 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> float:
 
     A sum over classes, as Brier (1950) has it, so that always being surely wrong costs 2; some libraries halve it.
     Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> brier_score(p, y)
+        0.625
     """
     probabilities, labels = _check(probabilities, labels)
     return _squares(probabilities.double(), labels).mean().item()
@@ -128,6 +156,11 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> pd.Dat
     ``confidence`` and their ``accuracy``, both NaN for an empty bin. The ECE is Σ count/N · |accuracy − confidence|.
 
     Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> reliability(p, y, bins=2)["count"].tolist()
+        [0, 2]
     """
     probabilities, labels = _check(probabilities, labels, bins)
     confidence, hit = (t[0] for t in _top_label(probabilities, labels))
@@ -149,6 +182,10 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     Looks within ``TEMPERATURES`` and returns an end if the best T lies beyond: the lower one if every label has the
     largest logit, the upper one for a network that is no better than chance. Logits that say nothing give 1. Dividing by
     T never changes which class is first (Guo et al., 2017, section 4.2). Raises as ``negative_log_likelihood`` does.
+
+    Example:
+        >>> temperature(torch.tensor([[3.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1]))
+        100.0
     """
     logits, labels = _check_logits(logits, labels)
     # of every class over the label's
@@ -199,8 +236,8 @@ def _errors(
     step = max(1, _CHUNK // (bins * count))
     parts = []
     for place, value in zip(index.split(step), residual.split(step), strict=True):
-        apart = torch.zeros(len(place), bins, count).double().scatter_(1, place, value)
-        parts.append((apart @ times.T).abs().sum(dim=1) / count)
+        binned = torch.zeros(len(place), bins, count).double().scatter_(1, place, value)
+        parts.append((binned @ times.T).abs().sum(dim=1) / count)
     return torch.cat(parts).view(*shape, len(times)).mean(dim=-2)
 
 
@@ -277,12 +314,12 @@ class _Calibration(Metric):
 
     def measure(self, subject: Subject) -> Measurement:
         score = self.score(subject.seed)
-        heat = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
+        fitted = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
         labels = subject.sample(self.images)[1].cpu()
         clean = subject.sample_logits(self.images)
         corrupted = subject.corrupted_logits(self.images).values()
         measured, severities = {}, {}
-        for scaled, t in ((False, 1.0), (True, heat)):
+        for scaled, t in ((False, 1.0), (True, fitted)):
             on_test = _scores(score, [subject.test_logits[None]], subject.test_labels, t)
             measured["scaled" if scaled else "clean"] = _summary(*on_test, len(subject.test_labels))
             name = "corrupted-scaled" if scaled else "corrupted"
@@ -293,8 +330,8 @@ class _Calibration(Metric):
             rising = [*unharmed.tolist(), *torch.stack(values).mean(0).tolist()]
             severities[name] = [round(value, 6) for value in rising]
         extra = {
-            "temperature": heat,
-            "temperature_at_bound": heat in TEMPERATURES,
+            "temperature": fitted,
+            "temperature_at_bound": fitted in TEMPERATURES,
             "by_severity": severities,
             **subject.corruptions_from,
         }
@@ -327,7 +364,7 @@ class ExpectedCalibrationError(_Binned):
         measured = super().measure(subject)
         logits, labels = subject.test_logits.double(), subject.test_labels
         values, draws = _binned(subject.seed, self.bins, _top_label, _equal_mass)(logits[None], labels)
-        before, after = ((logits / heat).softmax(dim=1) for heat in (1.0, measured.extra["temperature"]))
+        before, after = ((logits / t).softmax(dim=1) for t in (1.0, measured.extra["temperature"]))
         bins = {
             "before": _plain(reliability(before, labels, self.bins)),
             "after": _plain(reliability(after, labels, self.bins)),
@@ -390,10 +427,10 @@ class BrierScore(_Calibration):
 
 
 def _scores(
-    score: Score, batches: Iterable[Tensor], labels: Tensor, heat: float
+    score: Score, batches: Iterable[Tensor], labels: Tensor, temperature: float
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return values and draws of each batch of cells; a corruption at a time bounds the memory."""
-    parts = [score(_finite(logits) / heat, labels) for logits in batches]
+    parts = [score(_finite(logits) / temperature, labels) for logits in batches]
     return [values for values, _ in parts], [draws for _, draws in parts]
 
 

@@ -27,6 +27,10 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
     ``logits``: [N, classes]; ``labels``: int [N]. A tie for the largest counts as a miss unless the label's logit is
     the first of the tie. Raises ``DataError`` for no images, shapes that do not fit, or a NaN, which no argmax can rank.
+
+    Example:
+        >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 5.0], [1.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1, 0, 1]))
+        0.75
     """
     return right(logits, labels).mean().item()
 
@@ -44,6 +48,10 @@ def recall(logits: Tensor, labels: Tensor) -> list[float | None]:
         recall_c = Σᵢ [yᵢ = c][argmaxₖ zᵢₖ = c] / Σᵢ [yᵢ = c]
 
     Arguments and errors as ``accuracy``.
+
+    Example:
+        >>> recall(torch.tensor([[2.0, 1.0, 0.0], [0.0, 5.0, 0.0]]), torch.tensor([0, 0]))
+        [0.5, None, None]
     """
     hits, classes = right(logits, labels), range(logits.shape[1])
     return [hits[labels == c].mean().item() if (labels == c).any() else None for c in classes]

@@ -44,6 +44,12 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
 
     Raises ``DataError`` for no images, pixels outside [0, 1], labels that do not fit, or a gradient that is not finite;
     ``SettingError`` for an ``epsilon`` outside [0, 1]. Goodfellow et al. (2015), section 4.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> images, labels = torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 1])
+        >>> (fgsm(network, images, labels, epsilon=0.25) - images).abs().unique().tolist()
+        [0.25]
     """
     check_attack(images, labels, epsilon)
     return shifted(images, input_gradient(model, images, labels).sign(), epsilon)
@@ -65,6 +71,12 @@ def pgd(
     Π clips to [x − ε, x + ε]. ``step_size`` α defaults to 2.5 ε / steps, so that the border is in reach from every
     start; ``seed`` draws the start, None starts from the image itself. Arguments, result and errors else as ``fgsm``.
     Madry et al. (2018), section 2.1.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> images, labels = torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 1])
+        >>> bool(((pgd(network, images, labels, epsilon=0.25) - images).abs() <= 0.25).all())
+        True
     """
     check_attack(images, labels, epsilon)
     if steps < 1:

@@ -32,6 +32,10 @@ def corruption_error(errors: Errors, baseline: Errors) -> float:
 
     Raises ``DataError`` for other corruptions or severities than the baseline's, no corruption at all, a rate outside
     [0, 1], or a baseline without any error on some corruption. Hendrycks & Dietterich (2019), section 4.
+
+    Example:
+        >>> corruption_error({"fog": [0.25, 0.5]}, {"fog": [0.25, 0.25]})
+        150.0
     """
     _check_errors(errors, baseline)
     ratios = [math.fsum(rates) / math.fsum(baseline[name]) for name, rates in errors.items()]
@@ -40,7 +44,12 @@ def corruption_error(errors: Errors, baseline: Errors) -> float:
 
 def uniform_corruption_error(errors: Errors) -> float:
     """Return the plain mean of the error rates over all corruptions and severities: in [0, 1], lower is better, relative to
-    nothing. Arguments and errors as ``corruption_error``."""
+    nothing. Arguments and errors as ``corruption_error``.
+
+    Example:
+        >>> uniform_corruption_error({"fog": [0.25, 0.5], "snow": [0.5, 0.75]})
+        0.5
+    """
     _check_errors(errors)
     return math.fsum(math.fsum(rates) / len(rates) for rates in errors.values()) / len(errors)
 

@@ -19,6 +19,10 @@ def recall_change(recalls: Sequence[float | None], dense: Sequence[float | None]
     """Return the recall of each class minus the dense network's: in [−1, 1], higher is better; None where either is.
 
     Raises ``DataError`` for unequal numbers of classes.
+
+    Example:
+        >>> recall_change([0.5, None], [0.75, 0.5])
+        [-0.25, None]
     """
     if len(recalls) != len(dense) or not recalls:
         raise DataError(f"want the recall of the same classes, got {len(recalls)} and {len(dense)}")
@@ -37,6 +41,10 @@ def identified_exemplars(dense_predictions: Tensor, sparse_predictions: Tensor) 
     both sides, so neither the order of networks nor of classes matters.
 
     Raises ``DataError`` for no networks, no images, or unequal numbers of images. Hooker et al. (2019).
+
+    Example:
+        >>> identified_exemplars(torch.tensor([[0, 1, 2], [0, 1, 2]]), torch.tensor([[0, 2, 2]])).tolist()
+        [1]
     """
     shapes = [list(p.shape) for p in (dense_predictions, sparse_predictions)]
     if any(len(s) != 2 or 0 in s for s in shapes) or shapes[0][1] != shapes[1][1]:

@@ -28,6 +28,10 @@ def max_softmax(logits: Tensor) -> Tensor:
 
     In double precision, since in single all logits further than 17 apart tie at 1. Raises ``DataError`` for no images
     or logits that are not finite. Hendrycks & Gimpel (2017), section 3.
+
+    Example:
+        >>> max_softmax(torch.tensor([[0.0, 0.0], [50.0, 0.0]])).tolist()
+        [0.5, 1.0]
     """
     if logits.ndim != 2 or logits.numel() == 0:
         raise DataError(f"want logits [N, classes] of one image or more, got {list(logits.shape)}")
@@ -44,6 +48,10 @@ def ood_auroc(in_scores: Tensor, out_scores: Tensor) -> float:
 
     ``in_scores`` [N] and ``out_scores`` [M]: higher = more like the distribution. Raises ``DataError`` for an empty set,
     another shape, or a NaN.
+
+    Example:
+        >>> ood_auroc(torch.tensor([0.9, 0.8]), torch.tensor([0.8, 0.1]))
+        0.875
     """
     in_scores, out_scores = _checked(in_scores), _checked(out_scores)
     return _placements(in_scores, out_scores).mean().item()
@@ -56,6 +64,10 @@ def ood_fpr95(in_scores: Tensor, out_scores: Tensor) -> float:
         FPR95 = 1/M · Σⱼ [tⱼ ≥ θ],   θ = the largest score with 1/N · Σᵢ [sᵢ ≥ θ] ≥ .95
 
     A saturated network that scores everything alike lets all in. Arguments and errors as ``ood_auroc``.
+
+    Example:
+        >>> ood_fpr95(torch.tensor([0.9, 0.8]), torch.tensor([0.8, 0.1]))
+        0.5
     """
     in_scores, out_scores = _checked(in_scores), _checked(out_scores)
     # ⌈.95 N⌉ without rounding
@@ -71,6 +83,10 @@ def ood_aupr(in_scores: Tensor, out_scores: Tensor) -> float:
 
     Chance is N / (N + M): values compare only between sets of the same two sizes (the metric takes equally
     many of both, so chance is .5). Arguments and errors as ``ood_auroc``.
+
+    Example:
+        >>> ood_aupr(torch.tensor([0.9, 0.8]), torch.tensor([0.5, 0.1]))
+        1.0
     """
     in_scores, out_scores = _checked(in_scores), _checked(out_scores)
     scores, order = torch.cat([in_scores, out_scores]).sort(descending=True)

@@ -42,7 +42,7 @@ PRODUCT: dict[Wrt, int] = {"weights": 7, "inputs": 4}
 
 
 class Estimate(float):
-    """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) spent on it, and whether it
+    """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) behind it, and whether it
     ``converged`` to what was asked for."""
 
     error: float | None
@@ -111,6 +111,12 @@ def hessian_trace(
 
     Raises ``DataError`` for no images, labels that do not fit, a mask that keeps nothing, or a loss that is not
     finite; ``SettingError`` for another ``wrt`` or a number outside its range.
+
+    Example:
+        >>> network = torch.nn.Linear(2, 1, bias=False).double()
+        >>> images, labels = torch.eye(2).double(), torch.zeros(2).long()
+        >>> round(hessian_trace(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
+        2.0
     """
     hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
     krylov = lanczos(hessian, steps, seed)
@@ -135,6 +141,12 @@ def top_eigenvalue(
     ``which``: ``largest`` and ``smallest`` in the algebraic sense (−3 < 1), or the one of largest ``magnitude``, with
     its sign. In the inputs: the mean over images of each image's own. ``error`` is the residual ‖Hu − λu‖, which bounds
     the distance to the nearest eigenvalue; converged means at most 1 % of it. The rest is as in ``hessian_trace``.
+
+    Example:
+        >>> network = torch.nn.Linear(2, 1, bias=False).double()
+        >>> images, labels = torch.eye(2).double(), torch.zeros(2).long()
+        >>> round(top_eigenvalue(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
+        1.0
     """
     hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
     krylov = lanczos(hessian, steps, seed)
@@ -222,7 +234,7 @@ class Krylov:
 
 @torch.no_grad()
 def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = torch.randn) -> Krylov:
-    """Do ``steps`` products (at most ``size``) from a random start, normal unless told otherwise (signs may miss an eigenvector altogether):
+    """Do ``steps`` products (at most ``size``) from a random start, normal unless ``draw`` says otherwise (signs may miss an eigenvector altogether):
 
         βⱼ qⱼ₊₁ = H qⱼ − αⱼ qⱼ − βⱼ₋₁ qⱼ₋₁
 
@@ -244,10 +256,10 @@ def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = 
         diagonal[:, j] = (image * vector).sum(dim=1)
         rest = without(before, image)
         length, scale = rest.norm(dim=1), torch.maximum(scale, image.norm(dim=1))
-        spent = length <= 100 * torch.finfo(rest.dtype).eps * scale
-        off_diagonal[:, j] = length.masked_fill(spent, 0)
-        if spent.any():
-            rest = torch.where(spent[:, None], hessian.random(torch.randn, random), rest)
+        ended = length <= 100 * torch.finfo(rest.dtype).eps * scale
+        off_diagonal[:, j] = length.masked_fill(ended, 0)
+        if ended.any():
+            rest = torch.where(ended[:, None], hessian.random(torch.randn, random), rest)
         vector = _unit(without(before, _unit(rest)))
     return Krylov(basis, diagonal, off_diagonal)
 
@@ -501,7 +513,7 @@ class _Curvature(Geometry):
 
 
 class _Trace(_Curvature):
-    """A trace; at most ``max_probes`` are spent until its error is a share ``relative_error`` of it."""
+    """A trace; at most ``max_probes`` are drawn until its error is a share ``relative_error`` of it."""
 
     max_probes: Annotated[int, Field(ge=LEAST_PROBES)]
     relative_error: NonNegativeFloat = 0.03

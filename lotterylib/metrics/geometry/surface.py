@@ -119,6 +119,10 @@ def error_barrier(values: Sequence[float] | Tensor) -> float:
     ``values``: losses or errors at even steps from the first network to the second. Two networks whose barrier is about
     0 lie in one linearly connected basin (Entezari et al., 2022, definition 2.1). Raises ``DataError`` for fewer than
     two values or one that is not finite.
+
+    Example:
+        >>> error_barrier([0.1, 0.4, 0.3])
+        0.2
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     if values.ndim != 1 or len(values) < 2 or not values.isfinite().all():

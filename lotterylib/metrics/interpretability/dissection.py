@@ -59,12 +59,16 @@ def iou(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
 
     Two empty masks have nothing in common: 0, not 1 and not NaN. Raises ``DataError`` for masks that are empty arrays,
     not of True and False, or of different shapes.
+
+    Example:
+        >>> iou(np.array([True, True, False]), np.array([True, False, False]))
+        0.5
     """
     a, b = _boolean(a, "the first mask"), _boolean(b, "the second mask")
     if a.shape != b.shape:
         raise DataError(f"want masks of one shape, got {list(a.shape)} and {list(b.shape)}")
     union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 0.0
+    return float(np.count_nonzero(a & b) / union) if union else 0.0
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,11 @@ def compose(
     order AND, OR, AND NOT, OR NOT, then that of the concepts: nothing is drawn.
 
     Raises ``DataError`` for masks that are not boolean or do not fit, ``SettingError`` for a length or beam below 1.
+
+    Example:
+        >>> round_, red = np.array([True, True, False, False]), np.array([True, False, True, False])
+        >>> str(compose(np.array([True, False, False, False]), {"round": round_, "red": red}))
+        'round AND red'
     """
     fires = _boolean(activations, "activations")
     cells = concepts if isinstance(concepts, Cells) else Cells.of(concepts)

@@ -191,6 +191,11 @@ def explain(
 
     Raises ``DataError`` for pixels outside [0, 1], segments that do not fit or are not numbered from 0, and a network
     whose output is not finite; ``SettingError`` unless there are more samples than superpixels. Ribeiro et al. (2016).
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> explain(network, torch.rand(1, 8, 8), samples=20).segments.shape
+        torch.Size([8, 8])
     """
     alone = images.ndim == 3
     near, images = _neighbourhood(images, segments, samples, seed)
@@ -273,6 +278,10 @@ def match_confidence(logits: Tensor, confidence: float) -> float:
     falls as T grows; where no T between 1e-4 and 1e4 reaches it (a confidence of 1, say), the nearer end is returned.
     ``logits``: [N, classes]. Raises ``DataError`` for logits of another form or not finite, and for a confidence that no
     network can have, outside [1/classes, 1].
+
+    Example:
+        >>> round(match_confidence(torch.tensor([[2.0, 0.0]]), torch.tensor([1.0, 0.0]).softmax(0)[0].item()), 3)
+        2.0
     """
     if logits.ndim != 2 or 0 in logits.shape or not logits.isfinite().all():
         raise DataError(f"want finite logits [N, classes], got {list(logits.shape)}")
