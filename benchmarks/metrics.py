@@ -25,7 +25,8 @@ from torch import nn
 
 from lotterylib import datasets, masks, metrics, study
 from lotterylib.datasets.corrupted import CORRUPTIONS, corrupted
-from lotterylib.metrics import Subject, attacks, calibration, curvature, generalization, interpretability
+from lotterylib.metrics import Subject, calibration, generalization, interpretability
+from lotterylib.metrics.geometry import hessian as curvature
 
 BUDGET = 45  # seconds a ticket on one core
 SPARSITY = 0.79
@@ -76,7 +77,7 @@ def fgsm(subject: Subject) -> tuple[Work, Work]:
     images, labels = subject.sample(250)
     theirs = foolbox.PyTorchModel(subject.model.eval(), bounds=(0, 1), device="cpu")
     return (
-        lambda: attacks.fgsm(subject.model, images, labels, 8 / 255),
+        lambda: generalization.fgsm(subject.model, images, labels, 8 / 255),
         lambda: foolbox.attacks.LinfFastGradientAttack().run(theirs, images, labels, epsilon=8 / 255),
     )
 
@@ -88,7 +89,7 @@ def pgd(subject: Subject) -> tuple[Work, Work]:
     theirs = foolbox.PyTorchModel(subject.model.eval(), bounds=(0, 1), device="cpu")
     attack = foolbox.attacks.LinfPGD(steps=10, rel_stepsize=0.25)
     return (
-        lambda: attacks.pgd(subject.model, images, labels, 8 / 255, steps=10),
+        lambda: generalization.pgd(subject.model, images, labels, 8 / 255, steps=10),
         lambda: attack.run(theirs, images, labels, epsilon=8 / 255),
     )
 

@@ -58,6 +58,15 @@ def network() -> nn.Module:
     return toy_network()
 
 
+@pytest.fixture
+def own_metrics(monkeypatch):
+    """Metrics that a test registers are forgotten after it."""
+    from lotterylib.metrics.base import METRICS
+
+    METRICS.names()
+    monkeypatch.setattr(METRICS, "_known", dict(METRICS._known))
+
+
 @contextmanager
 def untouched_rng():
     """The block must not move the caller's global random state."""

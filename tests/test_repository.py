@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lotterylib import metrics, verdict
+from lotterylib import metrics
 from lotterylib.cli import _parser
 from tests.colab.contract import VERSIONS, drift, pinned
 from tests.sources import DOCUMENTS, PAGES, ROOT, name
@@ -71,8 +71,8 @@ def test_commands_and_files_that_documents_name_exist(path):
 
 
 def test_the_recipes_name_what_is_there():
-    assert "_METRICS" in CONTRIBUTING and hasattr(metrics, "_METRICS")
-    assert "`TOLERANCES`" in CONTRIBUTING and hasattr(verdict, "TOLERANCES")
+    assert "`Metric`" in CONTRIBUTING and hasattr(metrics, "Metric")
+    assert "`Tolerance`" in CONTRIBUTING and hasattr(metrics, "Tolerance")
     assert "`Measurement`" in CONTRIBUTING and hasattr(metrics, "Measurement")
     for word in ("Add a pruner", "Add a metric", "Add a notebook", "Release"):
         assert f"## {word}\n" in CONTRIBUTING

@@ -18,6 +18,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .. import metrics
 from ..errors import SettingError
 from ..metrics import geometry, interpretability
 from .style import look, styled
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from ..ticket import Ticket
 
 _PANELS = ("mask", "reliability", "superpixels", "surface", "radar")
-_SHORT = {
-    "accuracy": "accuracy", "ood_auroc": "outliers", "corruption_error": "corrupted", "fgsm_accuracy": "FGSM",
-    "ece": "ECE", "nll": "NLL", "fidelity": "fidelity", "stability": "stability", "hessian_trace": "flat in θ",
-    "input_trace": "flat in x", "pac_bayes_sigma": "noise in θ",
-}  # fmt: skip
 _LEAST, _MOST = 1e-4, 1e4  # what the scale of losses shows
 _COLOURS = 64  # of a frame: a third of the bytes, and no eye sees it
 
@@ -303,7 +299,9 @@ def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
             axis.fill(closed, radii, color=colour, alpha=0.25)
     axis.set_ylim(0, 1.05)
     axis.set_yticks([0.5, 1], ["", ""])
-    axis.set_xticks(angles, [_SHORT.get(n, n) for n in names] if title else [""] * len(names), fontsize=6)
+    axis.set_xticks(
+        angles, [metrics.describe(n).short for n in names] if title else [""] * len(names), fontsize=6
+    )
     for label, angle in zip(axis.get_xticklabels(), angles, strict=True):  # outside, on their own side
         side = np.sin(angle)
         label.set_horizontalalignment("center" if abs(side) < 0.1 else "left" if side > 0 else "right")

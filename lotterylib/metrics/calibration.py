@@ -6,35 +6,40 @@ for confidence and accuracy at once. All are lower-is-better.
 
 from __future__ import annotations
 
-import functools
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import torch
-from scipy.optimize import brentq
+from pydantic import PositiveInt
+from scipy.optimize import root_scalar
 from torch import Tensor
 
+from ..datasets.base import DatasetBuilder
 from ..errors import DataError, SettingError
-from ..rng import generator
-from .subject import Measurement, Subject
+from .base import About, Metric, Question, Reads, Shape, Tolerance, register
+from .resampling import image_counts
+from .subject import CORRUPTIBLE, Measurement, Subject
 
-TEMPERATURES = (0.01, 100.0)  # where a fit looks; a result at an end means that there is no optimum between
-_ROUNDING = 1e-3  # how far from 1 a row of probabilities may sum, from low precision or printed digits
-_RESAMPLES = 200  # bootstrap: the standard error itself is then good to 5 %
-_CHUNK = 2**22  # numbers held at once while resampling: 32 MB
+# where a fit looks; a result at an end means that there is no optimum between
+TEMPERATURES = (0.01, 100.0)
+# how far from 1 a row of probabilities may sum, from low precision or printed digits
+_ROUNDING = 1e-3
+# numbers held at once while resampling: 32 MB
+_CHUNK = 2**22
 
 Forecasts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Binning = Callable[[Tensor, int], Tensor]
-# (logits [cells, N, classes], labels [N]) → a value a cell [cells], and draws [cells, M]: the standard deviation of
+# (logits [cells, N, classes], labels [N]) → one value per cell [cells], and draws [cells, M]: the standard deviation of
 # their mean over cells is the standard error of the values' mean
 Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """How far confidence and accuracy lie apart, bin by bin: in [0, 1], lower is better.
+    """Return how far confidence and accuracy lie apart, bin by bin: in [0, 1], lower is better.
 
         ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|
 
@@ -44,12 +49,17 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
     ``probabilities``: [N, classes]; ``labels``: int [N]. On few images the score is biased upwards: see
     ``calibration_floor``. Raises ``DataError`` for no images, rows that are no probabilities (a sum within 0.001 of 1
     counts as rounding), NaN, or labels out of range; ``SettingError`` for fewer than one bin.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> expected_calibration_error(p, y)
+        0.25
     """
     return _calibration_error(probabilities, labels, bins, _top_label, _equal_width)
 
 
 def static_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Calibration of every class's probability, not of the top one alone: in [0, 1], lower is better.
+    """Return the calibration error of every class's probability, not of the top one alone: in [0, 1], lower is better.
 
         SCE = 1/K · Σ_k Σ_b n_bk/N · |frequency of class k(b, k) − mean probability of k(b, k)|
 
@@ -57,6 +67,11 @@ def static_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 
     class without images is no special case: all that was promised to it is error. With many classes nearly all
     probabilities are near 0, and so is the score: compare networks on the same data only. Raises as
     ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> static_calibration_error(p, y)
+        0.5
     """
     return _calibration_error(probabilities, labels, bins, _each_class, _equal_width)
 
@@ -64,7 +79,7 @@ def static_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 
 def adaptive_calibration_error(
     probabilities: Tensor, labels: Tensor, bins: int = 15, classwise: bool = True
 ) -> float:
-    """Calibration error with bins that hold as many images each: in [0, 1], lower is better.
+    """Return the calibration error with bins that hold as many images each: in [0, 1], lower is better.
 
     ``classwise``: over every class's probabilities, which is the ACE of Nixon et al. (2019),
 
@@ -73,6 +88,11 @@ def adaptive_calibration_error(
     with n_rk/N = 1/R where N divides by the number of bins R. Otherwise over the top probability alone: the "adaptive
     ECE" of other authors. Equal probabilities always share a bin, so the score does not depend on the order of images;
     bins are then unequal, and weighted by what they hold. Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> adaptive_calibration_error(p, y, bins=2)
+        0.5
     """
     return _calibration_error(
         probabilities, labels, bins, _each_class if classwise else _top_label, _equal_mass
@@ -80,7 +100,7 @@ def adaptive_calibration_error(
 
 
 def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
-    """The ECE to expect of a *perfectly calibrated* network with these confidences on as many images.
+    """Return the ECE to expect of a *perfectly calibrated* network with these confidences on as many images.
 
     Its hits are coins of probability cᵢ, so the sum of a bin's residuals has variance V_b = Σ cᵢ(1 − cᵢ) and a mean
     absolute value of √(2 V_b/π) if it is normal; 2 V_b bounds it where few images make it anything but.
@@ -88,6 +108,10 @@ def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
         floor = 1/N · Σ_b min(√(2 V_b/π), 2 V_b)
 
     An ECE near its floor cannot be told from perfect calibration. Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> calibration_floor(torch.tensor([[1.0, 0.0]]))
+        0.0
     """
     confidence = _probabilities(probabilities, bins).amax(dim=1)
     spread = confidence.double() * (1 - confidence.double())
@@ -96,34 +120,48 @@ def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
-    """Mean surprise at the labels, in nats: 0 or more, lower is better, without bound for the confidently wrong.
+    """Return the mean surprise at the labels, in nats: 0 or more, lower is better, without bound for the confidently wrong.
 
         NLL = 1/N · Σᵢ (log Σₖ exp zᵢₖ − zᵢ,yᵢ)
 
     From ``logits`` [N, classes] in float64: a softmax first would round to 0, and its logarithm to −∞. Raises
     ``DataError`` for no images, logits that are not finite, or labels out of range.
+
+    Example:
+        >>> round(negative_log_likelihood(torch.zeros(1, 2), torch.tensor([0])), 4)
+        0.6931
     """
     logits, labels = _check_logits(logits, labels)
     return _surprise(logits, labels).mean().item()
 
 
 def brier_score(probabilities: Tensor, labels: Tensor) -> float:
-    """Squared distance of the forecast from the truth: in [0, 2], lower is better.
+    """Return the squared distance of the forecast from the truth: in [0, 2], lower is better.
 
         Brier = 1/N · Σᵢ Σₖ (pᵢₖ − [k = yᵢ])²
 
     A sum over classes, as Brier (1950) has it, so that always being surely wrong costs 2; some libraries halve it.
     Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> brier_score(p, y)
+        0.625
     """
     probabilities, labels = _check(probabilities, labels)
     return _squares(probabilities.double(), labels).mean().item()
 
 
 def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> pd.DataFrame:
-    """What a reliability diagram draws: a row a bin (``low``, ``high``], with the ``count`` of images, their mean
+    """Return what a reliability diagram draws: one row per bin (``low``, ``high``], with the ``count`` of images, their mean
     ``confidence`` and their ``accuracy``, both NaN for an empty bin. The ECE is Σ count/N · |accuracy − confidence|.
 
     Raises as ``expected_calibration_error`` does.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> reliability(p, y, bins=2)["count"].tolist()
+        [0, 2]
     """
     probabilities, labels = _check(probabilities, labels, bins)
     confidence, hit = (t[0] for t in _top_label(probabilities, labels))
@@ -136,7 +174,7 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> pd.Dat
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T > 0 whose softmax(z/T) has the least negative log-likelihood: above 1 for a network too sure of itself.
+    """Return the T > 0 whose softmax(z/T) has the least negative log-likelihood: above 1 for a network too sure of itself.
 
     Fit it on validation data. NLL is convex in β = 1/T, so its minimum is where the slope changes sign:
 
@@ -145,9 +183,14 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     Looks within ``TEMPERATURES`` and returns an end if the best T lies beyond: the lower one if every label has the
     largest logit, the upper one for a network that is no better than chance. Logits that say nothing give 1. Dividing by
     T never changes which class is first (Guo et al., 2017, section 4.2). Raises as ``negative_log_likelihood`` does.
+
+    Example:
+        >>> temperature(torch.tensor([[3.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1]))
+        100.0
     """
     logits, labels = _check_logits(logits, labels)
-    margins = logits - logits.gather(1, labels[:, None])  # of every class over the label's
+    # of every class over the label's
+    margins = logits - logits.gather(1, labels[:, None])
     if not margins.any():
         return 1.0
 
@@ -155,133 +198,17 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
         beta = math.exp(-log_temperature)
         return ((beta * margins).softmax(dim=1) * margins).sum(dim=1).mean().item()
 
-    coldest, hottest = TEMPERATURES
-    if slope(math.log(coldest)) <= 0:
+    return temperature_where(slope, *TEMPERATURES)
+
+
+def temperature_where(falling: Callable[[float], float], coldest: float, hottest: float) -> float:
+    """Return the T at which a function of log T, which falls, is 0; the nearer end where it is so at none between."""
+    low, high = math.log(coldest), math.log(hottest)
+    if falling(low) <= 0:
         return coldest
-    if slope(math.log(hottest)) >= 0:
+    if falling(high) >= 0:
         return hottest
-    return math.exp(brentq(slope, math.log(coldest), math.log(hottest), xtol=1e-12))
-
-
-# --- measuring a network. Each takes ``images``: how many test images are corrupted. Variants: ``scaled`` (after
-# temperature scaling, fitted on clean validation images), ``corrupted`` (mean over 15 corruptions × 5 severities of the
-# score of each) and ``corrupted-scaled`` (at the same temperature).
-
-
-def measure_ece(subject: Subject, bins: int = 15, images: int = 1000) -> Measurement:
-    """ECE, with the variant ``equal-mass`` and what reliability diagrams draw; the error is bootstrapped over images."""
-    score = _binned(subject.seed, bins, _top_label, _equal_width)
-    measured = _measure(subject, images, score)
-    values, draws = _binned(subject.seed, bins, _top_label, _equal_mass)(
-        subject.test_logits[None].double(), subject.test_labels
-    )
-    measured.variants["equal-mass"] = _summary([values], [draws], len(subject.test_labels))
-    heats = {"before": 1.0, "after": measured.extra["temperature"]}
-    before, after = ((subject.test_logits.double() / heat).softmax(dim=1) for heat in heats.values())
-    measured.extra.update(
-        floor=round(calibration_floor(before, bins), 6),
-        reliability={
-            "before": _plain(reliability(before, subject.test_labels, bins)),
-            "after": _plain(reliability(after, subject.test_labels, bins)),
-        },
-    )
-    return measured
-
-
-def measure_sce(subject: Subject, bins: int = 15, images: int = 1000) -> Measurement:
-    """SCE; the error is bootstrapped over images."""
-    return _measure(subject, images, _binned(subject.seed, bins, _each_class, _equal_width))
-
-
-def measure_ace(subject: Subject, bins: int = 15, images: int = 1000) -> Measurement:
-    """Class-wise ACE; the error is bootstrapped over images, with the bins of the whole sample."""
-    return _measure(subject, images, _binned(subject.seed, bins, _each_class, _equal_mass))
-
-
-def measure_nll(subject: Subject, images: int = 1000) -> Measurement:
-    """NLL in nats; the error is that of a mean over images."""
-    return _measure(subject, images, _averaged(_surprise))
-
-
-def measure_brier(subject: Subject, images: int = 1000) -> Measurement:
-    """Brier score; the error is that of a mean over images."""
-    return _measure(subject, images, _averaged(lambda z, labels: _squares(z.softmax(dim=-1), labels)))
-
-
-def _measure(subject: Subject, images: int, score: Score) -> Measurement:
-    if images < 1:
-        raise SettingError(f"images must be 1 or more, got {images}")
-    heat = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
-    sample, labels = subject.sample(images)
-    clean = subject.once(("sample logits", images), lambda: subject.logits(sample))
-    corrupted = subject.corrupted_logits(images).values()
-    measured, severities = {}, {}
-    for suffix, t in (("", 1.0), ("scaled", heat)):
-        on_test = _scores(score, [subject.test_logits[None]], subject.test_labels, t)
-        measured[suffix or "clean"] = _summary(*on_test, len(subject.test_labels))
-        name = "-".join(filter(None, ("corrupted", suffix)))
-        values, draws = _scores(score, corrupted, labels.cpu(), t)
-        measured[name] = _summary(values, draws, len(labels))
-        [same_images], _ = _scores(score, [clean[None]], labels.cpu(), t)
-        severities[name] = [
-            round(v, 6) for v in [*same_images.tolist(), *torch.stack(values).mean(0).tolist()]
-        ]
-    main = measured.pop("clean")
-    # severity 0 is clean, on the same images as the others: binned scores of fewer images are higher
-    extra = {
-        "temperature": heat,
-        "temperature_at_bound": heat in TEMPERATURES,
-        "by_severity": severities,
-        **subject.corruptions_from,
-    }
-    return replace(main, variants=measured, extra=extra)
-
-
-def _scores(
-    score: Score, batches: Iterable[Tensor], labels: Tensor, heat: float
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Values and draws of each batch of cells; a corruption at a time bounds the memory."""
-    parts = [score(_finite(logits) / heat, labels) for logits in batches]
-    return [values for values, _ in parts], [draws for _, draws in parts]
-
-
-def _summary(values: list[Tensor], draws: list[Tensor], samples: int) -> Measurement:
-    """The mean over all cells and its standard error."""
-    mean = torch.cat(draws).mean(dim=0)
-    return Measurement(
-        torch.cat(values).mean().item(), mean.std().item() if samples > 1 else None, samples, draws=mean
-    )
-
-
-def _averaged(losses: Callable[[Tensor, Tensor], Tensor]) -> Score:
-    """A mean over images; its draws are the images' own losses over √N."""
-
-    def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        each = losses(logits, labels)
-        return each.mean(dim=1), each / math.sqrt(len(labels))
-
-    return score
-
-
-def _binned(seed: int, bins: int, forecasts: Forecasts, binning: Binning) -> Score:
-    """A calibration error; its draws are bootstrap resamples of the images, the same ones for every cell."""
-    _check_bins(bins)
-
-    def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        times = _resamples(len(labels), seed)
-        errors = _errors(logits.softmax(dim=-1), labels, bins, forecasts, binning, times)
-        return errors[:, 0], errors[:, 1:]
-
-    return score
-
-
-@functools.lru_cache(maxsize=2)
-def _resamples(count: int, seed: int) -> Tensor:
-    """How often each image counts: float64 [1 + resamples, N]. The first row is the sample itself."""
-    drawn = torch.randint(count, (_RESAMPLES, count), generator=generator(seed, "bootstrap", count))
-    drawn += count * torch.arange(_RESAMPLES)[:, None]
-    times = drawn.flatten().bincount(minlength=_RESAMPLES * count).view(_RESAMPLES, count)
-    return torch.cat([torch.ones(1, count).long(), times]).double()
+    return math.exp(root_scalar(falling, bracket=(low, high), method="brentq", xtol=1e-12).root)
 
 
 # --- binned scores
@@ -298,7 +225,7 @@ def _calibration_error(
 def _errors(
     probabilities: Tensor, labels: Tensor, bins: int, forecasts: Forecasts, binning: Binning, times: Tensor
 ) -> Tensor:
-    """Calibration error of probabilities [..., N, classes] with each image counted ``times`` [R, N]: [..., R].
+    """Return the calibration error of probabilities [..., N, classes] with each image counted ``times`` [R, N]: [..., R].
 
     Counts cancel: n_b/N · |accuracy − confidence| = |Σ (hit − forecast)| / N over the bin's images, so a resample needs
     nothing but a weighted sum of residuals.
@@ -310,32 +237,32 @@ def _errors(
     step = max(1, _CHUNK // (bins * count))
     parts = []
     for place, value in zip(index.split(step), residual.split(step), strict=True):
-        apart = torch.zeros(len(place), bins, count).double().scatter_(1, place, value)
-        parts.append((apart @ times.T).abs().sum(dim=1) / count)
+        binned = torch.zeros(len(place), bins, count).double().scatter_(1, place, value)
+        parts.append((binned @ times.T).abs().sum(dim=1) / count)
     return torch.cat(parts).view(*shape, len(times)).mean(dim=-2)
 
 
 def _top_label(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """One forecast an image, that its first class is right: forecasts and hits, both [..., 1, N]."""
+    """Return one forecast per image, that its first class is right: forecasts and hits, both [..., 1, N]."""
     top = probabilities.max(dim=-1)
     return top.values.unsqueeze(-2), (top.indices == labels).unsqueeze(-2)
 
 
 def _each_class(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """A forecast for every class of an image: forecasts and hits, both [..., classes, N]."""
+    """Return a forecast for every class of an image: forecasts and hits, both [..., classes, N]."""
     forecast = probabilities.transpose(-1, -2).contiguous()
     return forecast, (torch.arange(forecast.shape[-2])[:, None] == labels).expand_as(forecast)
 
 
 def _equal_width(forecast: Tensor, bins: int) -> Tensor:
-    """Bin of each forecast, 0 to bins − 1: bin b is (b/B, (b+1)/B]. Edges are rounded as the forecasts are, so that
+    """Return the bin of each forecast, 0 to bins − 1: bin b is (b/B, (b+1)/B]. Edges are rounded as the forecasts are, so that
     0.8 lies on its edge in float32 too."""
     inner = (torch.arange(1, bins).double() / bins).to(forecast.dtype)
     return torch.bucketize(forecast, inner)
 
 
 def _equal_mass(forecast: Tensor, bins: int) -> Tensor:
-    """Bin of each forecast among its row's, by rank; the edge of a bin is the largest forecast that it holds, and
+    """Return the bin of each forecast among its row's, by rank; the edge of a bin is the largest forecast that it holds, and
     equal forecasts go to the same."""
     last = -(-torch.arange(1, bins + 1) * forecast.shape[-1] // bins) - 1
     return torch.searchsorted(forecast.sort(dim=-1).values[..., last].contiguous(), forecast.contiguous())
@@ -345,27 +272,204 @@ def _equal_mass(forecast: Tensor, bins: int) -> Tensor:
 
 
 def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
-    """−log softmax at the label: [..., N, classes] → [..., N]."""
+    """Return −log softmax at the label: [..., N, classes] → [..., N]."""
     place = labels.expand(logits.shape[:-1]).unsqueeze(-1)
     return logits.logsumexp(dim=-1) - logits.gather(-1, place).squeeze(-1)
 
 
 def _squares(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Σₖ (pₖ − [k = y])²: [..., N, classes] → [..., N]."""
+    """Return Σₖ (pₖ − [k = y])²: [..., N, classes] → [..., N]."""
     truth = torch.nn.functional.one_hot(labels, probabilities.shape[-1])
     return (probabilities - truth).square().sum(dim=-1)
 
 
 def _plain(bins: pd.DataFrame) -> dict[str, list[Any]]:
-    """The columns as JSON values; None for NaN."""
+    """Return the columns as JSON values; None for NaN."""
     return {name: [None if v != v else round(v, 6) for v in bins[name].tolist()] for name in bins}
+
+
+# --- measuring a network
+
+
+class _Calibration(Metric):
+    """A score with three variants: ``scaled`` (after temperature scaling, fitted on clean validation images),
+    ``corrupted`` (mean over 15 corruptions × 5 severities of the score of each) and ``corrupted-scaled`` (at the same
+    temperature). ``images``: how many test images are corrupted."""
+
+    splits = ("val", "test")
+
+    images: PositiveInt = 1000
+
+    @abstractmethod
+    def score(self, seed: int) -> Score:
+        """Return the score of logits."""
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        images = min(self.images, data.test)
+        clean = {Question("val"): data.val, Question("sample", (images,)): images}
+        corrupted = {Question("corrupted", (images,)): images * 15 * 5} if data.size >= CORRUPTIBLE else {}
+        return super().asks(data) | clean | corrupted
+
+    def reads(self, builder: DatasetBuilder) -> Reads:
+        return Reads(corruptions=True)
+
+    def measure(self, subject: Subject) -> Measurement:
+        score = self.score(subject.seed)
+        fitted = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
+        labels = subject.sample(self.images)[1].cpu()
+        clean = subject.sample_logits(self.images)
+        corrupted = subject.corrupted_logits(self.images).values()
+        measured, severities = {}, {}
+        for scaled, t in ((False, 1.0), (True, fitted)):
+            on_test = _scores(score, [subject.test_logits[None]], subject.test_labels, t)
+            measured["scaled" if scaled else "clean"] = _summary(*on_test, len(subject.test_labels))
+            name = "corrupted-scaled" if scaled else "corrupted"
+            values, draws = _scores(score, corrupted, labels, t)
+            measured[name] = _summary(values, draws, len(labels))
+            # severity 0 is clean, on the same images as the others: binned scores of fewer images are higher
+            [unharmed], _ = _scores(score, [clean[None]], labels, t)
+            rising = [*unharmed.tolist(), *torch.stack(values).mean(0).tolist()]
+            severities[name] = [round(value, 6) for value in rising]
+        extra = {
+            "temperature": fitted,
+            "temperature_at_bound": fitted in TEMPERATURES,
+            "by_severity": severities,
+            **subject.corruptions_from,
+        }
+        return replace(measured.pop("clean"), variants=measured, extra=extra)
+
+
+class _Binned(_Calibration):
+    """A calibration error; its error is bootstrapped over images, with the bins of the whole sample."""
+
+    bins: PositiveInt = 15
+
+    def other_work(self, data: Shape) -> dict[Question, float]:
+        # to bin every resample, seen beside the passes
+        return {Question("bins", (self.about.name,)): 0.15 * min(self.images, data.test) * data.classes}
+
+
+@register
+class ExpectedCalibrationError(_Binned):
+    """ECE, with the variant ``equal-mass`` and what reliability diagrams draw."""
+
+    about = About(
+        "ece", "ECE", "calibration", "lower", "probability", Tolerance(0.01),
+        "top label, equal-width bins (Guo et al., 2017, equation 3)",
+    )  # fmt: skip
+
+    def score(self, seed: int) -> Score:
+        return _binned(seed, self.bins, _top_label, _equal_width)
+
+    def measure(self, subject: Subject) -> Measurement:
+        measured = super().measure(subject)
+        logits, labels = subject.test_logits.double(), subject.test_labels
+        values, draws = _binned(subject.seed, self.bins, _top_label, _equal_mass)(logits[None], labels)
+        before, after = ((logits / t).softmax(dim=1) for t in (1.0, measured.extra["temperature"]))
+        bins = {
+            "before": _plain(reliability(before, labels, self.bins)),
+            "after": _plain(reliability(after, labels, self.bins)),
+        }
+        extra = {"floor": round(calibration_floor(before, self.bins), 6), "reliability": bins}
+        variants = {"equal-mass": _summary([values], [draws], len(labels))}
+        return replace(measured, variants=measured.variants | variants, extra=measured.extra | extra)
+
+
+@register
+class StaticCalibrationError(_Binned):
+    """SCE."""
+
+    about = About(
+        "sce", "SCE", "calibration", "lower", "probability", Tolerance(0.005),
+        "every class, equal-width bins (Nixon et al., 2019)",
+    )  # fmt: skip
+
+    def score(self, seed: int) -> Score:
+        return _binned(seed, self.bins, _each_class, _equal_width)
+
+
+@register
+class AdaptiveCalibrationError(_Binned):
+    """Class-wise ACE."""
+
+    about = About(
+        "ace", "ACE", "calibration", "lower", "probability", Tolerance(0.005),
+        "every class, bins of equal mass (Nixon et al., 2019)",
+    )  # fmt: skip
+
+    def score(self, seed: int) -> Score:
+        return _binned(seed, self.bins, _each_class, _equal_mass)
+
+
+@register
+class NegativeLogLikelihood(_Calibration):
+    """NLL in nats; the error is that of a mean over images."""
+
+    about = About(
+        "nll", "NLL (nats)", "calibration", "lower", "nats", Tolerance(0.1, relative=True),
+        "mean cross-entropy on the test set (Guo et al., 2017, section 2)", short="NLL",
+    )  # fmt: skip
+
+    def score(self, seed: int) -> Score:
+        return _averaged(_surprise)
+
+
+@register
+class BrierScore(_Calibration):
+    """Brier score; the error is that of a mean over images."""
+
+    about = About(
+        "brier", "Brier score", "calibration", "lower", "squared probability, 0 to 2", Tolerance(0.02),
+        "sum over classes of squared errors (Brier, 1950)", short="Brier",
+    )  # fmt: skip
+
+    def score(self, seed: int) -> Score:
+        return _averaged(lambda logits, labels: _squares(logits.softmax(dim=-1), labels))
+
+
+def _scores(
+    score: Score, batches: Iterable[Tensor], labels: Tensor, temperature: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return values and draws of each batch of cells; a corruption at a time bounds the memory."""
+    parts = [score(_finite(logits) / temperature, labels) for logits in batches]
+    return [values for values, _ in parts], [draws for _, draws in parts]
+
+
+def _summary(values: list[Tensor], draws: list[Tensor], samples: int) -> Measurement:
+    """Return the mean over all cells and its standard error."""
+    mean = torch.cat(draws).mean(dim=0)
+    return Measurement(
+        torch.cat(values).mean().item(), mean.std().item() if samples > 1 else None, samples, draws=mean
+    )
+
+
+def _averaged(losses: Callable[[Tensor, Tensor], Tensor]) -> Score:
+    """Return the score that is a mean over images; its draws are the images' own losses over √N."""
+
+    def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        each = losses(logits, labels)
+        return each.mean(dim=1), each / math.sqrt(len(labels))
+
+    return score
+
+
+def _binned(seed: int, bins: int, forecasts: Forecasts, binning: Binning) -> Score:
+    """Return the score that is a calibration error; its draws are bootstrap resamples of the images, the same ones for every cell."""
+    _check_bins(bins)
+
+    def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        times = image_counts(len(labels), seed)
+        errors = _errors(logits.softmax(dim=-1), labels, bins, forecasts, binning, times)
+        return errors[:, 0], errors[:, 1:]
+
+    return score
 
 
 # --- what comes in
 
 
 def _check(probabilities: Any, labels: Any, bins: int = 1) -> tuple[Tensor, Tensor]:
-    """Probabilities within [0, 1] and labels, both on the CPU."""
+    """Return probabilities within [0, 1] and labels, both on the CPU."""
     probabilities = _probabilities(probabilities, bins)
     return probabilities, _labels(labels, probabilities)
 
@@ -411,7 +515,7 @@ def _labels(given: Any, scores: Tensor) -> Tensor:
 
 
 def _finite(logits: Tensor) -> Tensor:
-    """The logits in float64."""
+    """Return the logits in float64."""
     if not logits.isfinite().all():
         raise DataError("logits are not finite: the network is broken, not unsure")
     return logits.double()

@@ -480,7 +480,7 @@ def _row(
             which = "ticket" if subject is ticket else "dense network"
             raise DataError(f"the {which} gives {found.value}: nothing to compare")
     difference = paired(measured, twin)
-    tolerance = given.get(name, verdict.TOLERANCES[name].of(twin.value))
+    tolerance = given.get(name, metrics.describe(name).tolerance.of(twin.value))
     error, width, over = difference.error, Z, "" if name in BY_FIFTHS else "images"
     if of_fifths is not None:
         error, width, over = math.hypot(of_fifths, error or 0.0), T, "images, by fifths"

@@ -6,22 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .. import metrics
 from ..datasets import Source, broden, ood
 from ..datasets.base import data_root
 from ..datasets.corrupted import Published
 from ..errors import DataError
 from .profile import Profile
-
-CORRUPTED = (
-    "corruption_error",
-    "corrupted_accuracy",
-    "ece",
-    "sce",
-    "ace",
-    "nll",
-    "brier",
-)  # metrics on such images
-OUTLIERS = ("ood_auroc", "ood_fpr95", "ood_aupr")
 
 
 @dataclass(frozen=True)
@@ -41,60 +31,50 @@ class Need:
 
     @property
     def met(self) -> bool:
-        """Whether the study can do with what there is."""
+        """Return whether the study can do with what there is."""
         return self.state in ("there", "generated")
 
     @property
     def fetchable(self) -> bool:
-        """Whether a download would help: also where the study would otherwise generate what it lacks."""
+        """Return whether a download would help: also where the study would otherwise generate what it lacks."""
         return self.state != "there" and self.source is not None and self.source.download is not None
 
     @property
     def place(self) -> str:
-        """Where it is or goes."""
+        """Return where it is or goes."""
         if self.source:
-            return str(self.source.path(self.root))
+            return str(self.source.path(self.root or Path()))
         return "made on the way" if self.state == "generated" else "in the package"
 
 
 def needs(profile: Profile) -> list[Need]:
-    """The data set, corruptions, outliers and Broden folders that a profile asks for, each once. Reads much of what is
-    there, to see whether it is whole; downloads nothing."""
+    """Return the data set, corruptions, outliers and Broden folders that a profile asks for, each once. Reads much of what
+    is there, to see whether it is whole; downloads nothing."""
     data, builder = profile.dataset, profile.dataset.builder
     found = [_of(f"data set {data.name}", builder.source(), data_root(data.root), data.load)]
     root = data_root(builder.shared_root(data.root))
-    if set(CORRUPTED) & set(profile.metrics):
+    reads = [metrics.build(metric, **own).reads(builder) for metric, own in profile.metrics.items()]
+    if any(each.corruptions for each in reads):
         found.append(_corruptions(builder.archive, root))
-    for outliers in _named(profile, OUTLIERS, "sets", builder.usual_outliers):
-        if outliers not in ood.names():
-            found.append(Need(f"outliers {outliers}", "missing", f"known are {', '.join(ood.names())}"))
-        elif outliers in ood.NOISE:
+    for outliers in dict.fromkeys(name for each in reads for name in each.outliers):
+        if outliers in ood.NOISE:
             found.append(Need(f"outliers {outliers}", "generated"))
         else:
-            found.append(_of(f"outliers {outliers}", ood.source(outliers), root, lambda: None))
-    for folder in _named(profile, profile.metrics, "broden", ()):
+            found.append(_of(f"outliers {outliers}", ood.source(outliers), root))
+    for folder in dict.fromkeys(each.broden for each in reads if each.broden):
         found.append(_of("concepts of Broden", broden.source(folder), Path()))
     return found
-
-
-def _named(profile: Profile, metrics, setting: str, usual: tuple[str, ...]) -> list[str]:
-    """What these metrics name under a setting, each once; ``usual`` where one names nothing."""
-    asked = {}
-    for metric, settings in profile.metrics.items():
-        if metric in metrics:
-            value = settings.get(setting)
-            asked |= dict.fromkeys(usual if value is None else [value] if isinstance(value, str) else value)
-    return list(asked)
 
 
 def _corruptions(archive: Published | None, root: Path) -> Need:
     if archive is None:
         return Need("corruptions", "generated")
-    need = _of(f"corruptions {archive.name}", archive.source, root)
+    source = archive.source
+    need = _of(f"corruptions {archive.name}", source, root)
     if need.met or need.state == "damaged":
         return need
-    remark = f"generated; to measure on the published ones instead: {need.source.missing(root)}"
-    return Need(need.what, "generated", remark, need.source, root)
+    remark = f"generated; to measure on the published ones instead: {source.missing(root)}"
+    return Need(need.what, "generated", remark, source, root)
 
 
 def _of(what: str, source: Source | None, root: Path, load=lambda: None) -> Need:

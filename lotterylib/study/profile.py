@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,13 +179,13 @@ class Profile(_Strict):
 
     @field_validator("metrics")
     @classmethod
-    def _metrics_known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _metrics_build(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Settings stay as they are written: a metric's id is made of them."""
         for name, settings in value.items():
-            _known("metric", name, metrics.names())
             try:
-                inspect.signature(metrics.describe(name).measure).bind(None, **settings)
-            except TypeError as error:
-                raise ValueError(f"{name}: {error}") from None
+                metrics.build(name, **settings)
+            except LotteryError as error:
+                raise ValueError(str(error)) from None
         if "accuracy" not in value:
             raise ValueError("accuracy is missing: the regions of every figure rest on it")
         return value

@@ -1,9 +1,8 @@
 """Does a ticket hold up? Regions of accuracy, a verdict for each metric, and LTH-PASS over all of them."""
 
+from ..metrics import Tolerance
 from .passes import (
     TICKET,
-    TOLERANCES,
-    Tolerance,
     Verdict,
     judge,
     limits,
@@ -16,6 +15,6 @@ from .passes import (
 from .regions import TOLERANCE, Region, region
 
 __all__ = [
-    "TICKET", "TOLERANCE", "TOLERANCES", "Region", "Tolerance", "Verdict", "judge", "limits", "lth_pass",
+    "TICKET", "TOLERANCE", "Region", "Tolerance", "Verdict", "judge", "limits", "lth_pass",
     "passes", "rank_agreement", "region", "resolution", "together",
 ]  # fmt: skip

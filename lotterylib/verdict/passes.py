@@ -8,59 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
+from .. import metrics
 from ..errors import DataError, SettingError, UnknownNameError
-from .regions import TOLERANCE
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What still counts as comparable: ``amount`` in the metric's own unit, or as a share of the dense network's value
-    (``relative``) where a metric has no scale of its own."""
-
-    amount: float
-    relative: bool = False
-
-    def of(self, dense: float) -> float:
-        """In the metric's own unit, for this value of the dense network."""
-        return self.amount * abs(dense) if self.relative else self.amount
-
-    def __str__(self) -> str:
-        return f"{self.amount:.0%} of dense" if self.relative else f"{self.amount:g}"
-
-
-# One point of accuracy is the paper's; all others are this book's own, chosen before the study was measured: about what a
-# user would shrug off. ``lth_pass(…, scale=…)`` shows what the verdict owes to them.
-TOLERANCES: dict[str, Tolerance] = {
-    "accuracy": Tolerance(TOLERANCE),
-    "recall_loss": Tolerance(0.05),
-    "ood_auroc": Tolerance(0.01),
-    "ood_fpr95": Tolerance(0.05),
-    "ood_aupr": Tolerance(0.01),
-    "corruption_error": Tolerance(5.0),
-    "corrupted_accuracy": Tolerance(0.02),
-    "fgsm_accuracy": Tolerance(0.02),
-    "pgd_accuracy": Tolerance(0.02),
-    "ece": Tolerance(0.01),
-    "sce": Tolerance(0.005),
-    "ace": Tolerance(0.005),
-    "nll": Tolerance(0.1, relative=True),
-    "brier": Tolerance(0.02),
-    "fidelity": Tolerance(0.1, relative=True),
-    "fidelity_r2": Tolerance(0.05),
-    "stability": Tolerance(0.25, relative=True),
-    "explained_units": Tolerance(0.05),
-    "unit_iou": Tolerance(0.1, relative=True),
-    "hessian_trace": Tolerance(0.25, relative=True),
-    "hessian_top": Tolerance(0.25, relative=True),
-    "input_trace": Tolerance(0.25, relative=True),
-    "input_top": Tolerance(0.25, relative=True),
-    "pac_bayes_sigma": Tolerance(0.1, relative=True),
-}
+from ..metrics import Tolerance
 
 Verdict = Literal["pass", "fail", "undecided"]
 
@@ -90,7 +44,7 @@ def passes(
     *,
     strict: bool = False,
     scale: float = 1.0,
-    tolerances: Mapping[str, Tolerance] = TOLERANCES,
+    tolerances: Mapping[str, Tolerance] | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """A verdict a ticket and metric: ``results.differences`` with the columns ``dimension``, ``tolerance`` (in the
@@ -99,13 +53,14 @@ def passes(
     ``records``: of a study, or the table that ``results.tidy`` makes of them. ``strict`` asks for better than dense in
     place of comparable; ``scale`` multiplies all tolerances. A metric that could not be measured on a ticket (a constant
     network has no fidelity) is a fail; one seed of a metric without an error leaves it undecided. Only metrics of
-    ``tolerances`` are judged, no variants.
+    ``tolerances`` (default: each metric's own) are judged, no variants.
 
     Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
     """
-    from .. import metrics
     from ..results import differences, tidy
 
+    if tolerances is None:
+        tolerances = {name: metrics.describe(name).tolerance for name in metrics.names()}
     for name in tolerances:
         if name not in metrics.names():
             raise UnknownNameError("metric", name, metrics.names())
@@ -194,7 +149,6 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
     Tickets are ranked by their difference to dense in each metric, best first; a dimension's rank is the mean over its
     metrics. Tickets that lack one of them are left out. Raises ``DataError`` for fewer than three tickets.
     """
-    from .. import metrics
 
     wide = judged.pivot_table(index=TICKET, columns="metric", values="difference").dropna()
     if len(wide) < 3:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from lotterylib.efficiency import speed
 from lotterylib.figures import explorer
-from lotterylib.metrics import calibration, detection, geometry, interpretability
+from lotterylib.metrics import geometry, interpretability, resampling
 from lotterylib.pruners import base, synflow
 from lotterylib.study import estimate
 
@@ -29,7 +29,7 @@ FUNCTIONS = [
     (estimate, "images_per_second", {"seconds": 0.05}),
     (speed, "speeds", {"rounds": 6, "seconds": 0.01}),
 ]
-NUMBERS = [(calibration, "_RESAMPLES", 20), (detection, "_REPLICATES", 20)]
+NUMBERS = [(resampling, "RESAMPLES", 20)]
 
 
 def hurrying() -> list[patch]:

@@ -2,7 +2,6 @@ import pytest
 
 from lotterylib import cli, metrics
 from lotterylib.datasets import sources
-from lotterylib.study import needs as module
 from lotterylib.study.needs import needs
 from tests.datasets.formats import write_cifar, write_cifar_c, write_svhn
 from tests.study.helpers import TINY, tiny, write
@@ -35,12 +34,8 @@ def test_what_the_package_brings(tmp_path):
     assert all(need.met and not need.remark for need in needs(everything))
 
 
-def test_metrics_that_read_more_are_metrics():
-    assert {*module.CORRUPTED, *module.OUTLIERS} <= set(metrics.names())
-
-
 def test_every_metric_that_looks_at_more_than_the_data_is_known(monkeypatch):
-    """Metrics are run, and what they ask the subject for is compared with the lists."""
+    """Metrics are run, and what they ask the subject for is compared with what they say that they read."""
     from lotterylib import datasets, models
     from lotterylib.metrics import Subject
 
@@ -62,8 +57,11 @@ def test_every_metric_that_looks_at_more_than_the_data_is_known(monkeypatch):
     for name, settings in profile.metrics.items():
         if metrics.describe(name).dimension in ("generalization", "calibration"):
             metrics.evaluate(watched, name, settings | ({"sets": ["uniform"]} if "ood" in name else {}))
-    assert {n for n, kinds in asked.items() if "corrupted" in kinds} == set(module.CORRUPTED)
-    assert {n for n, kinds in asked.items() if "outliers" in kinds} == set(module.OUTLIERS)
+    reads = {name: metrics.build(name).reads(datasets.build("digits")) for name in profile.metrics}
+    assert {n for n, kinds in asked.items() if "corrupted" in kinds} == {
+        n for n in reads if reads[n].corruptions
+    }
+    assert {n for n, kinds in asked.items() if "outliers" in kinds} == {n for n in reads if reads[n].outliers}
 
 
 def cli_profile(name):
@@ -94,18 +92,16 @@ def test_cifar_missing_there_and_damaged(tmp_path):
 def test_named_sets_and_broden(tmp_path):
     folder = tmp_path / "broden1_224"
     asked = {
-        "accuracy": {}, "ood_auroc": {"sets": ["svhn", "uniform"]}, "ood_fpr95": {"sets": ["imagenet-o", "nothing"]},
+        "accuracy": {}, "ood_auroc": {"sets": ["svhn", "uniform"]}, "ood_fpr95": {"sets": ["imagenet-o", "svhn"]},
         "unit_iou": {"broden": str(folder)}, "explained_units": {"broden": str(folder)},
     }  # fmt: skip
     found = {need.what: need for need in needs(cifar(tmp_path, metrics=asked))}
     assert list(found) == [
-        "data set cifar10", "outliers svhn", "outliers uniform", "outliers imagenet-o", "outliers nothing",
-        "concepts of Broden",
+        "data set cifar10", "outliers svhn", "outliers uniform", "outliers imagenet-o", "concepts of Broden",
     ]  # fmt: skip
     broden = found["concepts of Broden"]
     assert broden.state == "missing" and broden.place == str(folder) and "broden1_224.zip" in broden.remark
     assert found["outliers imagenet-o"].state == "missing" and "0.1 GB" in found["outliers imagenet-o"].remark
-    assert not found["outliers nothing"].met
 
 
 def test_the_command(tmp_path, capsys):

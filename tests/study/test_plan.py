@@ -12,7 +12,7 @@ from lotterylib.study.plan import Shape, passes, plan, rates, shape, size, train
 from lotterylib.study.profile import ModelSpec
 from tests.study.helpers import tiny
 
-CIFAR = Shape(3, 32, 10, 45_000, 5_000, 10_000)
+CIFAR = Shape(3, 32, 10, 45_000, 5_000, 10_000, "cifar10")
 
 
 def test_sizes_of_published_networks():
@@ -30,7 +30,7 @@ def test_passes_by_hand():
         "fidelity": {"images": 2, "samples": 50}, "fidelity_r2": {"images": 2, "samples": 50},
         "hessian_top": {"images": 10, "steps": 3},
     }  # fmt: skip
-    assert passes(wanted, CIFAR, "cifar10") == {
+    assert passes(wanted, CIFAR) == {
         "accuracy": 10_000, "recall_loss": 0, "ood_auroc": 100, "ood_aupr": 0, "ece": 5_000 + 10 + 750, "nll": 0,
         "fgsm_accuracy": 90, "pgd_accuracy": 220, "fidelity": 100, "fidelity_r2": 0, "hessian_top": 210,
     }  # fmt: skip
@@ -74,7 +74,7 @@ def test_passes_are_what_networks_are_asked():
         with Convolutions() as asked:
             evaluate(ticket, name, own)
         found[name] = asked.count / once.count
-    said = passes(settings, shape(profile.dataset), profile.dataset.name)
+    said = passes(settings, shape(profile.dataset))
     searched = {"pac_bayes_sigma"}
     assert said == pytest.approx(found | {name: said[name] for name in searched}, rel=0.15, abs=1)
     assert said["pac_bayes_sigma"] == pytest.approx(found["pac_bayes_sigma"], rel=0.5)
@@ -82,7 +82,7 @@ def test_passes_are_what_networks_are_asked():
 
 def test_every_metric_is_counted():
     every = load_profile("laptop").metrics
-    found = passes(every, CIFAR, "cifar10")
+    found = passes(every, CIFAR)
     assert found.keys() == every.keys() and sum(count == 0 for count in found.values()) == 12
 
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 import yaml
 
-from lotterylib import datasets
+from lotterylib import datasets, metrics
 from lotterylib.errors import LotteryError, SettingError, UnknownNameError
 from lotterylib.study import load_profile, profile_names
 from lotterylib.study.plan import shape
@@ -62,7 +62,31 @@ def test_shipped_profiles_load(name):
         (("pruners",), {"lottery": {"rates": 0.2}}, ["pruner lottery", "unknown key 'rates'"]),
         (("pruners",), {"lottery": {"rate": 2}}, ["pruner lottery", "rate", "less than 1", "got 2"]),
         (("metrics",), ["accuracy", "acuracy"], ["metrics", "did you mean 'accuracy'?"]),
-        (("metrics",), {"accuracy": {"topk": 5}}, ["metrics", "accuracy", "topk"]),
+        (("metrics",), {"accuracy": {"topk": 5}}, ["metrics: metric accuracy: no setting 'topk': it has none"]),
+        *(
+            (("metrics",), {"accuracy": {}, name: {key: value}}, [f"metrics: metric {name}: ", key, *words])
+            for name, key, value, words in (
+                ("ece", "bins", "many", ["valid integer, got 'many'"]),
+                ("ece", "bin", 15, ["unknown setting 'bin': did you mean 'bins'? known: bins, images"]),
+                ("ece", "bins", True, ["valid integer, got True"]),
+                ("nll", "images", -5, ["greater than 0, got -5"]),
+                ("nll", "images", None, ["valid integer, got None"]),
+                ("nll", "images", 2.5, ["valid integer, got 2.5"]),
+                ("fgsm_accuracy", "epsilon", "1e-3", ["valid number, got '1e-3', which YAML reads as text: write 1.0e-3"]),
+                ("fgsm_accuracy", "epsilon", True, ["valid number, got True"]),
+                ("pac_bayes_sigma", "upper", "2e1", ["write 2.0e+1"]),
+                ("pac_bayes_sigma", "upper", float("inf"), ["finite number, got inf"]),
+                ("pac_bayes_sigma", "rise", float("nan"), ["got nan"]),
+                ("pac_bayes_sigma", "draws", 1, ["greater than or equal to 2, got 1"]),
+                ("hessian_trace", "max_probes", 3, ["greater than or equal to 4, got 3"]),
+                ("ood_auroc", "sets", ["nowhere"], ["sets.0: unknown out-of-distribution set 'nowhere'", "digits, "]),
+                ("ood_auroc", "sets", "digit", ["did you mean 'digits'?"]),
+                ("ood_auroc", "sets", [], ["at least 1 item"]),
+                ("explained_units", "threshold", 4, ["less than 1, got 4"]),
+                ("explained_units", "share", 0, ["greater than 0, got 0"]),
+                ("stability", "superpixels", "slick", ["'auto', 'slic'", "got 'slick'"]),
+            )
+        ),
         (("metrics",), [], ["metrics", "accuracy is missing"]),
         (("live",), None, ["live"]),
         ((3,), 4, ["3: Keys should be strings"]),
@@ -254,3 +278,10 @@ def test_settings_of_a_data_set_are_part_of_a_ticket_where_there_are_any():
         SettingError, match="imagenet has no setting 'pixels': it has resize, size, validation"
     ):
         datasets.load("imagenet", pixels=3)
+
+
+def test_settings_of_metrics_stay_as_written():
+    """A record is named by them: a default that nobody wrote would change the name."""
+    profile = tiny(metrics={"accuracy": {}, "ood_auroc": {"sets": "uniform"}, "ece": {"images": 20}})
+    assert profile.metrics == {"accuracy": {}, "ood_auroc": {"sets": "uniform"}, "ece": {"images": 20}}
+    assert metrics.build("ood_auroc", sets="uniform").sets_of("digits") == ["uniform"]

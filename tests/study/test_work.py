@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from lotterylib import Ticket, files, metrics
-from lotterylib.metrics import Measurement, Metric
+from lotterylib import Ticket, files
+from lotterylib.metrics import About, Measurement, Metric, Tolerance, register
+from lotterylib.metrics.generalization.accuracy import Accuracy
 from lotterylib.study import Store, records, work
 from lotterylib.study.cells import with_ancestors
 from lotterylib.study.scheduler import ATTEMPTS, _attempt, run
@@ -95,7 +96,7 @@ def test_a_disk_too_full_even_for_the_failure_still_names_the_cell(store, monkey
     assert [p.name for p in left] == ["store.json"]
 
 
-def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, monkeypatch):
+def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, own_metrics, monkeypatch):
     """It neither hides behind the ticket nor takes the ticket's own record away, and other metrics go on."""
     profile, cell = tiny(), cell_of(tiny(), "random")
     assert find_ticket(store, cell, 1, "cpu").what == "found"
@@ -104,14 +105,18 @@ def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, monke
     assert find_ticket(store, cell.twin(), 1, "cpu").what == "found"
     training = store.about(cell)
 
-    def broken(subject):
+    def broken(self, subject):
         raise ValueError("no such luck")
 
-    fine = Metric("Fine", "geometry", "higher", "1", "here", lambda subject: Measurement(1.0, None, 1))
-    monkeypatch.setitem(metrics._METRICS, "fine", fine)
+    @register
+    class Fine(Metric):
+        about = About("fine", "Fine", "geometry", "higher", "1", Tolerance(1.0), "here")
+
+        def measure(self, subject):
+            return Measurement(1.0, None, 1)
+
     with monkeypatch.context() as patch:
-        bad = Metric("Test accuracy", "generalization", "higher", "fraction", "here", broken)
-        patch.setitem(metrics._METRICS, "accuracy", bad)
+        patch.setattr(Accuracy, "measure", broken)
         outcome = measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu")
     name = f"accuracy of {cell.label}"
     assert outcome.what == "failed" and outcome.reasons == {name: "ValueError: no such luck"}

@@ -8,7 +8,7 @@ import torch
 from lotterylib import datasets, metrics, models
 from lotterylib.metrics import Measurement, Subject, paired
 from lotterylib.metrics.calibration import negative_log_likelihood
-from lotterylib.metrics.subject import of_images
+from lotterylib.metrics.resampling import of_images
 
 
 def test_a_difference_of_means_has_the_error_of_the_images_own_differences():

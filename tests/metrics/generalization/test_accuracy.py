@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from lotterylib import metrics
-from lotterylib.errors import DataError, UnknownNameError
+from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy
 from tests.conftest import toy_data, toy_network, untouched_rng
@@ -81,5 +81,5 @@ def test_the_registry_says_what_each_metric_is():
 def test_unknown_metrics_and_settings_are_refused():
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         metrics.describe("acuracy")
-    with pytest.raises(TypeError):
+    with pytest.raises(SettingError, match="metric accuracy: no setting 'k': it has none"):
         metrics.evaluate(Subject(toy_network(), toy_data()), "accuracy", {"k": 5})

@@ -144,22 +144,31 @@ def test_the_value_is_the_mean_and_the_sets_are_variants(name):
     near, far = torch.rand(50) + 0.5, torch.rand(50) + 0.2
     inside = torch.rand(50) + 1
     with untouched_rng():
-        measured = metrics.evaluate(canned(inside, near=near, far=far), name, {"sets": ["near", "far"]})
-    expected = {"near": METRICS[name](inside, near), "far": METRICS[name](inside, far)}
+        measured = metrics.evaluate(
+            canned(inside, digits=near, uniform=far), name, {"sets": ["digits", "uniform"]}
+        )
+    expected = {"digits": METRICS[name](inside, near), "uniform": METRICS[name](inside, far)}
     assert {n: m.value for n, m in measured.variants.items()} == pytest.approx(expected)
-    assert measured.value == pytest.approx((expected["near"] + expected["far"]) / 2)
-    assert measured.samples == 150 and measured.variants["far"].samples == 100
-    assert metrics.evaluate(canned(inside, near=near, far=far), name, {"sets": ["near", "far"]}) == measured
+    assert measured.value == pytest.approx((expected["digits"] + expected["uniform"]) / 2)
+    assert measured.samples == 150 and measured.variants["uniform"].samples == 100
+    assert (
+        metrics.evaluate(canned(inside, digits=near, uniform=far), name, {"sets": ["digits", "uniform"]})
+        == measured
+    )
     json.dumps(measured.extra)
 
 
 def test_average_precision_is_measured_on_sets_of_one_size():
     """Chance is .5 whatever the sizes, and all of a larger set is drawn on."""
     coin = torch.arange(600) % 2 + 1.0
-    measured = metrics.evaluate(canned(coin, a=coin[:200], b=coin[:100]), "ood_aupr", {"sets": ["a", "b"]})
+    measured = metrics.evaluate(
+        canned(coin, digits=coin[:200], uniform=coin[:100]), "ood_aupr", {"sets": ["digits", "uniform"]}
+    )
     assert measured.value == pytest.approx(0.5) and measured.samples == 300
     rising = torch.linspace(1, 2, 600)
-    assert metrics.evaluate(canned(rising, a=rising[:60]), "ood_aupr", {"sets": ["a"]}).samples == 120
+    assert (
+        metrics.evaluate(canned(rising, digits=rising[:60]), "ood_aupr", {"sets": ["digits"]}).samples == 120
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -168,13 +177,13 @@ def test_errors_are_what_new_images_would_show(name):
 
     def subject(seed):
         inside, near = scores(120, 90, seed=seed)
-        return canned(inside + 6, near=near + 6, far=scores(120, 90, seed=seed + 1000)[1] + 5.5)
+        return canned(inside + 6, digits=near + 6, uniform=scores(120, 90, seed=seed + 1000)[1] + 5.5)
 
     drawn = [
-        metrics.evaluate(subject(seed), name, {"sets": ["near", "far"]})
+        metrics.evaluate(subject(seed), name, {"sets": ["digits", "uniform"]})
         for seed in range(150 if name == "ood_auroc" else 60)
     ]
-    for pick in (lambda m: m, lambda m: m.variants["near"]):
+    for pick in (lambda m: m, lambda m: m.variants["digits"]):
         spread = torch.tensor([pick(m).value for m in drawn]).std().item()
         reported = torch.tensor([pick(m).error for m in drawn]).mean().item()
         assert reported == pytest.approx(spread, rel=0.3)

@@ -9,8 +9,8 @@ from torch import nn
 from lotterylib import Recipe, metrics, train
 from lotterylib.errors import DataError, SettingError
 from lotterylib.metrics import Subject
-from lotterylib.metrics.attacks import evaluating, input_gradient
 from lotterylib.metrics.generalization import accuracy, fgsm, pgd
+from lotterylib.metrics.generalization.attacks import evaluating, input_gradient
 from lotterylib.training import predict
 from tests.conftest import toy_data, toy_network, untouched_rng
 
@@ -121,7 +121,7 @@ def test_an_image_does_not_depend_on_those_beside_it(trained, batch, monkeypatch
     whole = fgsm(trained, images, labels, EPSILON)
     alone = torch.cat([fgsm(trained, images[i : i + 1], labels[i : i + 1], EPSILON) for i in range(8)])
     assert torch.allclose(whole[:8], alone, atol=ROUNDING)
-    monkeypatch.setattr("lotterylib.metrics.attacks._BATCH", 7)
+    monkeypatch.setattr("lotterylib.metrics.generalization.attacks._BATCH", 7)
     assert torch.allclose(fgsm(trained, images, labels, EPSILON), whole, atol=ROUNDING)
 
 

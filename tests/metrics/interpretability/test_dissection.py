@@ -9,7 +9,7 @@ from torch import nn
 from lotterylib import datasets, metrics, models
 from lotterylib.errors import DataError, SettingError
 from lotterylib.metrics import Subject
-from lotterylib.metrics.dissection import (
+from lotterylib.metrics.interpretability.dissection import (
     Cells,
     Formula,
     compose,
@@ -19,7 +19,6 @@ from lotterylib.metrics.dissection import (
     last_feature_map,
     thresholds,
 )
-from lotterylib.metrics.dissection import _redrawn as redrawn
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 T, F = True, False
@@ -241,7 +240,7 @@ def test_dissection_is_what_the_definition_says(monkeypatch):
     concepts = {name: torch.rand(30, 16, 16, generator=dice) < 0.3 for name in "abc"}
     large = nn.functional.interpolate(maps, (16, 16), mode="bilinear")
     fires = (large > thresholds(maps, 0.05)[:, None, None]).numpy()
-    monkeypatch.setattr("lotterylib.metrics.dissection._ELEMENTS", 2048)  # many pieces
+    monkeypatch.setattr("lotterylib.metrics.interpretability.dissection._ELEMENTS", 2048)  # many pieces
     found = dissect(maps, concepts, length=2, share=0.05)
     for unit in range(4):
         assert (found.fires(unit) == fires[:, unit]).all() and fires[:, unit].any()
@@ -413,7 +412,7 @@ def test_images_counted_twice_are_as_images_that_are_there_twice():
     cells = Cells.of(concepts)
     found = dissect(maps, cells, share=0.1)
     draws = np.array([[1] * 6, [2, 0, 1, 0, 0, 3], [0] * 6])
-    counted = redrawn(found, cells, 3, draws)
+    counted = found.redrawn(cells, 3, draws)
     assert counted[0] == pytest.approx(found.ious()) and counted[2].tolist() == [0] * 3
     there = np.repeat(np.arange(6), draws[1])
     for unit in range(3):

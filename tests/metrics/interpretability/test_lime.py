@@ -160,7 +160,7 @@ def test_an_image_is_explained_alone_as_among_others():
 
 def test_batches_do_not_matter(monkeypatch):
     whole = explain(sharp_network(), IMAGES, samples=40)
-    monkeypatch.setattr(metrics.interpretability, "_BATCH", 7)
+    monkeypatch.setattr(metrics.interpretability.lime, "_BATCH", 7)
     for one, other in zip(whole, explain(sharp_network(), IMAGES, samples=40), strict=True):
         assert one.coefficients.tolist() == pytest.approx(other.coefficients.tolist(), abs=1e-6)
 

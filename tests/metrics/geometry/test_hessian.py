@@ -13,8 +13,8 @@ from lotterylib import metrics
 from lotterylib.errors import DataError, SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.metrics import Subject
-from lotterylib.metrics.curvature import Hessian, Krylov, deflated_trace, image_losses, lanczos, signs
 from lotterylib.metrics.geometry import Estimate, hessian_trace, spectral_density, top_eigenvalue
+from lotterylib.metrics.geometry.hessian import Hessian, deflated_trace, image_losses, lanczos, signs
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 PRUNED = 0.6
@@ -451,10 +451,9 @@ def test_zeros_and_masks_measure_alike():
 def test_trace_and_top_share_one_run_of_lanczos(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "lotterylib.metrics.geometry.lanczos", lambda *a, **k: calls.append(1) or lanczos(*a, **k)
+        "lotterylib.metrics.geometry.hessian.lanczos", lambda *a, **k: calls.append(1) or lanczos(*a, **k)
     )
     ticket = subject()
     for name in ("hessian_top", "hessian_trace", "input_trace", "input_top"):
         metrics.evaluate(ticket, name, dict(images=12, steps=4))
     assert len(calls) == 2
-    assert isinstance(ticket._kept["krylov", "weights", 12, 4], Krylov)

@@ -13,27 +13,33 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..errors import DataError, SettingError
-from ..machine.devices import pick_device
-from ..rng import generator
-from ..training import predict
-from .subject import Measurement, Subject, of_images
+from ...datasets import Dataset
+from ...errors import DataError, SettingError
+from ...machine.devices import pick_device
+from ...rng import generator
+from ...training import predict
+from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..calibration import temperature_where
+from ..resampling import of_images, standard_error
+from ..subject import Measurement, Subject
 
-__all__ = [
-    "Explanation", "Surrogates", "draw_masks", "explain", "fidelity", "fidelity_r2", "linear_surrogates",
-    "match_confidence", "stability", "superpixels",
-]  # fmt: skip
-
-KERNEL_WIDTH, ALPHA = 0.25, 1.0  # as in the lime package
-CONSTANT = 1e-6  # an output that varies less than this over all masks has nothing to explain
-_SMALL = 64  # pixels a side; below it, "auto" takes SLIC
-_CELLS = 64  # superpixels that SLIC aims at, if the image has 16 pixels for each
-_BATCH, _VALUES = 500, 2**24  # images, and pixel values, that go through the network at once
+# as in the lime package
+KERNEL_WIDTH, ALPHA = 0.25, 1.0
+# an output that varies less than this over all masks has nothing to explain
+CONSTANT = 1e-6
+# pixels a side; below it, "auto" takes SLIC
+_SMALL = 64
+# superpixels that SLIC aims at, if the image has 16 pixels for each
+_CELLS = 64
+# images, and pixel values, that go through the network at once
+_BATCH, _VALUES = 500, 2**24
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,12 @@ class Explanation:
 
     @property
     def constant(self) -> bool:
-        """The probability does not depend on what is shown: there is nothing to explain."""
+        """Return whether the probability does not depend on what is shown: there is nothing to explain."""
         return self.spread < CONSTANT
 
     @property
     def heat(self) -> Tensor:
-        """The coefficient of each pixel's superpixel: float64 [H, W], NaN in the background."""
+        """Return the coefficient of each pixel's superpixel: float64 [H, W], NaN in the background."""
         return torch.cat([self.coefficients, torch.tensor([math.nan]).double()])[self.segments]
 
 
@@ -80,7 +86,7 @@ class Surrogates:
 
     @property
     def varies(self) -> Tensor:
-        """bool [N]: False where the network's output is constant."""
+        """Return bool [N]: False where the network's output is constant."""
         return self.spread >= CONSTANT
 
 
@@ -88,7 +94,7 @@ class Surrogates:
 
 
 def superpixels(images: Tensor, method: str = "auto") -> Tensor:
-    """Cuts images [N, C, H, W] in [0, 1] into superpixels: int64 [N, H, W], numbered from 0, −1 = background.
+    """Cut images [N, C, H, W] in [0, 1] into superpixels: int64 [N, H, W], numbered from 0, −1 = background.
 
     Background are segments that are all 0, the colour that hiding paints: to hide them changes nothing. Methods:
     ``"slic"``: about 64 compact cells an image, of 16 pixels or more; ``"felzenszwalb"``: scale 10, σ 0.4, at least 20
@@ -121,7 +127,7 @@ def superpixels(images: Tensor, method: str = "auto") -> Tensor:
 
 
 def draw_masks(images: Tensor, segments: Tensor, samples: int = 1000, seed: int = 0) -> Tensor:
-    """Which superpixels each sample shows: bool [N, samples, P], the first sample all of them, the others a coin each.
+    """Draw which superpixels each sample shows: bool [N, samples, P], the first sample all of them, the others by the toss of a coin.
 
     An image's masks depend on the seed and on the image, not on its place among the others.
     """
@@ -131,14 +137,14 @@ def draw_masks(images: Tensor, segments: Tensor, samples: int = 1000, seed: int 
         raise SettingError(f"want more samples than superpixels ({int(counts.max())}), got {samples}")
     masks = torch.zeros(len(images), samples, int(counts.max()), dtype=torch.bool)
     for mask, image, count in zip(masks, images, counts.tolist(), strict=True):
-        dice = generator(seed, "lime", _fingerprint(image))
-        mask[:, :count] = torch.randint(2, (samples, count), generator=dice).bool()
+        random = generator(seed, "lime", _fingerprint(image))
+        mask[:, :count] = torch.randint(2, (samples, count), generator=random).bool()
         mask[0, :count] = True
     return masks
 
 
 def linear_surrogates(masks: Tensor, outcomes: Tensor, counts: Tensor | None = None) -> Surrogates:
-    """Weighted ridge regressions of ``outcomes`` [N, samples] on ``masks`` [N, samples, P], all in one solve.
+    """Fit weighted ridge regressions of ``outcomes`` [N, samples] on ``masks`` [N, samples, P], all in one solve.
 
         minimise Σₛ πₛ (yₛ − b − xₛ·β)² + α ‖β‖²,   πₛ = √exp(−dₛ²/w²),   dₛ = 1 − cos(xₛ, 1) = 1 − √(shown/P)
 
@@ -178,26 +184,31 @@ def linear_surrogates(masks: Tensor, outcomes: Tensor, counts: Tensor | None = N
 def explain(
     model: nn.Module, images: Tensor, segments: Tensor | None = None, *, samples: int = 1000, seed: int = 0
 ) -> Explanation | list[Explanation]:
-    """LIME's explanation of what the network answers to an image [C, H, W]; a list of them for images [N, C, H, W].
+    """Return LIME's explanation of what the network answers to an image [C, H, W]; a list of them for images [N, C, H, W].
 
     ``segments``: int64 [(N,) H, W], by default ``superpixels(images)``. Runs on the model's device, in batches that span
     images. An image's explanation is the same alone or among others, up to float32 rounding of the network.
 
     Raises ``DataError`` for pixels outside [0, 1], segments that do not fit or are not numbered from 0, and a network
     whose output is not finite; ``SettingError`` unless there are more samples than superpixels. Ribeiro et al. (2016).
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> explain(network, torch.rand(1, 8, 8), samples=20).segments.shape
+        torch.Size([8, 8])
     """
-    if images.ndim == 3:
-        return explain(model, *_batch_of_one(images, segments), samples=samples, seed=seed)[0]
-    near = _neighbourhood(images, segments, samples, seed)
+    alone = images.ndim == 3
+    near, images = _neighbourhood(images, segments, samples, seed)
     outcomes, targets = _outcomes(_ask(model, images, near))
     found = linear_surrogates(near.masks, outcomes, near.counts)
-    return [
+    explanations = [
         Explanation(
             cut, int(targets[i]), outcomes[i, 0].item(), found.coefficients[i, : near.counts[i]],
             *(row[i].item() for row in (found.intercept, found.mse, found.r2, found.spread)),
         )
         for i, cut in enumerate(near.segments)
     ]  # fmt: skip
+    return explanations[0] if alone else explanations
 
 
 # The metrics
@@ -206,7 +217,7 @@ def explain(
 def fidelity(
     model: nn.Module, images: Tensor, segments: Tensor | None = None, *, samples: int = 1000, seed: int = 0
 ) -> float:
-    """Mean squared residual between LIME's linear model and the probability of the network's own top class, over samples
+    """Return the mean squared residual between LIME's linear model and the probability of the network's own top class, over samples
     (each counts the same), then over images: in [0, 1], lower is better.
 
         fidelity = meanᵢ meanₛ (fᵢ(xᵢₛ) − bᵢ − xᵢₛ·βᵢ)²
@@ -221,7 +232,7 @@ def fidelity(
 def fidelity_r2(
     model: nn.Module, images: Tensor, segments: Tensor | None = None, *, samples: int = 1000, seed: int = 0
 ) -> float:
-    """Share of the probability's variance over samples that the linear model explains, mean over images: at most 1,
+    """Return the share of the probability's variance over samples that the linear model explains, mean over images: at most 1,
     higher is better. Scale-free, unlike ``fidelity``, though a softer softmax is also a straighter one; weighted by the
     kernel, as lime's ``score``.
 
@@ -242,7 +253,7 @@ def stability(
     samples: int = 1000,
     seed: int = 0,
 ) -> float:
-    """Mean squared change of the linear model's coefficients when Gaussian noise of σ = ``sigma`` falls on the image and
+    """Return the mean squared change of the linear model's coefficients when Gaussian noise of σ = ``sigma`` falls on the image and
     the network is asked again: over superpixels, ``draws`` of noise and images; in probability², lower is better.
 
         stability = meanᵢ mean_d 1/Pᵢ · ‖β(xᵢ + ε_d) − β(xᵢ)‖²,   ε_d ~ N(0, σ²), pixels clipped to [0, 1]
@@ -252,26 +263,26 @@ def stability(
     After Alvarez-Melis & Jaakkola (2018) and Plumb et al. (2020).
     """
     _check_noise(sigma, draws)
-    if images.ndim == 3:
-        images, segments = _batch_of_one(images, segments)
-    near = _neighbourhood(images, segments, samples, seed)
+    near, images = _neighbourhood(images, segments, samples, seed)
     logits = _ask(model, images, near)
     noisy = [_ask(model, _noisy(images, sigma, draw, seed), near) for draw in range(draws)]
-    clean, moved = _fit_all(near, logits, noisy)
-    _check_varies(clean.varies)
-    return _change(clean, moved, near.counts)[clean.varies].mean().item()
+    fits = _fit_all(near, logits, noisy)
+    _check_varies(fits.clean.varies)
+    return _change(fits)[fits.clean.varies].mean().item()
 
 
 def match_confidence(logits: Tensor, confidence: float) -> float:
-    """The temperature T at which the mean of the largest probability of softmax(logits / T) is ``confidence``.
+    """Return the temperature T at which the mean of the largest probability of softmax(logits / T) is ``confidence``.
 
     It changes no decision, only how sure the network is: the control for scores in units of probability. Confidence
     falls as T grows; where no T between 1e-4 and 1e4 reaches it (a confidence of 1, say), the nearer end is returned.
     ``logits``: [N, classes]. Raises ``DataError`` for logits of another form or not finite, and for a confidence that no
     network can have, outside [1/classes, 1].
-    """
-    from scipy.optimize import brentq
 
+    Example:
+        >>> round(match_confidence(torch.tensor([[2.0, 0.0]]), torch.tensor([1.0, 0.0]).softmax(0)[0].item()), 3)
+        2.0
+    """
     if logits.ndim != 2 or 0 in logits.shape or not logits.isfinite().all():
         raise DataError(f"want finite logits [N, classes], got {list(logits.shape)}")
     if not 1 / logits.shape[1] - 1e-6 <= confidence <= 1 + 1e-6:
@@ -281,120 +292,175 @@ def match_confidence(logits: Tensor, confidence: float) -> float:
     def excess(log_t: float) -> float:
         return (scores / math.exp(log_t)).softmax(dim=1).amax(dim=1).mean().item() - confidence
 
-    low, high = math.log(1e-4), math.log(1e4)
-    if excess(low) <= 0 or excess(high) >= 0:
-        return math.exp(low if excess(low) <= 0 else high)
-    return math.exp(brentq(excess, low, high, xtol=1e-12))
+    return temperature_where(excess, 1e-4, 1e4)
 
 
 # Feeding them a trained network
 
 
-def measure_fidelity(
-    subject: Subject, images: int = 50, samples: int = 400, superpixels: str = "auto"
-) -> Measurement:
-    """``fidelity`` on the first test images, class by class; the error is over images.
+@dataclass(frozen=True)
+class Fits:
+    """The linear models of one network: ``clean``, and ``noisy`` for each draw of noise. ``counts``: superpixels of each
+    image, int64 [N]."""
+
+    clean: Surrogates
+    noisy: list[Surrogates]
+    counts: Tensor
+
+
+class _Lime(Metric):
+    """A score of LIME on the first ``images`` of the test set, class by class; the error is over images.
 
     Variants: ``control``, the dense network at the ticket's mean confidence on the same images, and ``gap``, ticket −
     control, paired by image. ``extra``: the network's confidence, the control's temperature, the mean number of
     superpixels, and the share of ``constant`` images, which are left out. A network that is constant on all of them has
     the value NaN: no fidelity, good or bad.
     """
-    return _measure(subject, (images, samples, superpixels), lambda near, clean, noisy: clean.mse)
+
+    images: PositiveInt = 50
+    samples: Annotated[int, Field(ge=2)] = 400
+    superpixels: Literal["auto", "slic", "felzenszwalb", "quickshift"] = "auto"
+
+    @property
+    def noise(self) -> tuple[float, int]:
+        """Return σ and the number of draws of noise."""
+        return 0.0, 0
+
+    def scores(self, fits: Fits) -> Tensor:
+        """Return a score for each image: float64 [N]."""
+        return fits.clean.mse
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        images, draws = min(self.images, data.test), self.noise[1]
+        shown, count = (images, self.samples, self.superpixels), float(images * self.samples)
+        asked = {Question("lime", shown): count}
+        return (
+            asked | {Question("lime under noise", (*shown, *self.noise)): count * draws} if draws else asked
+        )
+
+    @classmethod
+    def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
+        return {"images": min(images, cls.model_fields["images"].default)}
+
+    def measure(self, subject: Subject) -> Measurement:
+        return self._compared(subject, self.scores)
+
+    def _compared(self, subject: Subject, scores: Callable[[Fits], Tensor]) -> Measurement:
+        near, logits, noisy = self._answers(subject)
+        own = _fit_all(near, logits, noisy)
+        confidence = logits[:, 0].double().softmax(dim=1).amax(dim=1).mean().item()
+        temperature, dense = 1.0, own
+        if subject.dense is not None:
+            _, logits, noisy = self._answers(subject.dense)
+            temperature = match_confidence(logits[:, 0], confidence)
+            dense = _fit_all(near, logits, noisy, temperature)
+        value, control = scores(own), scores(dense)
+        varies, dense_varies = own.clean.varies, dense.clean.varies
+        variants = {
+            "control": _summary(control, dense_varies),
+            "gap": _summary(value - control, varies & dense_varies),
+        }
+        extra = {
+            "confidence": round(confidence, 6),
+            "temperature": round(temperature, 6),
+            "constant": round(1 - varies.double().mean().item(), 6),
+            "superpixels": round(near.counts.double().mean().item(), 2),
+        }
+        return replace(_summary(value, varies), variants=variants, extra=extra)
+
+    def _answers(self, subject: Subject) -> tuple[Neighbourhood, Tensor, list[Tensor]]:
+        """Return the logits of each masked image, clean and under each draw of noise. They are asked once for a subject,
+        so the dense network's serve all of its tickets, and its superpixels all metrics."""
+        pictures, keep = subject.sample(self.images)[0].cpu(), subject.baseline.once
+        shown, (sigma, draws) = (self.images, self.samples, self.superpixels), self.noise
+
+        def cut(image: Tensor) -> Tensor:
+            key = "superpixels", self.superpixels, _fingerprint(image)
+            return keep(key, lambda: superpixels(image[None], self.superpixels)[0])
+
+        def neighbourhood() -> Neighbourhood:
+            segments = torch.stack([cut(x) for x in pictures])
+            return _neighbourhood(pictures, segments, self.samples, subject.seed)[0]
+
+        near = keep(("lime", *shown), neighbourhood)
+
+        def answer(images: Tensor) -> Tensor:
+            return _ask(subject.model, images, near, pick_device(subject.device))
+
+        def under_noise(draw: int) -> Tensor:
+            key = "lime answers", *shown, sigma, draw
+            return subject.once(key, lambda: answer(_noisy(pictures, sigma, draw, subject.seed)))
+
+        logits = subject.once(("lime answers", *shown), lambda: answer(pictures))
+        return near, logits, [under_noise(draw) for draw in range(draws)]
 
 
-def measure_fidelity_r2(
-    subject: Subject, images: int = 50, samples: int = 400, superpixels: str = "auto"
-) -> Measurement:
-    """``fidelity_r2``; images, error, variants and extra as in ``measure_fidelity``, whose answers it shares."""
-    return _measure(subject, (images, samples, superpixels), lambda near, clean, noisy: clean.r2)
+@register
+class Fidelity(_Lime):
+    """``fidelity``, the mean squared residual of LIME's linear model."""
+
+    about = About(
+        "fidelity", "Fidelity (LIME residual)", "interpretability", "lower", "squared probability",
+        Tolerance(0.1, relative=True), "linear model of superpixels (Ribeiro et al., 2016; Chen et al., 2022)",
+        short="fidelity",
+    )  # fmt: skip
 
 
-def measure_stability(
-    subject: Subject,
-    images: int = 100,
-    samples: int = 100,
-    sigma: float = 0.02,
-    draws: int = 1,
-    superpixels: str = "auto",
-) -> Measurement:
-    """``stability``; images, error, variants and extra as in ``measure_fidelity``. More images and fewer samples than
-    there, since its error comes from images and noise, hardly from masks.
+@register
+class FidelityR2(_Lime):
+    """``fidelity_r2``, from the same answers as ``Fidelity``."""
+
+    about = About(
+        "fidelity_r2", "Fidelity as R² (LIME)", "interpretability", "higher", "share of variance, at most 1",
+        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="R²",
+    )  # fmt: skip
+
+    def scores(self, fits: Fits) -> Tensor:
+        return fits.clean.r2
+
+
+@register
+class Stability(_Lime):
+    """``stability``, on more images and fewer samples than fidelity, since its error comes from images and noise, hardly
+    from masks.
 
     Scale-free variant ``relative``: ‖Δβ‖² over the sum of both ‖β‖², so 0 if nothing changed, 1 if the two have nothing
     in common, 2 at most. Its control is ``relative-control``, since a softer softmax is also a straighter one.
     """
-    _check_noise(sigma, draws)
-    settings, noise = (images, samples, superpixels), (sigma, draws)
-    measured = _measure(subject, settings, lambda near, *fits: _change(*fits, near.counts), noise)
-    relative = _measure(subject, settings, lambda near, *fits: _relative_change(*fits), noise)
-    variants = {"relative": replace(relative, variants={}, extra={})}
-    variants["relative-control"] = relative.variants["control"]
-    return replace(measured, variants=measured.variants | variants)
 
+    about = About(
+        "stability", "Stability (change of LIME)", "interpretability", "lower", "squared probability",
+        Tolerance(0.25, relative=True),
+        "change of the coefficients under noise (Alvarez-Melis & Jaakkola, 2018; Plumb et al., 2020)", short="stability",
+    )  # fmt: skip
 
-Scores = Callable[..., Tensor]  # (neighbourhood, clean surrogates, noisy surrogates) → a score for each image
+    images: PositiveInt = 100
+    samples: Annotated[int, Field(ge=2)] = 100
+    sigma: PositiveFloat = 0.02
+    draws: PositiveInt = 1
 
+    @property
+    def noise(self) -> tuple[float, int]:
+        return self.sigma, self.draws
 
-def _measure(
-    subject: Subject, settings: tuple[int, int, str], score: Scores, noise: tuple[float, int] = (0.0, 0)
-) -> Measurement:
-    near, logits, noisy = _answers(subject, settings, noise)
-    own = _fit_all(near, logits, noisy)
-    confidence = logits[:, 0].double().softmax(dim=1).amax(dim=1).mean().item()
-    if subject.dense is None:
-        temperature, twin = 1.0, own
-    else:
-        _, logits, noisy = _answers(subject.dense, settings, noise)
-        temperature = match_confidence(logits[:, 0], confidence)
-        twin = _fit_all(near, logits, noisy, temperature)
-    value, control = score(near, *own), score(near, *twin)
-    varies, twin_varies = own[0].varies, twin[0].varies
-    variants = {
-        "control": _summary(control, twin_varies),
-        "gap": _summary(value - control, varies & twin_varies),
-    }
-    extra = {
-        "confidence": round(confidence, 6),
-        "temperature": round(temperature, 6),
-        "constant": round(1 - varies.double().mean().item(), 6),
-        "superpixels": round(near.counts.double().mean().item(), 2),
-    }
-    return replace(_summary(value, varies), variants=variants, extra=extra)
+    def scores(self, fits: Fits) -> Tensor:
+        return _change(fits)
 
-
-def _answers(
-    subject: Subject, settings: tuple[int, int, str], noise: tuple[float, int]
-) -> tuple[Neighbourhood, Tensor, list[Tensor]]:
-    """What the network says of each masked image, clean and under each draw of noise; asked once a subject, so the
-    dense network's answers serve all of its tickets, and its superpixels all metrics."""
-    (count, samples, method), (sigma, draws) = settings, noise
-    pictures, keep = subject.sample(count)[0].cpu(), subject.baseline.once
-
-    def cut(image: Tensor) -> Tensor:
-        return keep(("superpixels", method, _fingerprint(image)), lambda: superpixels(image[None], method)[0])
-
-    def ask(draw: int | None) -> Tensor:
-        shown = pictures if draw is None else _noisy(pictures, sigma, draw, subject.seed)
-        return _ask(subject.model, shown, near, pick_device(subject.device))
-
-    near = keep(
-        ("lime", *settings),
-        lambda: _neighbourhood(pictures, torch.stack([cut(x) for x in pictures]), samples, subject.seed),
-    )
-    logits = subject.once(("lime answers", *settings), lambda: ask(None))
-    noisy = [
-        subject.once(("lime answers", *settings, sigma, draw), lambda draw=draw: ask(draw))
-        for draw in range(draws)
-    ]
-    return near, logits, noisy
+    def measure(self, subject: Subject) -> Measurement:
+        measured, relative = super().measure(subject), self._compared(subject, _relative_change)
+        variants = {
+            "relative": replace(relative, variants={}, extra={}),
+            "relative-control": relative.variants["control"],
+        }
+        return replace(measured, variants=measured.variants | variants)
 
 
 def _summary(each: Tensor, chosen: Tensor) -> Measurement:
-    """Mean over the chosen images with its standard error; NaN of none."""
+    """Return the mean over the chosen images with its standard error; NaN for none."""
     values = each[chosen]
-    error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
-    draws = of_images(each) if chosen.all() else None  # else two networks may not share their images
+    error = standard_error(values) if len(values) > 1 else None
+    # else two networks may not share their images
+    draws = of_images(each) if chosen.all() else None
     return Measurement(values.mean().item(), error, len(values), draws=draws)
 
 
@@ -410,24 +476,28 @@ class Neighbourhood:
     counts: Tensor
 
 
-def _batch_of_one(image: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    return image.unsqueeze(0), None if segments is None else segments.unsqueeze(0)
-
-
-def _neighbourhood(images: Tensor, segments: Tensor | None, samples: int, seed: int) -> Neighbourhood:
-    images = images.cpu()
-    segments = superpixels(images) if segments is None else segments.cpu()
-    return Neighbourhood(segments, draw_masks(images, segments, samples, seed), _counts(images, segments))
+def _neighbourhood(
+    images: Tensor, segments: Tensor | None, samples: int, seed: int
+) -> tuple[Neighbourhood, Tensor]:
+    """Return the neighbourhoods of images [N, C, H, W], and the images; one image [C, H, W] becomes a batch of one."""
+    if images.ndim == 3:
+        images, segments = images.unsqueeze(0), None if segments is None else segments.unsqueeze(0)
+    shown = images.cpu()
+    segments = superpixels(shown) if segments is None else segments.cpu()
+    masks = draw_masks(shown, segments, samples, seed)
+    return Neighbourhood(segments, masks, _counts(shown, segments)), images
 
 
 def _ask(model: nn.Module, images: Tensor, near: Neighbourhood, device: torch.device | None = None) -> Tensor:
-    """Logits of every image under each of its masks: float32 [N, samples, classes]; hidden pixels are 0."""
+    """Return the logits of every image under each of its masks: float32 [N, samples, classes]; hidden pixels are 0."""
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
     count, samples, columns = near.masks.shape
     cells = near.segments.flatten(1)
-    cells = torch.where(cells < 0, columns, cells)  # background reads one more column, which is always shown
+    # background reads one more column, which is always shown
+    cells = torch.where(cells < 0, columns, cells)
     rows = max(1, min(_BATCH, _VALUES // images[0].numel()))
-    model = copy.deepcopy(model).to(memory_format=torch.channels_last)  # a quarter faster on CPUs
+    # a quarter faster on CPUs
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
     answers = []
     for part in torch.arange(count * samples).split(rows):
         which, sample = part // samples, part % samples
@@ -443,35 +513,34 @@ def _ask(model: nn.Module, images: Tensor, near: Neighbourhood, device: torch.de
 def _outcomes(
     logits: Tensor, targets: Tensor | None = None, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Probability of each image's target class, float64 [N, samples], and the targets: by default the top class of the
+    """Return the probability of each image's target class, float64 [N, samples], and the targets: by default the top class of the
     first sample, which shows everything."""
     targets = logits[:, 0].argmax(dim=1) if targets is None else targets
     rows = [(z.double() / temperature).softmax(dim=1)[:, t] for z, t in zip(logits, targets, strict=True)]
     return torch.stack(rows), targets
 
 
-def _fit_all(
-    near: Neighbourhood, logits: Tensor, noisy: list[Tensor], temperature: float = 1.0
-) -> tuple[Surrogates, list[Surrogates]]:
+def _fit_all(near: Neighbourhood, logits: Tensor, noisy: list[Tensor], temperature: float = 1.0) -> Fits:
     outcomes, targets = _outcomes(logits, temperature=temperature)
     moved = [_outcomes(z, targets, temperature)[0] for z in noisy]
     clean, *rest = (linear_surrogates(near.masks, y, near.counts) for y in (outcomes, *moved))
-    return clean, rest
+    return Fits(clean, rest, near.counts)
 
 
-def _change(clean: Surrogates, noisy: list[Surrogates], counts: Tensor) -> Tensor:
-    """Mean over draws and superpixels of the squared change of the coefficients: float64 [N]."""
-    changes = [(n.coefficients - clean.coefficients).square().sum(dim=1) for n in noisy]
-    return torch.stack(changes).mean(dim=0) / counts
+def _change(fits: Fits) -> Tensor:
+    """Return the mean over draws and superpixels of the squared change of the coefficients: float64 [N]."""
+    before = fits.clean.coefficients
+    changes = [(noisy.coefficients - before).square().sum(dim=1) for noisy in fits.noisy]
+    return torch.stack(changes).mean(dim=0) / fits.counts
 
 
-def _relative_change(clean: Surrogates, noisy: list[Surrogates]) -> Tensor:
-    """Mean over draws of ‖β′ − β‖² / (‖β′‖² + ‖β‖²), float64 [N]: 0 where nothing changed, 1 where the two have nothing
-    in common. Divided by ‖β‖² alone, a few images with small coefficients would decide the mean."""
-    before = clean.coefficients
+def _relative_change(fits: Fits) -> Tensor:
+    """Return the mean over draws of ‖β′ − β‖² / (‖β′‖² + ‖β‖²), float64 [N]: 0 where nothing changed, 1 where the two have
+    nothing in common. Divided by ‖β‖² alone, a few images with small coefficients would decide the mean."""
+    before = fits.clean.coefficients
     changes = [
-        (n.coefficients - before).square().sum(dim=1) / (n.coefficients**2 + before**2).sum(dim=1)
-        for n in noisy
+        (noisy.coefficients - before).square().sum(dim=1) / (noisy.coefficients**2 + before**2).sum(dim=1)
+        for noisy in fits.noisy
     ]
     return torch.stack(changes).mean(dim=0)
 
@@ -484,7 +553,7 @@ def _mean(explanations: Explanation | list[Explanation], score: str) -> float:
 
 
 def _noisy(images: Tensor, sigma: float, draw: int, seed: int) -> Tensor:
-    """Images under Gaussian noise, each with its own dice, clipped to [0, 1]."""
+    """Return images under Gaussian noise, each with its own generator, clipped to [0, 1]."""
     moved = [
         x + sigma * torch.randn(x.shape, generator=generator(seed, "lime noise", draw, _fingerprint(x)))
         for x in images.cpu()
@@ -497,7 +566,7 @@ def _fingerprint(image: Tensor) -> int:
 
 
 def _without_background(cut: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Segments renumbered from 0, those that are all 0 as −1; one superpixel if all of the picture is 0."""
+    """Return segments renumbered from 0, those that are all 0 as −1; one superpixel if all of the picture is 0."""
     bright = np.bincount(cut.ravel(), picture.sum(axis=-1).ravel()) > 0
     if not bright.any():
         return np.zeros(cut.shape, np.int64)
@@ -505,7 +574,7 @@ def _without_background(cut: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 
 def _counts(images: Tensor, segments: Tensor) -> Tensor:
-    """Superpixels of each image: int64 [N]."""
+    """Return the number of superpixels of each image: int64 [N]."""
     wanted = [len(images), *images.shape[2:]]
     if list(segments.shape) != wanted or segments.dtype != torch.int64:
         raise DataError(f"want segments int64 {wanted}, got {segments.dtype} {list(segments.shape)}")
@@ -522,7 +591,8 @@ def _counts(images: Tensor, segments: Tensor) -> Tensor:
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or 0 in images.shape or not images.is_floating_point():
         raise DataError(f"want float images [N, C, H, W], got {images.dtype} {list(images.shape)}")
-    if not (images.min() >= 0 and images.max() <= 1):  # NaN fails too
+    # NaN fails too
+    if not (images.min() >= 0 and images.max() <= 1):
         raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
 
 

@@ -3,7 +3,7 @@
 One product costs two gradients (Pearlmutter, 1994); the matrix itself, with its billions of entries, is never formed.
 Lanczos gives the ends of the spectrum, Hutchinson's probes the trace, both together the whole density of eigenvalues.
 
-In the weights there is one matrix; in the pixels there is one an image. So all that follows works on a stack of
+In the weights there is one matrix; in the pixels there is one per image. So all that follows works on a stack of
 ``rows`` matrices at once: vectors are [rows, size].
 """
 
@@ -14,26 +14,35 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ..errors import DataError, SettingError
-from ..masks import Mask
-from ..rng import generator
+from ...datasets import Dataset
+from ...errors import DataError, SettingError
+from ...masks import Mask
+from ...rng import generator
+from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..resampling import of_images, standard_error
+from ..subject import Measurement, Subject
 
 Draw = Callable[..., Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-Part = tuple[Tensor, Tensor]  # images and their labels
+# images and their labels
+Part = tuple[Tensor, Tensor]
 Wrt = Literal["weights", "inputs"]
-LEAST_PROBES = 4  # before the stopping rule may speak: a spread of fewer is a guess
+# before the stopping rule may speak: a spread of fewer is a guess
+LEAST_PROBES = 4
+# forward passes that a product with the Hessian takes
+PRODUCT: dict[Wrt, int] = {"weights": 7, "inputs": 4}
 
 
 class Estimate(float):
-    """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) spent on it, and whether it
+    """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) behind it, and whether it
     ``converged`` to what was asked for."""
 
     error: float | None
@@ -58,7 +67,7 @@ class Density(NamedTuple):
 
 
 def image_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image, in nats: [N]."""
+    """Return the cross-entropy of each image, in nats: [N]."""
     return F.cross_entropy(
         logits.float() if logits.dtype == torch.bfloat16 else logits, labels, reduction="none"
     )
@@ -82,7 +91,7 @@ def hessian_trace(
     batch_size: int = 256,
     loss: Loss = image_losses,
 ) -> Estimate:
-    """Sum of the Hessian's eigenvalues: total curvature of the mean loss, in nats; lower is flatter. It may be negative.
+    """Estimate the sum of the Hessian's eigenvalues: total curvature of the mean loss, in nats; lower is flatter. It may be negative.
 
     ``wrt="weights"``: H = ∂²L/∂θ² over the surviving prunable weights (those of convolutions and linear layers that
     ``mask`` keeps; all of them without a mask), L being the mean loss of the batch in eval mode. Weights that the mask
@@ -97,11 +106,17 @@ def hessian_trace(
     ``max_probes`` the ``Estimate`` says that it has not converged. ``seed`` decides the probes: every mask of one
     network, and every image, sees the same ones.
 
-    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]; ``loss`` maps logits and labels to a loss an image. At most
+    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]; ``loss`` maps logits and labels to one loss per image. At most
     ``batch_size`` images are in memory at once. The model is left as found.
 
     Raises ``DataError`` for no images, labels that do not fit, a mask that keeps nothing, or a loss that is not
     finite; ``SettingError`` for another ``wrt`` or a number outside its range.
+
+    Example:
+        >>> network = torch.nn.Linear(2, 1, bias=False).double()
+        >>> images, labels = torch.eye(2).double(), torch.zeros(2).long()
+        >>> round(hessian_trace(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
+        2.0
     """
     hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
     krylov = lanczos(hessian, steps, seed)
@@ -121,11 +136,17 @@ def top_eigenvalue(
     batch_size: int = 256,
     loss: Loss = image_losses,
 ) -> Estimate:
-    """The end of the spectrum by Lanczos with full re-orthogonalisation: the sharpest direction; lower is flatter.
+    """Find the end of the spectrum by Lanczos with full re-orthogonalisation: the sharpest direction; lower is flatter.
 
     ``which``: ``largest`` and ``smallest`` in the algebraic sense (−3 < 1), or the one of largest ``magnitude``, with
     its sign. In the inputs: the mean over images of each image's own. ``error`` is the residual ‖Hu − λu‖, which bounds
     the distance to the nearest eigenvalue; converged means at most 1 % of it. The rest is as in ``hessian_trace``.
+
+    Example:
+        >>> network = torch.nn.Linear(2, 1, bias=False).double()
+        >>> images, labels = torch.eye(2).double(), torch.zeros(2).long()
+        >>> round(top_eigenvalue(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
+        1.0
     """
     hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
     krylov = lanczos(hessian, steps, seed)
@@ -147,7 +168,7 @@ def spectral_density(
     batch_size: int = 256,
     loss: Loss = image_losses,
 ) -> Density:
-    """How the eigenvalues are spread, by stochastic Lanczos quadrature (Ghorbani et al., 2019, section 2).
+    """Estimate how the eigenvalues are spread, by stochastic Lanczos quadrature (Ghorbani et al., 2019, section 2).
 
         ρ(λ) = mean over runs of Σₖ τₖ N(λ; θₖ, sₖ²),    τₖ = (first entry of T's k-th eigenvector)²
 
@@ -179,41 +200,41 @@ def spectral_density(
 @dataclass(frozen=True)
 class Krylov:
     """What Lanczos found: ``basis`` [rows, steps, size] with orthonormal rows Q, and the tridiagonal T = QᵀHQ by its
-    ``diagonal`` [rows, steps] and ``beside`` [rows, steps], whose last entry is what the next step would have been."""
+    ``diagonal`` [rows, steps] and ``off_diagonal`` [rows, steps], whose last entry is what the next step would have been."""
 
     basis: Tensor
     diagonal: Tensor
-    beside: Tensor
+    off_diagonal: Tensor
 
     def eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues [rows, steps], rising, and eigenvectors [rows, steps, steps] (columns) of T."""
-        inner = self.beside[:, :-1]
+        """Return the eigenvalues [rows, steps], rising, and eigenvectors [rows, steps, steps] (columns) of T."""
+        inner = self.off_diagonal[:, :-1]
         return torch.linalg.eigh(
             self.diagonal.diag_embed() + inner.diag_embed(offset=1) + inner.diag_embed(offset=-1)
         )
 
     def ritz(self) -> tuple[Tensor, Tensor]:
-        """Nodes and weights of the quadrature: eigenvalues of T, and how much of the start lies along each. Where T is
+        """Return nodes and weights of the quadrature: eigenvalues of T, and how much of the start lies along each. Where T is
         as large as H, they are its eigenvalues, and each counts alike."""
         values, vectors = self.eigen()
         whole = self.basis.shape[1] == self.basis.shape[2]
         return values, torch.full_like(values, 1 / values.shape[1]) if whole else vectors[:, 0] ** 2
 
     def end(self, which: str) -> tuple[Tensor, Tensor]:
-        """The ``largest``, the ``smallest`` or the eigenvalue of largest ``magnitude`` of each row, with its residual
+        """Return the ``largest``, the ``smallest`` or the eigenvalue of largest ``magnitude`` of each row, with its residual
         ‖Hu − λu‖ = β · |last entry of T's eigenvector|: two tensors [rows]."""
         if which not in ("largest", "smallest", "magnitude"):
             raise SettingError(f"which must be 'largest', 'smallest' or 'magnitude', got {which!r}")
         values, vectors = self.eigen()
         ranked = {"largest": values, "smallest": -values, "magnitude": values.abs()}[which]
         best = ranked.argmax(dim=1, keepdim=True)
-        residuals = self.beside[:, -1:] * vectors[:, -1].gather(1, best).abs()
+        residuals = self.off_diagonal[:, -1:] * vectors[:, -1].gather(1, best).abs()
         return values.gather(1, best).squeeze(1), residuals.squeeze(1)
 
 
 @torch.no_grad()
 def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = torch.randn) -> Krylov:
-    """``steps`` products (at most ``size``) from a random start, normal unless told otherwise (signs may miss an eigenvector altogether):
+    """Do ``steps`` products (at most ``size``) from a random start, normal unless ``draw`` says otherwise (signs may miss an eigenvector altogether):
 
         βⱼ qⱼ₊₁ = H qⱼ − αⱼ qⱼ − βⱼ₋₁ qⱼ₋₁
 
@@ -223,11 +244,11 @@ def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = 
     if steps < 1:
         raise SettingError(f"steps must be 1 or more, got {steps}")
     steps = min(steps, hessian.size)
-    dice = generator(seed, "lanczos", run)
-    vector = _unit(hessian.random(draw, dice))
+    random = generator(seed, "lanczos", run)
+    vector = _unit(hessian.random(draw, random))
     basis = vector.new_zeros(hessian.rows, steps, hessian.size)
     diagonal = torch.zeros(hessian.rows, steps, dtype=torch.float64)
-    beside = torch.zeros_like(diagonal)
+    off_diagonal = torch.zeros_like(diagonal)
     scale = vector.new_zeros(hessian.rows)
     for j in range(steps):
         basis[:, j], before = vector, basis[:, : j + 1]
@@ -235,12 +256,12 @@ def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = 
         diagonal[:, j] = (image * vector).sum(dim=1)
         rest = without(before, image)
         length, scale = rest.norm(dim=1), torch.maximum(scale, image.norm(dim=1))
-        spent = length <= 100 * torch.finfo(rest.dtype).eps * scale
-        beside[:, j] = length.masked_fill(spent, 0)
-        if spent.any():
-            rest = torch.where(spent[:, None], hessian.random(torch.randn, dice), rest)
+        ended = length <= 100 * torch.finfo(rest.dtype).eps * scale
+        off_diagonal[:, j] = length.masked_fill(ended, 0)
+        if ended.any():
+            rest = torch.where(ended[:, None], hessian.random(torch.randn, random), rest)
         vector = _unit(without(before, _unit(rest)))
-    return Krylov(basis, diagonal, beside)
+    return Krylov(basis, diagonal, off_diagonal)
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -248,7 +269,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def without(basis: Tensor, vectors: Tensor) -> Tensor:
-    """``vectors`` [rows, size] less their parts along ``basis`` [rows, k, size]."""
+    """Return ``vectors`` [rows, size] less their parts along ``basis`` [rows, k, size]."""
     for _ in range(2):
         along = torch.einsum("rks,rs->rk", basis, vectors)
         vectors = vectors - torch.einsum("rks,rk->rs", basis, along)
@@ -259,24 +280,27 @@ def without(basis: Tensor, vectors: Tensor) -> Tensor:
 def deflated_trace(
     hessian: Hessian, krylov: Krylov, relative_error: float, absolute_error: float, max_probes: int, seed: int
 ) -> Estimate:
-    """See ``hessian_trace``. The rule compares with |trace|: a signed mean would stop at once where it is negative."""
+    """Estimate the trace as ``hessian_trace`` does. The rule compares with |trace|: a signed mean would stop at once where it is negative."""
     if max_probes < LEAST_PROBES or relative_error < 0 or absolute_error < 0:
         raise SettingError(
             f"want max_probes of {LEAST_PROBES} or more and errors of 0 or more, "
             f"got {max_probes}, {relative_error}, {absolute_error}"
         )
     exact = krylov.diagonal.sum(dim=1).mean().item()
-    dice = generator(seed, "probes")
-    found: list[float] = []
-    while len(found) < max_probes:
-        probe = without(krylov.basis, hessian.random(signs, dice))
-        found.append((probe * hessian.product(probe)).sum(dim=1).double().mean().item())
-        if len(found) >= LEAST_PROBES:
-            value = exact + statistics.mean(found)
-            error = statistics.stdev(found) / math.sqrt(len(found))
-            if error <= max(relative_error * abs(value), absolute_error):
-                return Estimate(value, error, len(found))
-    return Estimate(value, error, len(found), converged=False)
+    random = generator(seed, "probes")
+
+    def ask() -> float:
+        probe = without(krylov.basis, hessian.random(signs, random))
+        return (probe * hessian.product(probe)).sum(dim=1).double().mean().item()
+
+    found = [ask() for _ in range(LEAST_PROBES)]
+    while True:
+        value = exact + statistics.mean(found)
+        error = statistics.stdev(found) / math.sqrt(len(found))
+        converged = error <= max(relative_error * abs(value), absolute_error)
+        if converged or len(found) == max_probes:
+            return Estimate(value, error, len(found), converged)
+        found.append(ask())
 
 
 # --- products with the Hessian
@@ -284,8 +308,8 @@ def deflated_trace(
 
 @dataclass(frozen=True)
 class Hessian:
-    """``rows`` symmetric matrices of ``size``: ``product`` multiplies [rows, size] vectors; ``random(draw, dice)`` is a
-    vector drawn by ``draw(shape, generator=dice)``, the same for all rows."""
+    """``rows`` symmetric matrices of ``size``: ``product`` multiplies [rows, size] vectors; ``random(draw, random)`` is a
+    vector drawn by ``draw(shape, generator=random)``, the same for all rows."""
 
     rows: int
     size: int
@@ -303,7 +327,7 @@ class Hessian:
         batch_size: int = 256,
         loss: Loss = image_losses,
     ) -> Hessian:
-        """The Hessian that ``hessian_trace`` describes."""
+        """Return the Hessian that ``hessian_trace`` describes."""
         if wrt not in ("weights", "inputs"):
             raise SettingError(f"wrt must be 'weights' or 'inputs', got {wrt!r}")
         if batch_size < 1:
@@ -331,13 +355,14 @@ class Hessian:
         graph = _Graphs(gradient, parts)
 
         def product(vectors: Tensor) -> Tensor:
-            return sum(chosen(_differentiate(g, weights, vectors[0])) for g in graph)[None].detach()
+            found = [chosen(_differentiate(g, weights, vectors[0])) for g in graph]
+            return sum(found[1:], found[0])[None].detach()
 
-        def random(draw: Draw, dice: torch.Generator) -> Tensor:
+        def drawn(draw: Draw, random: torch.Generator) -> Tensor:
             # drawn for every weight, removed ones too: all masks of a network share what they have in common
-            return chosen([draw(weight.shape, generator=dice).to(weight) for weight in weights])[None]
+            return chosen([draw(weight.shape, generator=random).to(weight) for weight in weights])[None]
 
-        return cls(1, sum(int(kept.sum()) for kept in keep.values()), product, random)
+        return cls(1, sum(int(kept.sum()) for kept in keep.values()), product, drawn)
 
     @classmethod
     def _in_inputs(cls, model: nn.Module, parts: list[Part], loss: Loss) -> Hessian:
@@ -346,9 +371,8 @@ class Hessian:
 
         def gradient(images: Tensor, labels: Tensor) -> Tensor:
             with torch.enable_grad():
-                value = loss(
-                    model(images), labels
-                ).sum()  # not the mean: an image knows nothing of the others
+                # not the mean: an image knows nothing of the others
+                value = loss(model(images), labels).sum()
                 return _differentiate(value, [images])[0]
 
         graph = _Graphs(gradient, parts)
@@ -361,10 +385,10 @@ class Hessian:
             ]
             return torch.cat(found).flatten(1).detach()
 
-        def random(draw: Draw, dice: torch.Generator) -> Tensor:
-            return draw(first.shape[1:], generator=dice).to(first).flatten().expand(count, -1)
+        def drawn(draw: Draw, random: torch.Generator) -> Tensor:
+            return draw(first.shape[1:], generator=random).to(first).flatten().expand(count, -1)
 
-        return cls(count, first[0].numel(), product, random)
+        return cls(count, first[0].numel(), product, drawn)
 
 
 class _Graphs:
@@ -383,8 +407,9 @@ class _Graphs:
 
 
 def _differentiate(value: Tensor, by: list[Tensor], along: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Gradients that may be differentiated again; 0 where ``value`` does not depend on a tensor."""
-    if not value.requires_grad:  # a gradient that is constant: no curvature at all
+    """Return gradients that may be differentiated again; 0 where ``value`` does not depend on a tensor."""
+    # a gradient that is constant: no curvature at all
+    if not value.requires_grad:
         return tuple(torch.zeros_like(t) for t in by)
     return torch.autograd.grad(
         value,
@@ -398,31 +423,31 @@ def _differentiate(value: Tensor, by: list[Tensor], along: Tensor | None = None)
 
 
 def signs(shape: torch.Size, *, generator: torch.Generator) -> Tensor:
-    """±1 by the toss of a coin (Rademacher): for traces they vary less than normal numbers."""
+    """Return ±1 by the toss of a coin (Rademacher): for traces they vary less than normal numbers."""
     return 2 * torch.randint(0, 2, shape, generator=generator) - 1
 
 
 def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A frozen copy of the model in eval mode whose removed weights are 0, and which entries of each prunable weight
+    """Return a frozen copy of the model in eval mode whose removed weights are 0, and which entries of each prunable weight
     survive (boolean tensors on the model's device). A weight that the mask does not name survives whole.
 
     Raises ``SettingError`` for a mask of another network, ``DataError`` for one that keeps nothing.
     """
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
-    keep = dict(Mask.ones(twin))
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    keep = dict(Mask.ones(frozen))
     if mask is not None:
         mask.check_matches({name: tensor.shape for name, tensor in keep.items()})
-        mask.apply_(twin)
+        mask.apply_(frozen)
         keep |= {name: tensor.to(keep[name].device) for name, tensor in mask.items()}
     if not any(tensor.any() for tensor in keep.values()):
         raise DataError("the mask keeps no weight: there is no direction to walk in")
-    return twin, keep
+    return frozen, keep
 
 
 def check_batch(
     model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, loss: Loss
 ) -> tuple[Tensor, Tensor]:
-    """Images and labels on the model's device, in its precision.
+    """Return images and labels on the model's device, in its precision.
 
     Raises ``DataError`` for no images, labels that do not fit, or a loss that is not finite.
     """
@@ -442,3 +467,164 @@ def check_batch(
             if not loss(logits, wanted).isfinite().all():
                 raise DataError("the loss of the network is not finite: it is broken, not flat")
     return images, labels
+
+
+# --- measured on a trained network
+
+
+class Geometry(Metric):
+    """A property of the loss around a network, on the first ``images`` of the training set, class by class."""
+
+    splits = ("train",)
+
+    images: PositiveInt = 200
+
+    def count(self, data: Shape) -> int:
+        """Return how many images it looks at."""
+        return min(self.images, data.train)
+
+    @classmethod
+    def suited(cls, data: Dataset, images: int) -> dict[str, int]:
+        # of large images, few
+        return {"images": min(200 if data.size <= 64 else 24, len(data.train[1]))}
+
+
+class _Curvature(Geometry):
+    """Curvature ``wrt`` weights or inputs, from one run of Lanczos with ``steps`` products."""
+
+    second_order = True
+    wrt: ClassVar[Wrt]
+
+    steps: PositiveInt
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        images = self.count(data)
+        lanczos_run = Question("lanczos", (self.wrt, images, self.steps))
+        return {lanczos_run: images * PRODUCT[self.wrt] * self.steps}
+
+    def hessian(self, subject: Subject) -> Hessian:
+        """Return the products with a network's Hessian."""
+        return Hessian.of(subject.placed, *subject.sample(self.images, "train"), self.wrt, subject.mask)
+
+    def krylov(self, subject: Subject) -> Krylov:
+        """Return the run of Lanczos, which serves the top eigenvalue and the trace."""
+        key = "krylov", self.wrt, self.images, self.steps
+        return subject.once(key, lambda: lanczos(self.hessian(subject), self.steps, subject.seed))
+
+
+class _Trace(_Curvature):
+    """A trace; at most ``max_probes`` are drawn until its error is a share ``relative_error`` of it."""
+
+    max_probes: Annotated[int, Field(ge=LEAST_PROBES)]
+    relative_error: NonNegativeFloat = 0.03
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        probes = Question("probes", (self.wrt,))
+        return super().asks(data) | {probes: self.count(data) * PRODUCT[self.wrt] * self.max_probes}
+
+    def trace(self, subject: Subject) -> Estimate:
+        """Return the trace with the error of its probes."""
+        hessian, krylov = self.hessian(subject), self.krylov(subject)
+        return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, subject.seed)
+
+
+@register
+class HessianTrace(_Trace):
+    """Trace in the surviving weights on class-balanced training images; the error is that of the probes."""
+
+    about = About(
+        "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
+        "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
+        short="flat in θ", over="fifths", noise="random probes",
+    )  # fmt: skip
+    wrt = "weights"
+
+    steps: PositiveInt = 12
+    max_probes: Annotated[int, Field(ge=LEAST_PROBES)] = 16
+
+    def measure(self, subject: Subject) -> Measurement:
+        trace, weights = self.trace(subject), self.krylov(subject).basis.shape[2]
+        mean = Measurement(trace / weights, (trace.error or 0.0) / weights, trace.samples)
+        extra = {
+            "weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged,
+        }  # fmt: skip
+        return Measurement(float(trace), trace.error, trace.samples, {"per weight": mean}, extra)
+
+
+@register
+class HessianTop(_Curvature):
+    """Largest eigenvalue in the surviving weights. It has no sampling error; ``residual`` bounds Lanczos's own."""
+
+    about = About(
+        "hessian_top", "Top Hessian eigenvalue, weights (nats)", "geometry", "lower", "nats",
+        Tolerance(0.25, relative=True),
+        "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
+        short="sharpest in θ", over="fifths",
+    )  # fmt: skip
+    wrt = "weights"
+
+    steps: PositiveInt = 12
+
+    def measure(self, subject: Subject) -> Measurement:
+        [value], extra = _ends(self.krylov(subject))
+        return Measurement(value.item(), None, self.images, extra=extra)
+
+
+@register
+class InputTrace(_Trace):
+    """Trace in the pixels, mean over training images; the error is over images and probes."""
+
+    about = About(
+        "input_trace", "Hessian trace, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
+        Tolerance(0.25, relative=True),
+        "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
+        short="flat in x", noise="random probes",
+    )  # fmt: skip
+    wrt = "inputs"
+
+    steps: PositiveInt = 10
+    max_probes: Annotated[int, Field(ge=LEAST_PROBES)] = 8
+
+    def measure(self, subject: Subject) -> Measurement:
+        trace, krylov = self.trace(subject), self.krylov(subject)
+        each = krylov.diagonal.sum(dim=1)
+        extra = {
+            "pixels": krylov.basis.shape[2],
+            "probes": trace.samples,
+            "error of probes": trace.error,
+            "steps": self.steps,
+        }
+        error = math.hypot(standard_error(each), trace.error or 0.0)
+        return Measurement(float(trace), error, self.images, extra=extra, draws=of_images(each))
+
+
+@register
+class InputTop(_Curvature):
+    """Largest eigenvalue in the pixels, mean over training images, with its standard error over images."""
+
+    about = About(
+        "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
+        Tolerance(0.25, relative=True),
+        "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
+        short="sharpest in x",
+    )  # fmt: skip
+    wrt = "inputs"
+
+    steps: PositiveInt = 10
+
+    def measure(self, subject: Subject) -> Measurement:
+        each, extra = _ends(self.krylov(subject))
+        error = standard_error(each)
+        return Measurement(each.mean().item(), error, self.images, extra=extra, draws=of_images(each))
+
+
+def _ends(krylov: Krylov) -> tuple[Tensor, dict[str, Any]]:
+    """Return the largest eigenvalue of each row, and what else there is to say."""
+    (largest, residual), (smallest, _), (greatest, _) = map(krylov.end, ("largest", "smallest", "magnitude"))
+    extra = {
+        "largest magnitude": greatest.mean().item(),
+        "smallest": smallest.mean().item(),
+        "residual": residual.mean().item(),
+        "steps": krylov.diagonal.shape[1],
+    }
+    return largest, extra

@@ -1,0 +1,220 @@
+"""Does the network get images right that were changed on purpose, by the smallest steps that raise its loss the most?
+
+Both attacks are bounded in the maximum norm, act on pixels in [0, 1] (normalisation is the model's first layer) and see
+the network as it is used: in eval mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ...datasets import Dataset
+from ...errors import DataError, SettingError
+from ...rng import generator
+from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..subject import Measurement, Subject
+from .accuracy import right, share
+
+# images whose activations are in memory at a time
+_BATCH = 250
+# attack strengths of a curve, in 1/255
+_CURVE = (0, 1, 2, 4, 8, 16)
+
+# the largest change of a pixel
+Epsilon = Annotated[float, Field(ge=0, le=1)]
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    """Attack by the fast gradient sign method: one step, from the image itself.
+
+        x′ = clip(x + ε · sign ∇ₓ L(f(x), y), 0, 1)
+
+    ``images``: float32 [N, C, H, W] in [0, 1]; ``labels``: the true ones, int [N]; ``epsilon``: largest change of a
+    pixel, in [0, 1]. Returns images of the same form, on the same device; exactly the same ones at ε = 0. A pixel
+    whose gradient is exactly 0 stays. The model, its gradients and the global random state are left as found.
+
+    Raises ``DataError`` for no images, pixels outside [0, 1], labels that do not fit, or a gradient that is not finite;
+    ``SettingError`` for an ``epsilon`` outside [0, 1]. Goodfellow et al. (2015), section 4.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> images, labels = torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 1])
+        >>> (fgsm(network, images, labels, epsilon=0.25) - images).abs().unique().tolist()
+        [0.25]
+    """
+    check_attack(images, labels, epsilon)
+    return shifted(images, input_gradient(model, images, labels).sign(), epsilon)
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    steps: int = 10,
+    step_size: float | None = None,
+    seed: int | None = 0,
+) -> Tensor:
+    """Attack by projected gradient descent on the negative loss: ``steps`` small FGSM steps, each brought back into the ball.
+
+        x₀ = clip(x + u, 0, 1), u uniform in [−ε, ε];   xₜ₊₁ = clip(Π(xₜ + α · sign ∇ₓ L(f(xₜ), y)), 0, 1)
+
+    Π clips to [x − ε, x + ε]. ``step_size`` α defaults to 2.5 ε / steps, so that the border is in reach from every
+    start; ``seed`` draws the start, None starts from the image itself. Arguments, result and errors else as ``fgsm``.
+    Madry et al. (2018), section 2.1.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> images, labels = torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 1])
+        >>> bool(((pgd(network, images, labels, epsilon=0.25) - images).abs() <= 0.25).all())
+        True
+    """
+    check_attack(images, labels, epsilon)
+    if steps < 1:
+        raise SettingError(f"pgd needs at least 1 step, got {steps}")
+    step_size = 2.5 * epsilon / steps if step_size is None else step_size
+    if not (math.isfinite(step_size) and step_size >= 0):
+        raise SettingError(f"step_size must be a number from 0 on, got {step_size}")
+    moved = images
+    if seed is not None:
+        start = torch.rand(images.shape, generator=generator(seed, "pgd")).to(images)
+        moved = shifted(images, 2 * start - 1, epsilon)
+    for _ in range(steps):
+        moved = moved + step_size * input_gradient(model, moved, labels).sign()
+        moved = moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)
+    return moved
+
+
+@register
+class FgsmAccuracy(Metric):
+    """Accuracy under FGSM on the first ``images`` of the test set, class by class; the error is binomial.
+
+    The variant ``2/255`` is the same at a strength where fewer networks have nothing left to lose. ``extra`` has the
+    accuracy at 0, 1, 2, 4, 8 and 16/255, and the share of images whose gradient is 0 in every pixel, ``no_gradient``:
+    these could not be attacked, whatever they look like.
+    """
+
+    about = About(
+        "fgsm_accuracy", "Accuracy under FGSM", "generalization", "higher", "fraction of images", Tolerance(0.02),
+        "one step of the gradient's sign (Goodfellow et al., 2015, section 4)", short="FGSM",
+    )  # fmt: skip
+
+    images: PositiveInt = 1000
+    epsilon: Epsilon = 8 / 255
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        # one gradient serves all strengths: those of the curve and epsilon
+        return {Question("fgsm"): min(self.images, data.test) * (2 + len(_CURVE) + 1)}
+
+    def measure(self, subject: Subject) -> Measurement:
+        pictures, labels = subject.sample(self.images)
+        check_attack(pictures, labels, self.epsilon)
+        direction = input_gradient(subject.placed, pictures, labels).sign()
+
+        def hits(epsilon: float) -> Tensor:
+            return right(subject.logits(shifted(pictures, direction, epsilon)), labels.cpu())
+
+        curve = {strength: hits(strength / 255) for strength in _CURVE}
+        extra = {
+            "epsilon_255ths": list(curve),
+            "accuracy": [round(found.mean().item(), 6) for found in curve.values()],
+            "no_gradient": (direction == 0).flatten(1).all(dim=1).double().mean().item(),
+        }
+        return share(hits(self.epsilon), variants={"2/255": share(curve[2])}, extra=extra)
+
+
+@register
+class PgdAccuracy(Metric):
+    """Accuracy under PGD with a random start, the control of FGSM: where PGD finds far more, FGSM was fooled by a
+    masked gradient. The error is binomial; the variant ``2/255`` as for FGSM."""
+
+    about = About(
+        "pgd_accuracy", "Accuracy under PGD", "generalization", "higher", "fraction of images", Tolerance(0.02),
+        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD",
+    )  # fmt: skip
+
+    images: PositiveInt = 500
+    epsilon: Epsilon = 8 / 255
+    steps: PositiveInt = 10
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        # at two strengths
+        return {Question("pgd"): min(self.images, data.test) * 2 * (2 * self.steps + 1)}
+
+    @classmethod
+    def suited(cls, data: Dataset, images: int) -> dict[str, int]:
+        return {"images": max(10, images // 2)}
+
+    def measure(self, subject: Subject) -> Measurement:
+        pictures, labels = subject.sample(self.images)
+
+        def at(epsilon: float) -> Measurement:
+            moved = pgd(subject.placed, pictures, labels, epsilon, self.steps, seed=subject.seed)
+            return share(right(subject.logits(moved), labels.cpu()))
+
+        return replace(at(self.epsilon), variants={"2/255": at(2 / 255)})
+
+
+def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the gradient of each image's own cross-entropy with respect to its pixels: [N, C, H, W], in eval mode.
+
+    The losses are summed, not averaged: an image's gradient does not depend on those beside it. Raises ``DataError``
+    for labels that the network has no logit for, or a gradient that is not finite.
+    """
+    device = next(model.parameters()).device
+    gradients = []
+    with evaluating(model), torch.enable_grad():
+        for pixels, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
+            pixels = pixels.detach().to(device).requires_grad_()
+            logits = model(pixels).float()
+            if truth.min() < 0 or truth.max() >= logits.shape[1]:
+                span = f"{truth.min()} to {truth.max()}"
+                raise DataError(f"labels must lie in 0..{logits.shape[1] - 1}, got {span}")
+            loss = cross_entropy(logits, truth.to(device), reduction="sum")
+            # with respect to the pixels alone: no parameter's .grad is written
+            gradients.append(torch.autograd.grad(loss, pixels)[0].to(images))
+    gradient = torch.cat(gradients)
+    if not gradient.isfinite().all():
+        raise DataError("the gradient of the loss is not finite: the network is broken, not robust")
+    return gradient
+
+
+def shifted(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
+    """Return clip(x + ε · d, 0, 1)."""
+    return (images + epsilon * direction).clamp(0, 1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run a block in eval mode; each module's own mode comes back, also when the block raises."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def check_attack(images: Tensor, labels: Tensor, epsilon: float) -> None:
+    """Raise what ``fgsm`` promises for images, labels or an epsilon that it cannot use."""
+    if images.ndim != 4 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"want images [N, C, H, W] and labels [N], got {list(images.shape)} and {list(labels.shape)}"
+        )
+    if len(images) == 0:
+        raise DataError("no images to attack")
+    # also refuses NaN
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
+    if not 0 <= epsilon <= 1:
+        raise SettingError(f"epsilon must lie in [0, 1], pixels' own range (8/255 = 0.0314), got {epsilon}")

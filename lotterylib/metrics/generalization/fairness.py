@@ -1,0 +1,106 @@
+"""Who pays: the classes and images that a ticket gets wrong and its dense network does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import DataError
+from ..base import About, Metric, Tolerance, register
+from ..resampling import standard_error
+from ..subject import Measurement, Subject
+from .accuracy import recall, right
+
+
+def recall_change(recalls: Sequence[float | None], dense: Sequence[float | None]) -> list[float | None]:
+    """Return the recall of each class minus the dense network's: in [−1, 1], higher is better; None where either is.
+
+    Raises ``DataError`` for unequal numbers of classes.
+
+    Example:
+        >>> recall_change([0.5, None], [0.75, 0.5])
+        [-0.25, None]
+    """
+    if len(recalls) != len(dense) or not recalls:
+        raise DataError(f"want the recall of the same classes, got {len(recalls)} and {len(dense)}")
+    pairs = zip(recalls, dense, strict=True)
+    return [None if r is None or d is None else r - d for r, d in pairs]
+
+
+def identified_exemplars(dense_predictions: Tensor, sparse_predictions: Tensor) -> Tensor:
+    """Return the pruning-identified exemplars: places of the images for which the answer that most sparse networks give is not the
+    one that most dense networks give. int64 [M], rising.
+
+        i is one  ⇔  mode_k ŷ⁽ˢᵖᵃʳˢᵉ⁾ₖᵢ ≠ mode_r ŷ⁽ᵈᵉⁿˢᵉ⁾ᵣᵢ
+
+    ``dense_predictions`` [R, N] and ``sparse_predictions`` [K, N]: int, one row per network. No label is asked: the dense
+    majority may be wrong. Where classes tie for the most votes, the image counts only if no tied class is common to
+    both sides, so neither the order of networks nor of classes matters.
+
+    Raises ``DataError`` for no networks, no images, or unequal numbers of images. Hooker et al. (2019).
+
+    Example:
+        >>> identified_exemplars(torch.tensor([[0, 1, 2], [0, 1, 2]]), torch.tensor([[0, 2, 2]])).tolist()
+        [1]
+    """
+    shapes = [list(p.shape) for p in (dense_predictions, sparse_predictions)]
+    if any(len(s) != 2 or 0 in s for s in shapes) or shapes[0][1] != shapes[1][1]:
+        raise DataError(
+            f"want predictions [networks, N] of the same N images, got {shapes[0]} and {shapes[1]}"
+        )
+    if min(dense_predictions.min(), sparse_predictions.min()) < 0:
+        raise DataError("predictions must be classes, 0 or more")
+    classes = int(max(dense_predictions.max(), sparse_predictions.max())) + 1
+    agreed = _modes(dense_predictions, classes) & _modes(sparse_predictions, classes)
+    return (~agreed.any(dim=0)).nonzero().squeeze(1)
+
+
+@register
+class RecallLoss(Metric):
+    """Recall that the worst-hit class has lost relative to the dense network of the same seed; dense itself has lost 0.
+
+    ``extra`` has the change of each class and its standard error. Errors are paired: both networks see the same images.
+    That of the value is the worst class's own; being the worst of many, it is biased upwards: for ten equal classes
+    that have lost nothing, by 1.5 errors.
+    """
+
+    about = About(
+        "recall_loss", "Largest loss of recall of a class", "generalization", "lower", "fraction of images",
+        Tolerance(0.05), "recall of each class against the dense network's (Hooker et al., 2019)", short="recall loss",
+    )  # fmt: skip
+
+    def measure(self, subject: Subject) -> Measurement:
+        labels, names = subject.test_labels, subject.data.class_names
+        logits, dense = subject.test_logits, subject.baseline.test_logits
+        changes = dict(zip(names, recall_change(recall(logits, labels), recall(dense, labels)), strict=True))
+        known = {name: change for name, change in changes.items() if change is not None}
+        gain = right(logits, labels) - right(dense, labels)
+        errors = {n: standard_error(gain[labels == names.index(n)], plug_in=True) for n in known}
+        worst = min(known, key=known.__getitem__)
+        extra = {
+            "worst": worst,
+            "change": {n: None if c is None else round(c, 6) for n, c in changes.items()},
+            "errors": {n: round(e, 6) for n, e in errors.items()},
+        }
+        samples = int((labels == names.index(worst)).sum())
+        return Measurement(0.0 - known[worst], errors[worst], samples, extra=extra)
+
+    @classmethod
+    def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:
+        changes, errors = extra.get("change", {}), extra.get("errors", {})
+        hit = {n: c for n, c in changes.items() if c is not None and c + 1.96 * errors.get(n, 0) < 0}
+        if not hit:
+            return ""
+        worst = sorted(hit, key=hit.__getitem__)[:3]
+        named = ", ".join(f"{name} ({100 * hit[name]:+.1f} points)" for name in worst)
+        return f"Classes with a certain loss of recall: {len(hit)}; most of all {named}"
+
+
+def _modes(predictions: Tensor, classes: int) -> Tensor:
+    """Return the classes with the most votes for each image: bool [classes, N]."""
+    votes = torch.zeros(classes, predictions.shape[1], dtype=torch.int16)
+    votes.scatter_add_(0, predictions.long(), torch.ones_like(predictions, dtype=torch.int16))
+    return votes == votes.amax(dim=0)
