@@ -241,7 +241,7 @@ def _score(options: argparse.Namespace) -> int:
         device=options.device,
         cache=options.cache,
         progress=not options.quiet and sys.stderr.isatty(),
-        told=lambda line: print(line, file=sys.stderr),
+        on_message=lambda line: print(line, file=sys.stderr),
     )
     print(card.to_json() if options.json else card)
     if options.out:

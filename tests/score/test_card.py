@@ -18,10 +18,11 @@ import lotterylib
 from lotterylib import metrics
 from lotterylib.cli import main
 from lotterylib.errors import DataError, SettingError, UnknownNameError
-from lotterylib.score.card import _ticking, judge
+from lotterylib.score.estimate import ticking
+from lotterylib.score.measure import judge
 from lotterylib.score.report import number, text
 from tests.conftest import toy_data, toy_network, untouched_rng
-from tests.score.test_programs import exported
+from tests.score.foreign.test_programs import exported
 from tests.score.test_sources import folder
 
 QUICK = [
@@ -108,7 +109,7 @@ def test_a_program_for_an_image_at_a_time_is_told_to_take_long(networks, tmp_pat
         only=["accuracy"],
         speed=False,
         progress=False,
-        told=news.append,
+        on_message=news.append,
     )
     assert sum("p.pt2 was exported for 2 image(s) at a time" in line for line in news) == 1
 
@@ -153,10 +154,10 @@ def test_the_bar_ticks_within_a_metric_and_is_gone_in_the_end():
     screen = io.StringIO()
     bar = tqdm(total=1, file=screen, leave=False, bar_format="{elapsed}", mininterval=0)
     threads = threading.active_count()
-    with _ticking(bar):
+    with ticking(bar):
         time.sleep(1.3)
     assert "00:01" in screen.getvalue() and threading.active_count() == threads
-    with _ticking(tqdm(total=1, disable=True)):
+    with ticking(tqdm(total=1, disable=True)):
         assert threading.active_count() == threads
 
 
@@ -164,7 +165,7 @@ def test_what_looks_wrong_is_told_before_the_long_work(networks):
     dense, ticket = networks
     news = []
     card = lotterylib.scorecard(
-        dense, ticket, toy_data(), only=["accuracy"], speed=False, progress=False, told=news.append
+        dense, ticket, toy_data(), only=["accuracy"], speed=False, progress=False, on_message=news.append
     )
     assert any("about" in line for line in news) and any("in the wrong order?" in line for line in news)
     assert any(line.startswith("right: the dense network on") for line in news)

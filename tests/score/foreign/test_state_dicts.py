@@ -11,9 +11,10 @@ from torch.nn.utils import prune
 
 from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.score import Network
-from lotterylib.score.checkpoints import build, fit, masks_in, plain, read, try_out
+from lotterylib.score.foreign.modules import build, plain, try_out
+from lotterylib.score.foreign.state_dicts import fit, merged, read
 from tests.conftest import toy_network, untouched_rng
-from tests.score.test_programs import Bomb
+from tests.score.foreign.test_programs import Bomb
 
 
 def pruned(amount=0.5):
@@ -53,7 +54,7 @@ def test_plain_leaves_the_module_as_it_was():
     twin = plain(network)
     assert set(twin.state_dict()) == set(toy_network().state_dict())
     assert prune.is_pruned(network) and not prune.is_pruned(twin)
-    assert set(masks_in(network)) == {"0.weight", "5.weight"}
+    assert set(merged(network.state_dict())[1]) == {"0.weight", "5.weight"}
 
 
 def test_cut_channels_are_followed(tmp_path):
