@@ -101,7 +101,7 @@ class Scorecard:
 
     def to_json(self) -> str:
         """Return it as JSON; NaN and infinity, which JSON does not know, become null."""
-        return json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(_finite(self.to_dict()), indent=1) + "\n"
 
 
 def _finite(value: Any) -> Any:

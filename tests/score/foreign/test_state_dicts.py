@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 
 import pytest
 import safetensors.torch
@@ -9,11 +10,10 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from lotterylib.errors import DataError, SettingError, UnknownNameError
-from lotterylib.score import Network
-from lotterylib.score.foreign.modules import build, plain, try_out
-from lotterylib.score.foreign.state_dicts import fit, merged, read
-from tests.conftest import toy_network, untouched_rng
+from lotterylib.errors import DataError
+from lotterylib.score.foreign.modules import build, plain
+from lotterylib.score.foreign.state_dicts import fit, read
+from tests.conftest import toy_network
 from tests.score.foreign.test_programs import Bomb
 
 
@@ -46,15 +46,6 @@ def test_baked_in_zeros_in_safetensors(tmp_path):
         0.5, abs=0.01
     )
     assert torch.equal(model[5].weight, network[5].weight)
-
-
-def test_plain_leaves_the_module_as_it_was():
-    network = pruned()
-    network(torch.rand(2, 1, 12, 12))  # its weights now hang on a graph, which cannot be copied
-    twin = plain(network)
-    assert set(twin.state_dict()) == set(toy_network().state_dict())
-    assert prune.is_pruned(network) and not prune.is_pruned(twin)
-    assert set(merged(network.state_dict())[1]) == {"0.weight", "5.weight"}
 
 
 def test_cut_channels_are_followed(tmp_path):
@@ -151,30 +142,119 @@ def test_damaged_files_are_one_line(tmp_path):
             assert "p.pt" in str(error) and "\n" not in str(error)
 
 
-def test_networks_by_name():
-    with untouched_rng():
-        assert build("torchvision:squeezenet1_1", 3, 3, 64).num_classes == 3
-    with pytest.raises(UnknownNameError, match="resnet18"):
-        build("torchvision:resnet19", 3, 3, 64)
-    with pytest.raises(UnknownNameError, match="torchvision:resnet18"):
-        build("resnet9", 3, 3, 64)
+def renamed(state, prefix):
+    return {prefix + name: tensor for name, tensor in state.items()}
 
 
-def test_a_wrapped_network_normalises_and_takes_grey_images_in_pieces():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 2)).eval()
-    images = torch.rand(5, 1, 6, 6)
-    wrapped = Network(net, [0.1, 0.2, 0.3], [1.0, 2.0, 4.0], grey=True, batch=2)
-    shown = (images.repeat(1, 3, 1, 1) - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor(
-        [1.0, 2, 4]
-    ).view(3, 1, 1)
-    assert torch.allclose(wrapped(images), net(shown), atol=1e-6)
-    with pytest.raises(SettingError, match="go together"):
-        Network(net, mean=[0.5])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "_orig_mod.",
+        "module.",
+        "model.",
+        "net.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "model.module._orig_mod.",
+        "net.net.",
+    ],
+)
+def test_prefixes_in_any_order_and_depth(tmp_path, prefix):
+    network, images = pruned(), torch.rand(3, 1, 12, 12)
+    torch.save({"state_dict": renamed(network.state_dict(), prefix)}, tmp_path / "p.pt")
+    for arch in (toy_network(seed=7), nn.ModuleDict({"net": toy_network(seed=7)})):
+        model, mask = fit(read(tmp_path / "p.pt"), arch)
+        layers = model if isinstance(model, nn.Sequential) else model["net"]
+        assert torch.equal(layers(images), network(images))
+        masks = [kept for name, kept in mask.items() if name.endswith("5.weight")]
+        assert torch.equal(masks[0], network[5].weight_mask.bool())
 
 
-def test_outputs_must_be_logits_of_the_classes():
-    try_out(toy_network(), (1, 12, 12), 3, "it")
-    with pytest.raises(DataError, match="3 logits, but the data have 5 classes"):
-        try_out(toy_network(), (1, 12, 12), 5, "it")
-    with pytest.raises(DataError, match="does not take images of 3×12×12"):
-        try_out(toy_network(), (3, 12, 12), 3, "it")
+def test_names_within_a_network_may_be_wrapped_too(tmp_path):
+    network = toy_network().eval()
+    state = {re.sub(r"^(\d)", r"\1._orig_mod", name): tensor for name, tensor in network.state_dict().items()}
+    torch.save(state, tmp_path / "p.pt")
+    model, _ = fit(read(tmp_path / "p.pt"), toy_network(seed=7))
+    assert torch.equal(model[5].weight, network[5].weight)
+
+
+def test_averaged_models_are_read(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(toy_network(seed=3))
+    torch.save(averaged.state_dict(), tmp_path / "p.pt")
+    found = read(tmp_path / "p.pt")
+    model, _ = fit(found, toy_network())
+    assert torch.equal(model[5].weight, averaged.module[5].weight) and not found.notes
+
+
+def test_a_moving_average_is_named_where_it_is_left_aside(tmp_path):
+    own, average = (toy_network(seed=seed).state_dict() for seed in (3, 4))
+    contents = (
+        {"state_dict": own, "state_dict_ema": average},
+        {"ema": average, "model": renamed(own, "module."), "epoch": 3},
+        {"state_dict": renamed(average, "model_ema.module.") | renamed(own, "model.")},
+        renamed(own, "net.") | renamed(average, "ema."),
+    )
+    for content in contents:
+        torch.save(content, tmp_path / "p.pt")
+        found = read(tmp_path / "p.pt")
+        model, _ = fit(found, toy_network())
+        assert torch.equal(model[5].weight, own["5.weight"])
+        assert len(found.notes) == 1 and "p.pt also holds a moving average" in found.notes[0]
+    torch.save({"params_ema": average}, tmp_path / "p.pt")
+    model, _ = fit(read(tmp_path / "p.pt"), toy_network())
+    assert torch.equal(model[5].weight, average["5.weight"])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("store", [torch.save, safetensors.torch.save_file])
+def test_weights_of_two_bytes(tmp_path, kind, store):
+    network = toy_network().eval().to(kind)
+    store(network.state_dict(), tmp_path / "p.pt")
+    for arch in (toy_network(seed=7), toy_network(seed=7).half()):
+        model, _ = fit(read(tmp_path / "p.pt"), arch)
+        assert model[5].weight.dtype == torch.float32
+        assert torch.equal(model[5].weight, network[5].weight.float())
+
+
+def test_quantized_weights_are_one_line(tmp_path):
+    state = toy_network().state_dict() | {"5.weight": torch.ones(3, 96, dtype=torch.int8)}
+    torch.save(state, tmp_path / "p.pt")
+    with pytest.raises(DataError, match="5.weight holds int8, want floating-point numbers"):
+        fit(read(tmp_path / "p.pt"), toy_network())
+
+
+def test_masks_between_0_and_1_scale_the_weights(tmp_path):
+    network, images = pruned(), torch.rand(3, 1, 12, 12)
+    network[5].weight_mask.mul_(torch.rand(3, 96))
+    torch.save(network.state_dict(), tmp_path / "p.pt")
+    model, mask = fit(read(tmp_path / "p.pt"), toy_network(seed=7))
+    assert torch.equal(model(images), network(images))
+    assert mask["5.weight"].sum() == 96 * 3 // 2
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            {"0.weight": torch.ones(6, 1, 2, 2)},
+            "0.weight has shape [6, 1, 2, 2], the network's is [6, 1, 3, 3]; only channels",
+        ),
+        ({"0.weight": torch.ones(4, 1, 3, 3)}, "the channels of 0 are weight 4, bias 6"),
+        ({"1.running_var": torch.ones(1)}, "the channels of 1 are"),
+        ({"5.bias": torch.ones(1)}, "the channels of 5 are weight 3, bias 1"),
+    ],
+)
+def test_only_channels_may_be_fewer_and_of_a_whole_layer(tmp_path, change, words):
+    torch.save(toy_network().state_dict() | change, tmp_path / "p.pt")
+    with pytest.raises(DataError) as error:
+        fit(read(tmp_path / "p.pt"), toy_network())
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_small_stem_of_another_network_is_not_taken_for_pruned(tmp_path):
+    state = build("torchvision:resnet18", 2, 3, 64).state_dict()
+    torch.save(state | {"conv1.weight": torch.ones(64, 3, 3, 3)}, tmp_path / "p.pt")
+    with pytest.raises(
+        DataError, match=r"conv1.weight has shape \[64, 3, 3, 3\], the network's is \[64, 3, 7, 7\]"
+    ):
+        fit(read(tmp_path / "p.pt"), build("torchvision:resnet18", 2, 3, 64))
