@@ -79,7 +79,7 @@ def work(name: str, given: Mapping[str, Any], data: Dataset) -> dict[tuple, floa
 
     Metrics that ask the same question share the work.
     """
-    test = {("test",): len(data.test[1])}
+    test: dict[tuple, float] = {("test",): len(data.test[1])}
     count = given.get("images", len(data.test[1]))
     if name in ("accuracy", "recall_loss"):
         return test

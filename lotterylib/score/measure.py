@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import metrics, verdict
 from ..datasets import Dataset
-from ..efficiency.speed import Speed, size_of, speeds
+from ..efficiency.speed import Size, Speed, size_of, speeds
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..machine.devices import device_name, pick_device
 from ..machine.revision import versions
 from ..masks import Mask
 from ..metrics import Measurement, Subject, paired
 from ..rng import generator
+from ..verdict import Tolerance
 from . import knowledge
 from .card import Row
 from .estimate import Estimate, duration, progress_bar, ticking
@@ -91,84 +92,51 @@ def scorecard(
         DataError, SettingError, UnknownNameError: In one line, for what does not fit.
     """
     began, say = time.perf_counter(), on_message or (lambda line: None)
-    device_name(device)
-    device = pick_device(device)
-    wanted = _wanted(only, settings or {}, tolerances or {})
+    device_name(None if device is None else str(device))
+    where = pick_device(device)
+    settings, limits = settings or {}, _limits(tolerances or {})
+    wanted = _wanted(only, settings, tolerances or {})
     if cache is not None:
         check_folder(cache)
-    case = prepare(
-        model,
-        dense,
-        data,
-        arch=arch,
-        arch_settings=arch_settings,
-        mean=mean,
-        std=std,
-        size=size,
-        resize=resize,
-        limit=limit,
-        seed=seed,
-    )
-    data, notes = case.data, case.notes
-    images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
-    if images < 10:
-        raise SettingError(f"want 10 test images or more to judge by, got {images}")
-    plan, skipped = _plan(wanted, data, images, settings or {}, tolerances or {})
+    case = prepare(model, dense, data, arch, arch_settings, mean, std, size, resize, limit, seed)
+    plan, skipped = _plan(wanted, case.data, images, settings, limits)
     with contextlib.ExitStack() as stack:
         folder = Path(cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="lottery-")))
-        kind = Subject if data.size >= CORRUPTIBLE else _Uncorrupted
-        dense_subject = kind(case.networks["dense"], data, None, seed, device, cache=folder)
-        ticket = kind(
-            case.networks["ticket"], data, case.masks["ticket"], seed, device, dense_subject, folder
-        )
-        work = {name: knowledge.work(name, each, data) for name, each in plan.items()}
-        estimate = Estimate.measured(work, case.networks, data, device)
+        pair = _subjects(case, seed, where, folder)
+        work = {name: knowledge.work(name, each, case.data) for name, each in plan.items()}
+        estimate = Estimate.measured(work, case.networks, case.data, where)
         total = estimate.total + (SPEED_SECONDS if speed else 0.0)
-        say(f"{_amount(data)}; {len(plan)} metric{'s' * (len(plan) > 1)} of 2 networks")
-        say(f"about {duration(total)} on this device ({device.type})")
-        say(_first_look(ticket, dense_subject, notes))
-        for note in notes:
+        say(f"{_amount(case.data)}; {len(plan)} metric{'s' * (len(plan) > 1)} of 2 networks")
+        say(f"about {duration(total)} on this device ({where.type})")
+        say(_first_look(*pair, case.notes))
+        for note in case.notes:
             say(note)
-        rows = []
-        bar = progress_bar(total, progress)
+        rows, bar = [], progress_bar(total, progress)
         stack.enter_context(ticking(bar))
         for name, each in plan.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
-                rows.append(_row(name, each, ticket, dense_subject, tolerances or {}))
+                rows.append(_row(name, each, *pair, limits[name]))
             except Exception as error:
                 # The other metrics still count.
                 skipped[name] = _reason(error)
             bar.update(round(estimate.of[name], 1))
-        diagrams = {"reliability": {"dense": _diagram(dense_subject), "ticket": _diagram(ticket)}}
-    shape = data.train[0].shape[1:]
-    costs = _or_note("sizes", notes, lambda: _sizes(case))
-    times: dict[str, Speed] = {}
-    if speed:
-        # Batches that take about a tenth of a second bound the time of this to a few seconds.
-        batch = max(1, min(100, int(0.1 / (estimate.forward / 2))))
-        times = _or_note(
-            "speed",
-            notes,
-            lambda: speeds(case.networks, shape, batch_size=batch, rounds=8, device=device),
-        )
-    about = {
-        "data": data.name,
-        "test images": len(data.test[1]),
-        "classes": data.classes,
-        "pixels": list(shape),
+        diagrams = {"reliability": {"dense": _diagram(pair[1]), "ticket": _diagram(pair[0])}}
+    costs = _or_note("sizes", case.notes, lambda: _sizes(case))
+    times = _or_note("speed", case.notes, lambda: _times(case, estimate, where)) if speed else {}
+    about = _about(case.data) | {
         "ticket": called(model),
         "dense": called(dense),
         "arch": arch if isinstance(arch, str) else None,
         "seed": seed,
-        "device": device.type,
+        "device": where.type,
         "threads": torch.get_num_threads(),
         "settings": plan,
         "seconds": round(time.perf_counter() - began, 1),
         "versions": versions(),
     }
-    sparsity = 1 - ticket.mask.kept / Mask.ones(case.networks["dense"]).total
-    return Report(rows, skipped, sparsity, costs, times, notes, about, diagrams)
+    sparsity = 1 - case.mask.kept / Mask.ones(case.networks["dense"]).total
+    return Report(rows, skipped, sparsity, costs, times, case.notes, about, diagrams)
 
 
 # --- what to measure
@@ -178,7 +146,14 @@ class _Uncorrupted(Subject):
     """A subject with images too small to corrupt: calibration is measured on clean images alone."""
 
     def corrupted_logits(self, images: int, held_out: bool = False) -> dict[str, Tensor]:
-        return {"none": self.logits(self.sample(images)[0])[None]}
+        return {"none": self.logits(self.sample(images)[0][:])[None]}
+
+
+def _subjects(case: Case, seed: int, device: torch.device, folder: Path) -> tuple[Subject, Subject]:
+    """The pruned network and the dense one."""
+    kind = Subject if case.data.size >= CORRUPTIBLE else _Uncorrupted
+    dense = kind(case.networks["dense"], case.data, None, seed, device, cache=folder)
+    return kind(case.networks["ticket"], case.data, case.mask, seed, device, dense, folder), dense
 
 
 def _wanted(only: Iterable[str] | None, *named: Mapping[str, Any]) -> list[str]:
@@ -191,24 +166,32 @@ def _wanted(only: Iterable[str] | None, *named: Mapping[str, Any]) -> list[str]:
     return [name for name in known if name in chosen]
 
 
+def _limits(given: Mapping[str, float]) -> dict[str, Tolerance]:
+    """What counts as comparable: as given, else the metric's own, where it has one."""
+    own = {name: limit for name in metrics.names() if (limit := knowledge.tolerance(name))}
+    return own | {name: Tolerance(amount) for name, amount in given.items()}
+
+
 def _plan(
     wanted: Sequence[str],
     data: Dataset,
-    images: int,
+    images: int | None,
     given: Mapping[str, Mapping[str, Any]],
-    tolerances: Mapping[str, float],
+    limits: Mapping[str, Tolerance],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Metric → settings for what these data allow, and metric → reason for what they do not."""
+    images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
+    if images < 10:
+        raise SettingError(f"want 10 test images or more to judge by, got {images}")
     plan, skipped = {}, {}
     for name in wanted:
         own = given.get(name, {})
-        reason = knowledge.obstacle(name, data, own)
-        if reason is None and name not in tolerances and knowledge.tolerance(name) is None:
-            reason = f"nothing says what counts as comparable: give tolerances={{{name!r}: …}}"
-        if reason is None:
-            plan[name] = {**knowledge.settings(name, data, images), **own}
-        else:
+        if reason := knowledge.obstacle(name, data, own):
             skipped[name] = reason
+        elif name not in limits:
+            skipped[name] = f"nothing says what counts as comparable: give tolerances={{{name!r}: …}}"
+        else:
+            plan[name] = {**knowledge.settings(name, data, images), **own}
     if not plan:
         raise SettingError("nothing to measure: " + "; ".join(f"{m}: {why}" for m, why in skipped.items()))
     return plan, skipped
@@ -217,9 +200,7 @@ def _plan(
 # --- one metric
 
 
-def _row(
-    name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject, tolerances: Mapping[str, float]
-) -> Row:
+def _row(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject, limit: Tolerance) -> Row:
     about = metrics.describe(name)
     # Fused attention has no second derivative; the plain formula has.
     with sdpa_kernel(SDPBackend.MATH) if about.dimension == "geometry" else contextlib.nullcontext():
@@ -229,37 +210,23 @@ def _row(
         if not math.isfinite(measured.value):
             raise DataError(f"the {which} gives {measured.value}: nothing to compare")
     difference = paired(ours, theirs)
-    usual = knowledge.tolerance(name)
-    tolerance = tolerances[name] if name in tolerances else usual.of(theirs.value)
+    tolerance = limit.of(theirs.value)
     interval = _interval(name, difference, fifths, tolerance)
+    variants = {
+        variant: _variant(ours.variants[variant], theirs.variants[variant], change)
+        for variant, change in difference.variants.items()
+        if ticket.data.size >= CORRUPTIBLE or not variant.startswith("corrupted")
+    }
     return Row(
-        metric=name,
-        label=about.label,
-        dimension=about.dimension,
-        direction=about.direction,
-        unit=about.unit,
-        ticket=ours.value,
-        ticket_error=ours.error,
-        dense=theirs.value,
-        dense_error=theirs.error,
-        difference=difference.value,
-        low=interval.low,
-        high=interval.high,
-        tolerance=tolerance,
-        verdict=judge(interval.low, interval.high, about.direction, tolerance),
-        samples=ours.samples,
-        over=interval.over,
-        variants={
-            variant: _variant(ours.variants[variant], theirs.variants[variant], apart)
-            for variant, apart in difference.variants.items()
-            if ticket.data.size >= CORRUPTIBLE or not variant.startswith("corrupted")
-        },
-        extra=_short(ours),
-        dense_extra=_short(theirs),
-    )
+        name, about.label, about.dimension, about.direction, about.unit,
+        ours.value, ours.error, theirs.value, theirs.error,
+        difference.value, interval.low, interval.high,
+        tolerance, judge(interval.low, interval.high, about.direction, tolerance),
+        ours.samples, interval.over, variants, _short(ours), _short(theirs),
+    )  # fmt: skip
 
 
-def judge(low: float, high: float, direction: str, tolerance: float) -> str:
+def judge(low: float, high: float, direction: Literal["higher", "lower"], tolerance: float) -> str:
     """Return the verdict on a difference, ticket − dense, that lies between ``low`` and ``high``.
 
     It is that of ``verdict.judge`` with one word more: "better" where the interval lies beyond the tolerance on the good
@@ -386,9 +353,20 @@ def _diagram(subject: Subject) -> Any:
     return metrics.calibration.reliability(subject.test_logits.double().softmax(dim=1), subject.test_labels)
 
 
-def _sizes(case: Case) -> dict[str, Any]:
-    shape = case.data.train[0].shape[1:]
-    return {n: size_of(case.networks[n].cpu(), case.masks[n], shape) for n in ("dense", "ticket")}
+def _sizes(case: Case) -> dict[str, Size]:
+    masks = {"dense": None, "ticket": case.mask}
+    return {name: size_of(case.networks[name].cpu(), mask, case.shape) for name, mask in masks.items()}
+
+
+def _times(case: Case, estimate: Estimate, device: torch.device) -> dict[str, Speed]:
+    """Batches that take about a tenth of a second bound the time of this to a few seconds."""
+    batch = max(1, min(100, int(0.1 / (estimate.forward / 2))))
+    return speeds(case.networks, case.shape, batch_size=batch, rounds=8, device=device)
+
+
+def _about(data: Dataset) -> dict[str, Any]:
+    pixels = list(data.train[0].shape[1:])
+    return {"data": data.name, "test images": len(data.test[1]), "classes": data.classes, "pixels": pixels}
 
 
 def _or_note(what: str, notes: list[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

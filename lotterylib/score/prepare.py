@@ -25,29 +25,25 @@ Given = nn.Module | Ticket | str | Path
 
 @dataclass
 class Case:
-    """``networks`` and ``masks``: "dense" and "ticket" → theirs (no mask for the dense one); ``notes``: what a reader should
-    know about data and networks."""
+    """``networks``: "dense" and "ticket" → theirs; ``mask``: of the ticket's surviving weights; ``notes``: what a reader
+    should know about data and networks."""
 
     data: Dataset
     networks: dict[str, nn.Module]
-    masks: dict[str, Mask | None]
+    mask: Mask
     notes: list[str]
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Of an image: [C, H, W]."""
+        return self.data.train[0].shape[1:]
 
 
 def prepare(
-    model: Given,
-    dense: Given,
-    source: Any,
-    *,
-    arch: str | nn.Module | None = None,
-    arch_settings: Mapping[str, Any] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    size: int | None = None,
-    resize: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-) -> Case:
+    model: Given, dense: Given, source: Any, arch: str | nn.Module | None, arch_settings: Mapping[str, Any] | None,
+    mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None, resize: int | None,
+    limit: int | None, seed: int,
+) -> Case:  # fmt: skip
     """Open networks and data, and try them on one another. The arguments are those of ``scorecard``.
 
     Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
@@ -66,25 +62,22 @@ def prepare(
         )
     if grey:
         notes.append("the images are grey: the networks are shown three equal channels")
-    wrapped = grey or mean is not None or std is not None or data.size > LARGE
-    case = Case(data, {}, {}, notes)
+    networks, masks = {}, {}
     for which, each in found.items():
         name = called(given[which])
         network, mask = _network(each, arch, arch_settings, channels or data.channels, data)
         notes += [*each.notes, *_slow(network, name)]
-        if wrapped:
+        if grey or mean is not None or std is not None or data.size > LARGE:
             network = Network(network, mean, std, grey, 32 if data.size > LARGE else None).eval()
             mask = Mask({f"net.{n}": kept for n, kept in mask.items()})
         modules.try_out(network, data.train[0].shape[1:], data.classes, name)
-        case.networks[which], case.masks[which] = network, mask
-    kept = {which: mask.kept for which, mask in case.masks.items()}
-    if kept["dense"] < kept["ticket"]:
+        networks[which], masks[which] = network, mask
+    if masks["dense"].kept < masks["ticket"].kept:
         notes.append(
-            f"the dense network keeps fewer weights ({kept['dense']:,}) than the pruned one ({kept['ticket']:,}): are they "
-            "in the wrong order?"
+            f"the dense network keeps fewer weights ({masks['dense'].kept:,}) than the pruned one "
+            f"({masks['ticket'].kept:,}): are they in the wrong order?"
         )
-    case.masks["dense"] = None
-    return case
+    return Case(data, networks, masks["ticket"], notes)
 
 
 def called(given: Given) -> str:

@@ -42,7 +42,9 @@ class Network(nn.Module):
         super().__init__()
         if (mean is None) != (std is None):
             raise SettingError("mean and std go together: give both, one number a channel each, or neither")
-        self.normalize = nn.Identity() if mean is None else models.Normalize(mean, std)
+        self.normalize = (
+            models.Normalize(mean, std) if mean is not None and std is not None else nn.Identity()
+        )
         self.net, self.grey, self.batch = net, grey, batch
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ def _bake_parametrizations(module: nn.Module) -> None:
         return
     values = {
         name: (getattr(module, name).detach().clone(), _trained(chain))
-        for name, chain in module.parametrizations.items()
+        for name, chain in module.get_submodule("parametrizations").named_children()
     }
     del module.parametrizations
     module.__class__ = type(module).__bases__[0]

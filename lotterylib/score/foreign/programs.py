@@ -201,7 +201,7 @@ class Program(nn.Module):
         for leaf, tensor in tensors.items():
             setattr(new, leaf, tensor) if leaf in new._parameters else new.register_buffer(leaf, tensor)
         if name == "batch_norm" and "num_batches_tracked" not in tensors:
-            new.num_batches_tracked = None
+            new._buffers["num_batches_tracked"] = None
         parent, _, leaf = path.rpartition(".")
         setattr(self.get_submodule(parent), leaf, new)
         return path
@@ -230,7 +230,7 @@ class Program(nn.Module):
         for part in path:
             if part not in layer._modules:
                 layer.add_module(part, nn.Module())
-            layer = layer._modules[part]
+            layer = layer.get_submodule(part)
         return layer, leaf
 
 
@@ -245,7 +245,7 @@ def _new_layer(name: str, given: dict[str, Any], shape: torch.Size) -> nn.Module
     return nn.Conv2d(
         shape[1] * groups,
         shape[0],
-        tuple(shape[2:]),
+        (shape[2], shape[3]),
         stride=tuple(given.get("stride", (1, 1))),
         padding=padding if isinstance(padding, str) else tuple(padding),
         dilation=tuple(given.get("dilation", (1, 1))),

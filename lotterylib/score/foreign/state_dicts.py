@@ -208,11 +208,12 @@ def _check_cuts(path: Path, model: nn.Module, cut: Mapping[str, list[int]], clas
 
 
 def _read(path: Path) -> Checkpoint:
-    if (tensors := _safetensors(path)) is not None:
-        if tensors == "ticket":
-            ticket = Ticket.load(path)
-            return Checkpoint(path, masks=dict(ticket.mask), model=ticket.model)
-        return _resolved(path, tensors)
+    if (file := _safetensors(path)) is not None:
+        about, tensors = file
+        if about.get("format") != FORMAT:
+            return _resolved(path, tensors)
+        ticket = Ticket.load(path)
+        return Checkpoint(path, masks=dict(ticket.mask), model=ticket.model)
     if is_program(path):
         return Checkpoint(path, model=load_program(path))
     if zipfile.is_zipfile(path):
@@ -224,13 +225,11 @@ def _read(path: Path) -> Checkpoint:
     return _resolved(path, _unpickled(path))
 
 
-def _safetensors(path: Path) -> dict[str, Tensor] | str | None:
-    """The tensors, "ticket" for one of ours, None for a file of another kind."""
+def _safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]] | None:
+    """Metadata and tensors, None for a file of another kind."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("format") == FORMAT:
-                return "ticket"
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         if path.suffix == ".safetensors":
             raise DataError(
