@@ -34,9 +34,9 @@ class Report(Scorecard):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``scorecard.json`` and ``scorecard.html`` and return their paths."""
-        contents = {"scorecard.json": self.to_json(), "scorecard.html": self.to_html()}
+        contents = {"scorecard.json": self.to_json, "scorecard.html": self.to_html}
         for name, content in contents.items():
-            write_whole(Path(folder) / name, content.encode())
+            write_whole(Path(folder) / name, content().encode())
         return [Path(folder) / name for name in contents]
 
 

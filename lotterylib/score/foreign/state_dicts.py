@@ -114,14 +114,15 @@ def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple
 def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
     """The network's name → the file's name, whatever wrappers stand before either."""
     ours, best = _unwrapped(wanted), {}
-    for prefix in _prefixes(found.state):
-        theirs = _unwrapped(n for n in found.state if _inner(n).startswith(prefix) and n != _COUNT)
+    held = [name for name in found.state if name.rpartition(".")[2] != _COUNT]
+    for prefix in _prefixes(held):
+        theirs = _unwrapped(name for name in held if _inner(name).startswith(prefix))
         match = {name: theirs[key] for key, name in ours.items() if key in theirs}
         if len(match) > len(best):
             best = match
     used = set(best.values())
     missing = [n for n in wanted if n not in best and not n.endswith("num_batches_tracked")]
-    rest = [n for n in found.state if n not in used and n != _COUNT]
+    rest = [n for n in held if n not in used]
     averaged = {part: None for n in rest for part in n.split(".") if part in _AVERAGED}
     unexpected = [n for n in rest if missing or not averaged.keys() & set(n.split("."))]
     if missing or unexpected:

@@ -180,10 +180,11 @@ def test_names_within_a_network_may_be_wrapped_too(tmp_path):
 
 def test_averaged_models_are_read(tmp_path):
     averaged = torch.optim.swa_utils.AveragedModel(toy_network(seed=3))
-    torch.save(averaged.state_dict(), tmp_path / "p.pt")
-    found = read(tmp_path / "p.pt")
-    model, _ = fit(found, toy_network())
-    assert torch.equal(model[5].weight, averaged.module[5].weight) and not found.notes
+    for prefix in ("", "_orig_mod.", "model."):
+        torch.save(renamed(averaged.state_dict(), prefix), tmp_path / "p.pt")
+        found = read(tmp_path / "p.pt")
+        model, _ = fit(found, toy_network())
+        assert torch.equal(model[5].weight, averaged.module[5].weight) and not found.notes
 
 
 def test_a_moving_average_is_named_where_it_is_left_aside(tmp_path):
