@@ -219,9 +219,13 @@ def _score(options: argparse.Namespace) -> int:
     import torch
 
     from .machine.devices import device_name
+    from .machine.terminal import show
     from .score import scorecard
+    from .score.report import check_folder
 
     device_name(options.device)
+    if options.out:
+        check_folder(options.out)
     if options.threads:
         torch.set_num_threads(options.threads)
     card = scorecard(
@@ -241,12 +245,13 @@ def _score(options: argparse.Namespace) -> int:
         device=options.device,
         cache=options.cache,
         progress=not options.quiet and sys.stderr.isatty(),
-        told=lambda line: print(line, file=sys.stderr),
+        on_message=lambda line: show(line, sys.stderr),
     )
-    print(card.to_json() if options.json else card)
-    if options.out:
-        for path in card.save(options.out):
-            print(path.resolve().as_uri(), file=sys.stderr)
+    try:
+        for path in card.save(options.out) if options.out else []:
+            show(path.resolve().as_uri(), sys.stderr)
+    finally:
+        show(card.to_json() if options.json else str(card))
     return 0
 
 

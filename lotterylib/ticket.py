@@ -86,8 +86,10 @@ class Ticket:
     def packed(self) -> bytes:
         """Return the bytes that ``save`` writes."""
         self.mask.check_matches({n: t.shape for n, t in self.model.state_dict().items()})
-        tensors = {}
+        tensors, twice = {}, _second_names(self.model)
         for name, tensor in self.model.state_dict().items():
+            if name in twice:
+                continue
             tensor = tensor.detach().cpu()
             if name in self.mask:
                 keep = self.mask[name].cpu()
@@ -137,6 +139,7 @@ class Ticket:
             models.resize_(model, record.get("shapes", {}))
             state, tensors_of_mask = _unpack(tensors, model)
             mask = Mask(tensors_of_mask)
+            state |= {name: state[first] for name, first in _second_names(model).items() if name not in state}
             model.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError) as error:
             reason = error.args[0] if isinstance(error, KeyError) else str(error)
@@ -152,6 +155,13 @@ def is_whole(path: Path) -> bool:
             return True
     except (safetensors.SafetensorError, OSError):
         return False
+
+
+def _second_names(model: nn.Module) -> dict[str, str]:
+    """Other names of a layer that the model holds under several → the first one."""
+    first: dict[int, str] = {}
+    tensors = model.state_dict(keep_vars=True)
+    return {name: seen for name, t in tensors.items() if (seen := first.setdefault(id(t), name)) != name}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

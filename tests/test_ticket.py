@@ -175,3 +175,17 @@ def test_a_larger_layer_is_not_filled_in_part(tmp_path):
     network = nn.Sequential(nn.Linear(4, 8, bias=False))
     Ticket(network, Mask.ones(network)).save(tmp_path / "t")
     assert "another size" in refused(tmp_path / "t", model=nn.Sequential(nn.Linear(4, 16, bias=False)))
+
+
+def test_a_layer_under_two_names_is_stored_once(tmp_path):
+    def network():
+        layer = nn.Linear(20, 20)
+        return nn.Sequential(layer, nn.ReLU(), layer)
+
+    model = network()
+    mask = Mask.top({n: p.detach().abs() for n, p in prunable(model).items()}, 0.25)
+    mask.apply_(model)
+    Ticket(model, mask).save(tmp_path / "t.safetensors")
+    assert (tmp_path / "t.safetensors").stat().st_size < 4 * 20 * 20
+    loaded = Ticket.load(tmp_path / "t.safetensors", network())
+    assert same(loaded.model.state_dict(), model.state_dict()) and loaded.model[0] is loaded.model[2]

@@ -22,8 +22,13 @@ _SPAN = 5  # tolerances shown to either side
 
 
 def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
-    """Every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better; the
-    grey band is what counts as comparable. ``rows``: of a ``Scorecard``. Raises ``SettingError`` for none."""
+    """Draw every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better.
+
+    The grey band is what counts as comparable.
+
+    Args:
+        rows: Those of a ``Scorecard``. Raises ``SettingError`` for none.
+    """
     if not rows:
         raise SettingError("no rows to draw: want those of a scorecard")
     with styled():
@@ -58,46 +63,51 @@ def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
 
 
 def worth(table: pd.DataFrame) -> tuple[Figure, str]:
-    """What networks keep of the dense one's size, and how fast they are: a row of bars a network. ``table``: what
-    ``latency.table`` gives."""
+    """Draw what networks keep of the dense one's size, and how fast they are: one row of bars per network.
+
+    Args:
+        table: As ``efficiency.speed.table`` gives it.
+    """
     panels = {
         "kept_share": "parameters kept",
         "stored_share": "file",
         "multiply_adds_share": "multiply-adds",
         "memory_share": "memory of a batch",
     }
-    names, words = list(table.network), []
+    rows = table.to_dict("records")
+    looks = [look(row["network"]) for row in rows]
     with styled():
-        figure, axes = plt.subplots(1, 5, figsize=(9.6, 0.42 * len(names) + 1.5), sharey=True)
+        figure, axes = plt.subplots(1, 5, figsize=(9.6, 0.42 * len(rows) + 1.5), sharey=True)
         for axis, (column, title) in zip(axes, panels.items(), strict=False):
-            shares = 100 * table[column]
-            axis.barh(range(len(names)), shares, color=[_colour(name) for name in names])
+            shares = [100 * row[column] for row in rows]
+            axis.barh(range(len(rows)), shares, color=[each.colour for each in looks])
             axis.axvline(100, color="black", linestyle="-.", linewidth=1)
             axis.set_title(f"{title}\n(% of dense) ↓", fontsize=9, loc="left")
             for y, share in enumerate(shares):
-                axis.text(min(share, 60) + 3, y, f"{share:.0f}", va="center", fontsize=8,
-                          color="white" if share > 75 else "black")  # fmt: skip
-        last = axes[-1]
-        for y, row in enumerate(table.itertuples()):
-            low, high = row.speedup - row.low, row.high - row.speedup
-            last.errorbar(
-                row.speedup, y, xerr=[[low], [high]], fmt="o", color=_colour(row.network), markersize=5
-            )
-            words.append(
-                f"{row.network}: {row.kept_share:.0%} of the parameters, {row.multiply_adds_share:.0%} of the multiply-adds, "
-                f"{row.speedup:.2f} times as fast"
-            )
-        last.axvline(1, color="black", linestyle="-.", linewidth=1)
-        last.set_title("speed\n(dense = 1) ↑", fontsize=9, loc="left")
-        axes[0].set_yticks(range(len(names)), [look(name).label for name in names])
+                ink = "white" if share > 75 else "black"
+                axis.text(min(share, 60) + 3, y, f"{share:.0f}", va="center", fontsize=8, color=ink)
+        for y, (row, each) in enumerate(zip(rows, looks, strict=True)):
+            spread = [[row["speedup"] - row["low"]], [row["high"] - row["speedup"]]]
+            axes[-1].errorbar(row["speedup"], y, xerr=spread, fmt="o", color=each.colour, markersize=5)
+        axes[-1].axvline(1, color="black", linestyle="-.", linewidth=1)
+        axes[-1].set_title("speed\n(dense = 1) ↑", fontsize=9, loc="left")
+        axes[0].set_yticks(range(len(rows)), [each.label for each in looks])
         axes[0].invert_yaxis()
         figure.tight_layout()
-    return figure, f"What networks take, against dense. {'; '.join(words)}."
+    words = "; ".join(
+        f"{row['network']}: {row['kept_share']:.0%} of the parameters, {row['multiply_adds_share']:.0%} of the "
+        f"multiply-adds, {row['speedup']:.2f} times as fast"
+        for row in rows
+    )
+    return figure, f"What networks take, against dense. {words}."
 
 
 def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
-    """How fast a sparse kernel is beside the dense one, against sparsity. ``speedups``: what
-    ``latency.sparse_linear_speedups`` gives."""
+    """Draw how fast a sparse kernel is, compared with the dense one, against sparsity.
+
+    Args:
+        speedups: As ``efficiency.speed.sparse_linear_speedups`` gives them.
+    """
     with styled():
         figure, axis = plt.subplots(figsize=(5.6, 3.2))
         levels = list(speedups)
@@ -117,7 +127,3 @@ def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
         figure.tight_layout()
     listed = ", ".join(f"{v:.2f} times as fast at {s:.0%} zeros" for s, v in zip(levels, values, strict=True))
     return figure, f"A sparse kernel against the dense one for one linear layer: {listed}."
-
-
-def _colour(name: str) -> str:
-    return look(name).colour

@@ -1,13 +1,16 @@
-"""The scorecard: for anyone with a pruned checkpoint and its dense twin.
+"""The scorecard: for anyone with a pruned checkpoint and the dense network that it came from.
 
-from lotterylib import scorecard
+Example::
 
-print(scorecard("pruned.pt", dense="dense.pt", data="images/", arch="torchvision:resnet18"))
+    from lotterylib import scorecard
+
+    print(scorecard("pruned.pt", dense="dense.pt", data="images/", arch="torchvision:resnet18"))
 """
 
-from .card import Row, Scorecard, scorecard
-from .checkpoints import Network
-from .programs import Program, load_program
+from .card import Row, Scorecard
+from .foreign.modules import Network
+from .foreign.programs import Program, load_program
+from .measure import scorecard
 from .sources import dataset
 
 __all__ = ["Network", "Program", "Row", "Scorecard", "dataset", "load_program", "scorecard"]

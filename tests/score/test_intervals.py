@@ -14,10 +14,11 @@ from torch import nn
 import lotterylib
 from lotterylib.masks import Mask
 from lotterylib.metrics import Measurement, Subject
-from lotterylib.score.card import BY_FIFTHS, _of_fifths
+from lotterylib.score.measure import fifths_error
 from tests.conftest import toy_data, toy_network
 
 COUNT, RESAMPLES, BINS = 400, 2000, 15
+BY_FIFTHS = ("hessian_trace", "hessian_top", "pac_bayes_sigma")
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +115,14 @@ def test_the_error_of_fifths_is_that_of_images(case, monkeypatch):
     squares = []
     for seed in range(200):
         pair[0].seed = seed
-        squares.append(_of_fifths("hessian_top", {"images": 100}, *pair) ** 2)
+        squares.append(fifths_error("hessian_top", {"images": 100}, *pair) ** 2)
     each = 2 * pair[0].sample(100, "train")[0].mean(dim=(1, 2, 3))
     assert np.mean(squares) == pytest.approx(each.var().item() / 100, rel=0.15)
 
 
 def test_fifths_that_give_no_number_leave_the_probes(case, monkeypatch):
     dense, ticket, data = case
-    monkeypatch.setattr("lotterylib.score.card._of_fifths", lambda *_: None)
+    monkeypatch.setattr("lotterylib.score.measure.fifths_error", lambda *_: None)
     few = dict.fromkeys(("hessian_trace", "hessian_top"), {"images": 20})
     card = lotterylib.scorecard(
         ticket, dense, data, only=list(few), settings=few, speed=False, progress=False

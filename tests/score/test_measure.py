@@ -2,59 +2,19 @@
 
 import copy
 import dataclasses
-import io
-import json
 import math
-import re
-import threading
-import time
 
 import pytest
 import torch
 from torch.nn.utils import prune
-from tqdm import tqdm
 
 import lotterylib
 from lotterylib import metrics
-from lotterylib.cli import main
 from lotterylib.errors import DataError, SettingError, UnknownNameError
-from lotterylib.score.card import _ticking, judge
-from lotterylib.score.report import number, text
-from tests.conftest import toy_data, toy_network, untouched_rng
-from tests.score.test_programs import exported
-from tests.score.test_sources import folder
-
-QUICK = [
-    "accuracy",
-    "recall_loss",
-    "corruption_error",
-    "fgsm_accuracy",
-    "ece",
-    "nll",
-    "explained_units",
-    "hessian_trace",
-]
-
-
-@pytest.fixture(scope="module")
-def networks():
-    """A dense network that has learnt its toys a little, and a copy whose last layer lost most weights to a mask."""
-    data, dense = toy_data(), toy_network()
-    optimizer = torch.optim.Adam(dense.parameters(), 0.02)
-    for _ in range(40):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(dense(data.train[0]), data.train[1]).backward()
-        optimizer.step()
-    ticket = copy.deepcopy(dense.eval())
-    prune.random_unstructured(ticket[5], "weight", amount=0.9)
-    return dense, ticket
-
-
-@pytest.fixture(scope="module")
-def card(networks):
-    dense, ticket = networks
-    with untouched_rng():
-        return lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=QUICK, progress=False)
+from lotterylib.score.measure import judge
+from tests.conftest import toy_data, toy_network
+from tests.score.conftest import QUICK
+from tests.score.foreign.test_programs import exported
 
 
 def test_it_measures_what_the_metrics_measure(card, networks):
@@ -108,7 +68,7 @@ def test_a_program_for_an_image_at_a_time_is_told_to_take_long(networks, tmp_pat
         only=["accuracy"],
         speed=False,
         progress=False,
-        told=news.append,
+        on_message=news.append,
     )
     assert sum("p.pt2 was exported for 2 image(s) at a time" in line for line in news) == 1
 
@@ -149,22 +109,11 @@ def test_what_pytorch_cannot_do_leaves_the_other_metrics(networks, monkeypatch):
     assert card.skipped["fgsm_accuracy"] == "PyTorch says: out of memory: tried 9 GB"
 
 
-def test_the_bar_ticks_within_a_metric_and_is_gone_in_the_end():
-    screen = io.StringIO()
-    bar = tqdm(total=1, file=screen, leave=False, bar_format="{elapsed}", mininterval=0)
-    threads = threading.active_count()
-    with _ticking(bar):
-        time.sleep(1.3)
-    assert "00:01" in screen.getvalue() and threading.active_count() == threads
-    with _ticking(tqdm(total=1, disable=True)):
-        assert threading.active_count() == threads
-
-
 def test_what_looks_wrong_is_told_before_the_long_work(networks):
     dense, ticket = networks
     news = []
     card = lotterylib.scorecard(
-        dense, ticket, toy_data(), only=["accuracy"], speed=False, progress=False, told=news.append
+        dense, ticket, toy_data(), only=["accuracy"], speed=False, progress=False, on_message=news.append
     )
     assert any("about" in line for line in news) and any("in the wrong order?" in line for line in news)
     assert any(line.startswith("right: the dense network on") for line in news)
@@ -191,43 +140,6 @@ def test_verdicts_by_hand(low, high, direction, verdict):
     assert judge(low, high, direction, 1.0) == verdict
 
 
-def test_json_says_all_and_is_json(card):
-    found = json.loads(card.to_json())
-    assert {m["metric"] for m in found["metrics"]} == {row.metric for row in card.rows}
-    assert (
-        found["passes"] == card.passes and found["skipped"] == card.skipped and found["about"]["classes"] == 3
-    )
-    assert all(m["low"] <= m["difference"] <= m["high"] for m in found["metrics"])
-
-
-def test_the_page_needs_nothing_else(card):
-    page = card.to_html()
-    assert not re.search(r"(src|href)=(?!'data:)", page) and "http" not in page and "<script" not in page
-    assert page.count("<img") == len(re.findall(r"<img alt='[^']{20,}'", page)) >= 2
-    assert "prefers-color-scheme:dark" in page and "@media(max-width" in page
-    for row in card.rows:
-        assert row.label in page
-
-
-def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card):
-    table = str(card)
-    rows = [
-        line for line in table.splitlines() if line.endswith(("holds up", "worse", "better", "undecided"))
-    ]
-    assert len(rows) == len(card.rows) and max(map(len, table.splitlines())) <= 100
-    assert "dense kernels multiply by them all the same" in " ".join(table.split())
-    narrow = text(card, columns=80)
-    assert max(map(len, narrow.splitlines())) <= 80
-    assert len(narrow.split()) == len(table.split())  # nothing is cut off
-
-
-@pytest.mark.parametrize(
-    "value, text", [(0, "0.00"), (0.0123, "0.0123"), (99.96, "100"), (1234.5, "1234"), (1e-5, "1.00e-05")]
-)
-def test_numbers(value, text):
-    assert number(value) == text
-
-
 def test_bad_requests_are_one_line(networks, tmp_path):
     dense, ticket = networks
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
@@ -241,34 +153,125 @@ def test_bad_requests_are_one_line(networks, tmp_path):
         lotterylib.scorecard(ticket, dense=dense, data=toy_data(), only=["corruption_error"], progress=False)
 
 
-def test_the_command(tmp_path, capsys):
-    folder(tmp_path / "images", {"a": 20, "b": 20}, size=(32, 32))
-    from lotterylib import models
-
-    network = models.build("lenet", 2, 3, size=32)
-    torch.save(network.state_dict(), tmp_path / "dense.pt")
-    prune.l1_unstructured(network.net[0], "weight", amount=0.5)
-    torch.save(network.state_dict(), tmp_path / "pruned.pt")
-    command = ["score", tmp_path / "pruned.pt", "--dense", tmp_path / "dense.pt", "--data", tmp_path / "images",
-               "--only", "accuracy,ood_auroc", "--quiet", "--out", tmp_path / "out"]  # fmt: skip
-    command = list(map(str, command))
-    assert main(command) == 2
-    assert "give arch" in capsys.readouterr().err.splitlines()[-1]
-    assert main([*command, "--arch", "lenet"]) == 0
-    said = capsys.readouterr()
-    assert "about " in said.err and "scorecard.html" in said.err and "Test accuracy" in said.out
-    assert (tmp_path / "out" / "scorecard.html").stat().st_size > 5000
-    assert main([*command, "--arch", "lenet", "--set", "width"]) == 2
-    assert "KEY=VALUE" in capsys.readouterr().err
+def quick(ticket, dense, only, **more):
+    return lotterylib.scorecard(ticket, dense, toy_data(), only=only, speed=False, progress=False, **more)
 
 
-def test_the_command_has_help(capsys):
-    with pytest.raises(SystemExit) as exit:
-        main(["score", "--help"])
-    said = capsys.readouterr().out
-    assert (
-        exit.value.code == 0
-        and "--mean" in said
-        and "torchvision:resnet18" in said
-        and "Nothing in it is executed" in said
-    )
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (ZeroDivisionError("by zero"), "it failed with ZeroDivisionError: by zero"),
+        (
+            OSError(28, "No space left on device"),
+            "it failed with OSError: [Errno 28] No space left on device",
+        ),
+        (MemoryError(), "it failed with MemoryError"),
+    ],
+)
+def test_an_error_in_one_metric_leaves_the_others(networks, monkeypatch, error, said):
+    def evaluate(subject, name, settings=None, whole=metrics.evaluate):
+        if name == "nll":
+            raise error
+        return whole(subject, name, settings)
+
+    monkeypatch.setattr(metrics, "evaluate", evaluate)
+    card = quick(*networks[::-1], ["accuracy", "nll", "brier"])
+    assert [row.metric for row in card.rows] == ["accuracy", "brier"] and card.skipped == {"nll": said}
+    assert said in " ".join(str(card).split()) and said in card.to_html()
+    nothing = quick(*networks[::-1], ["nll"])
+    assert not nothing.rows and not nothing.passes
+    assert "holds up in 0 of 0 metrics. 1 could not be measured." in " ".join(str(nothing).split())
+
+
+def test_sizes_that_cannot_be_counted_are_a_note(networks, monkeypatch):
+    monkeypatch.setattr("lotterylib.score.measure.size_of", lambda *_: 1 / 0)
+    card = quick(*networks[::-1], ["accuracy"])
+    assert card.costs == {} and card["accuracy"].dense == 1.0
+    assert "sizes could not be measured: it failed with ZeroDivisionError: division by zero" in card.notes
+    assert "IS IT WORTH IT" not in str(card) and "worth it" not in card.to_html()
+
+
+def test_a_metric_without_a_tolerance_is_skipped_until_it_has_one(networks, monkeypatch):
+    monkeypatch.delitem(lotterylib.verdict.TOLERANCES, "nll")
+    card = quick(*networks[::-1], ["accuracy", "nll"])
+    assert [row.metric for row in card.rows] == ["accuracy"]
+    assert "tolerances={'nll': …}" in card.skipped["nll"]
+    assert quick(*networks[::-1], ["nll"], tolerances={"nll": 0.5})["nll"].tolerance == 0.5
+    with pytest.raises(UnknownNameError, match="did you mean 'nll'"):
+        quick(*networks[::-1], ["nll"], tolerances={"nl": 0.5})
+
+
+def test_a_cache_that_cannot_be_written_to_is_noticed_first(networks, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match="file is no folder that can be written to"):
+        quick(*networks[::-1], ["accuracy"], cache=tmp_path / "file")
+
+
+class Twice(torch.nn.Module):
+    """One layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = torch.nn.Linear(144, 144)
+        self.head = torch.nn.Linear(144, 3)
+
+    def forward(self, images):
+        return self.head(self.second(self.first(images.flatten(1)).relu()).relu())
+
+
+def test_a_layer_under_two_names(tmp_path):
+    dense = Twice().eval()
+    ticket = copy.deepcopy(dense)
+    prune.l1_unstructured(ticket.first, "weight", amount=0.5)
+    card = quick(ticket, dense, ["accuracy"])
+    assert card.sparsity == pytest.approx(0.5 * 144**2 / (144**2 + 3 * 144))
+    parameters = 144 * 145 + 3 * 145
+    assert card.costs["dense"].kept == parameters
+    assert 4 * parameters < card.costs["dense"].stored < 4 * parameters + 5000
+    torch.save(ticket.state_dict(), tmp_path / "t.pt")
+    torch.save(dense.state_dict(), tmp_path / "d.pt")
+    again = quick(tmp_path / "t.pt", tmp_path / "d.pt", ["accuracy"], arch=Twice())
+    assert again["accuracy"].ticket == card["accuracy"].ticket and again.sparsity == card.sparsity
+
+
+def parametrized(kind):
+    from torch.nn import utils
+
+    network = toy_network()
+    if kind == "sparsifier":
+        from torch.ao.pruning import WeightNormSparsifier
+
+        sparsifier = WeightNormSparsifier(sparsity_level=0.5, sparse_block_shape=(1, 1))
+        sparsifier.prepare(network, [{"tensor_fqn": "5.weight"}])
+        sparsifier.step()
+        return network
+    {
+        "weight norm": utils.parametrizations.weight_norm,
+        "spectral norm": utils.parametrizations.spectral_norm,
+        "old weight norm": utils.weight_norm,
+        "old spectral norm": utils.spectral_norm,
+    }[kind](network[5])
+    return network
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "kind", ["weight norm", "spectral norm", "old weight norm", "old spectral norm", "sparsifier"]
+)
+def test_a_parametrized_module_is_left_as_found(kind, monkeypatch):
+    network, images, labels = parametrized(kind).eval(), *toy_data().test
+    expected = network(images)
+    network.train()
+    state, hooks = copy.deepcopy(network.state_dict()), len(network[5]._forward_pre_hooks)
+    card = quick(network, network, ["accuracy"])
+    assert card["accuracy"].ticket == (expected.argmax(1) == labels).double().mean()
+    monkeypatch.setattr(metrics, "evaluate", lambda *_: 1 / 0)
+    quick(network, network, ["accuracy"])
+    with pytest.raises(DataError, match="3 logits, but the data have 5 classes"):
+        lotterylib.scorecard(network, network, toy_data(classes=5), progress=False)
+    assert network.training and network[1].training and len(network[5]._forward_pre_hooks) == hooks
+    assert network.state_dict().keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert torch.equal(network.eval()(images), expected)
+    network(images).sum().backward()
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)

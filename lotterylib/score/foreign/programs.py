@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ...errors import DataError
 
 _SCHEMA = 8  # major version of the archive's graph format
 _DTYPES = {
@@ -42,6 +42,11 @@ _IN_PLACE = "add div dropout elu hardsigmoid hardswish hardtanh leaky_relu mish 
 _KNOWN = {*_PURE, *(f"{name}_" for name in _IN_PLACE.split())}
 _CHECKS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"}
 _ARITHMETIC = {n: getattr(operator, n) for n in ("add", "floordiv", "mod", "mul", "neg", "sub")}
+_LAYER_TENSORS = {
+    "conv2d": ("weight", "bias"),
+    "linear": ("weight", "bias"),
+    "batch_norm": ("weight", "bias", "running_mean", "running_var"),
+}
 _NAME = re.compile(r"[^.]+(\.[^.]+)*")
 
 
@@ -183,45 +188,40 @@ class Program(nn.Module):
         self._steps.append((getattr(getattr(torch.ops.aten, name), overload), positional, options, outputs))
 
     def _as_module(self, name: str, given: dict[str, Any]) -> str | None:
-        """Makes the layer whose weight the operation uses a real one; its path, or None if there is no such layer."""
-        weight = self._names.get(given["weight"].name) if isinstance(given.get("weight"), _Value) else None
-        if name not in ("conv2d", "linear", "batch_norm") or weight is None or not weight.endswith(".weight"):
+        """Make the layer whose weight the operation uses a real one; its path, or None if there is no such layer."""
+        path = self._owner(name, given)
+        if path is None:
             return None
-        path = weight.removesuffix(".weight")
-        old, bias = self.get_submodule(path), given.get("bias")
+        old = self.get_submodule(path)
         tensors = dict(old.named_parameters(recurse=False)) | dict(old.named_buffers(recurse=False))
-        expected = {"weight": weight, "bias": None if bias is None else f"{path}.bias"}
-        if name == "batch_norm":
-            expected |= {k: f"{path}.{k}" for k in ("running_mean", "running_var")}
-        for key, wanted in expected.items():
-            found = given.get(key)
-            if (
-                (found is None) != (wanted is None)
-                or wanted
-                and self._names.get(getattr(found, "name", None)) != wanted
-            ):
-                return None
-        shape = tensors["weight"].shape
-        if name == "conv2d":
-            groups = given.get("groups", 1)
-            new = nn.Conv2d(
-                shape[1] * groups, shape[0], tuple(shape[2:]), tuple(given.get("stride", (1, 1))),
-                given["padding"] if isinstance(given.get("padding"), str) else tuple(given.get("padding", (0, 0))),
-                tuple(given.get("dilation", (1, 1))), groups, bias is not None, device="meta",
-            )  # fmt: skip
-        elif name == "linear":
-            new = nn.Linear(shape[1], shape[0], bias is not None, device="meta")
-        else:
-            new = nn.BatchNorm2d(shape[0], given["eps"], given["momentum"], device="meta")
-        if type(old) is not nn.Module:  # made by an earlier call of the same layer
+        new = _new_layer(name, given, tensors["weight"].shape)
+        if type(old) is not nn.Module:
+            # An earlier call of the same layer made it.
             return path if repr(old) == repr(new) else None
         for leaf, tensor in tensors.items():
             setattr(new, leaf, tensor) if leaf in new._parameters else new.register_buffer(leaf, tensor)
         if name == "batch_norm" and "num_batches_tracked" not in tensors:
-            new.num_batches_tracked = None
+            new._buffers["num_batches_tracked"] = None
         parent, _, leaf = path.rpartition(".")
         setattr(self.get_submodule(parent), leaf, new)
         return path
+
+    def _owner(self, name: str, given: dict[str, Any]) -> str | None:
+        """The path whose tensors, and no others, an operation uses as a layer of its kind does."""
+        if name not in _LAYER_TENSORS:
+            return None
+        held = {key: self._tensor_name(given.get(key)) for key in _LAYER_TENSORS[name]}
+        path, dot, leaf = (held["weight"] or "").rpartition(".")
+        if not dot or leaf != "weight":
+            return None
+        without_bias = given.get("bias") is None
+        for key, found in held.items():
+            if found != (None if key == "bias" and without_bias else f"{path}.{key}"):
+                return None
+        return path
+
+    def _tensor_name(self, argument: Any) -> str | None:
+        return self._names.get(argument.name) if isinstance(argument, _Value) else None
 
     def _layer(self, name: str) -> tuple[nn.Module, str]:
         """The (new or old) module that holds a tensor, and the tensor's own name."""
@@ -230,8 +230,29 @@ class Program(nn.Module):
         for part in path:
             if part not in layer._modules:
                 layer.add_module(part, nn.Module())
-            layer = layer._modules[part]
+            layer = layer.get_submodule(part)
         return layer, leaf
+
+
+def _new_layer(name: str, given: dict[str, Any], shape: torch.Size) -> nn.Module:
+    """A layer without numbers that computes what an operation does."""
+    bias = given.get("bias") is not None
+    if name == "linear":
+        return nn.Linear(shape[1], shape[0], bias, device="meta")
+    if name == "batch_norm":
+        return nn.BatchNorm2d(shape[0], given["eps"], given["momentum"], device="meta")
+    groups, padding = given.get("groups", 1), given.get("padding", (0, 0))
+    return nn.Conv2d(
+        shape[1] * groups,
+        shape[0],
+        (shape[2], shape[3]),
+        stride=tuple(given.get("stride", (1, 1))),
+        padding=padding if isinstance(padding, str) else tuple(padding),
+        dilation=tuple(given.get("dilation", (1, 1))),
+        groups=groups,
+        bias=bias,
+        device="meta",
+    )
 
 
 class _Value:

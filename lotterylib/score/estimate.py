@@ -1,0 +1,110 @@
+"""How long a scorecard takes, before and while it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..datasets import CORRUPTIONS, Dataset, corrupt
+from ..training import predict
+from .knowledge import LARGE
+
+_BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+
+
+class Estimate:
+    """Seconds of work that is given as question → forward passes, both networks together; a question that was counted
+    once costs nothing again."""
+
+    def __init__(self, work: Mapping[str, Mapping[tuple, float]], forward: float, corrupt: float):
+        self.forward = forward
+        self.of: dict[str, float] = {}
+        counted: set[tuple] = set()
+        for name, questions in work.items():
+            new = {key: count for key, count in questions.items() if key not in counted}
+            counted |= set(new)
+            self.of[name] = sum(
+                count * (forward + (corrupt if key[0] == "corrupted" else 0.0)) for key, count in new.items()
+            )
+
+    @property
+    def total(self) -> float:
+        return sum(self.of.values())
+
+    @classmethod
+    def measured(
+        cls,
+        work: Mapping[str, Mapping[tuple, float]],
+        networks: Mapping[str, nn.Module],
+        data: Dataset,
+        device: torch.device,
+    ) -> Estimate:
+        """Return an estimate from a second or two of measuring."""
+        # As many images as a batch of most metrics.
+        few = data.test[0][: 250 if data.size <= LARGE else 8]
+        forward = sum(_seconds(network, few, device) for network in networks.values())
+        corrupts = any(key[0] == "corrupted" for questions in work.values() for key in questions)
+        return cls(work, forward, _seconds_to_corrupt(few[:2]) if corrupts else 0.0)
+
+
+def _seconds(network: nn.Module, images: Tensor, device: torch.device) -> float:
+    """Of a forward pass of one image: the median of some repetitions."""
+    predict(network, images, device=device)
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < 0.3 and len(times) < 20:
+        began = time.perf_counter()
+        predict(network, images, device=device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) / len(images)
+
+
+def _seconds_to_corrupt(images: Tensor) -> float:
+    began = time.perf_counter()
+    for name in CORRUPTIONS[:15]:
+        corrupt(images, name, 3)
+    return (time.perf_counter() - began) / len(images) / 15
+
+
+@contextlib.contextmanager
+def ticking(bar: tqdm) -> Iterator[None]:
+    """Let a bar show the time go by within a long metric, too; close it in the end."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(1.0):
+            bar.refresh()
+
+    clock = threading.Thread(target=tick, daemon=True)
+    if not bar.disable:
+        clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if clock.is_alive():
+            clock.join()
+        bar.close()
+
+
+def progress_bar(seconds: float, shown: bool) -> tqdm:
+    """Return a bar that counts seconds of estimated work."""
+    return tqdm(total=round(seconds, 1), disable=not shown, unit="s", leave=False, bar_format=_BAR)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the unit that suits it.
+
+    Example:
+        >>> duration(0.2), duration(600), duration(9000)
+        ('1 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,312 @@
+"""Pruned networks from files; nothing that a file brings along is executed.
+
+A file is a state dict (``torch.save`` or safetensors; masks of ``torch.nn.utils.prune`` or zeros baked in; channels cut
+away), one of this library's tickets, or a ``torch.export`` archive. Which it is, its content says, not its name.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor, nn
+
+from ... import models
+from ...errors import DataError, LotteryError
+from ...masks import Mask
+from ...ticket import FORMAT, Ticket
+from .modules import mask_of, plain
+from .programs import is_program, load_program
+
+# Where training scripts keep the state dict; a moving average of it is taken only where there is no other.
+_NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+)
+_AVERAGED = (
+    "ema",
+    "model_ema",
+    "ema_model",
+    "state_dict_ema",
+    "ema_state_dict",
+    "params_ema",
+    "averaged_model",
+)
+# What DataParallel, torch.compile, Lightning and the like put before every name, and what stands within names.
+_WRAPPERS = ("module", "model", "net", "network", *_AVERAGED)
+_INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_COUNT = "n_averaged"  # AveragedModel's own
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's content: the ``state`` of a network with the masks applied and the ``masks`` that it names, or a whole
+    ``model``. ``notes`` say what was left aside."""
+
+    path: Path
+    state: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    model: nn.Module | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Read a file. Raises ``DataError``, in one line, for one that is missing, damaged, or holds pickled code."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; copy or save it again")
+    try:
+        return _read(path)
+    except LotteryError:
+        raise
+    except Exception as error:
+        # Damaged bytes make their readers stumble in any way.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path} is damaged or no checkpoint ({reason}); copy or save it again") from None
+
+
+def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple[nn.Module, Mask]:
+    """Put a state dict into a copy of ``arch``, cut to the state's shapes where channels were pruned away.
+
+    Args:
+        found: The state dict; what wrappers put before its names is taken off.
+        arch: Any network of the same layers.
+        classes: Of the data that ``arch`` was built for, so that an output layer for another number is named as such.
+
+    Returns:
+        The network in eval mode and the mask of its surviving weights.
+
+    Raises:
+        DataError: In one line that names the keys that are missing or unexpected, or the tensor of a wrong shape.
+    """
+    model = plain(arch)
+    wanted = model.state_dict()
+    names = _matched(found, wanted)
+    state = {name: found.state[theirs] for name, theirs in names.items()}
+    masks = {name: found.masks[theirs] for name, theirs in names.items() if theirs in found.masks}
+    _check_kinds(found.path, state, wanted)
+    cut = {n: list(t.shape) for n, t in state.items() if t.shape != wanted[n].shape}
+    _check_cuts(found.path, model, cut, classes)
+    models.resize_(model, cut)
+    model.load_state_dict(state, strict=False)
+    return model, mask_of(model, masks)
+
+
+# --- names
+
+
+def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
+    """The network's name → the file's name, whatever wrappers stand before either."""
+    ours, best = _unwrapped(wanted), {}
+    held = [name for name in found.state if name.rpartition(".")[2] != _COUNT]
+    for prefix in _prefixes(held):
+        theirs = _unwrapped(name for name in held if _inner(name).startswith(prefix))
+        match = {name: theirs[key] for key, name in ours.items() if key in theirs}
+        if len(match) > len(best):
+            best = match
+    used = set(best.values())
+    missing = [n for n in wanted if n not in best and not n.endswith("num_batches_tracked")]
+    rest = [n for n in held if n not in used]
+    averaged = {part: None for n in rest for part in n.split(".") if part in _AVERAGED}
+    unexpected = [n for n in rest if missing or not averaged.keys() & set(n.split("."))]
+    if missing or unexpected:
+        parts = [("missing", missing), ("unexpected", unexpected)]
+        words = "; ".join(f"{word} {_some(names)}" for word, names in parts if names)
+        raise DataError(f"{found.path} does not fit the network: {words}")
+    found.notes.extend(_left_aside(found.path, part) for part in averaged)
+    return best
+
+
+def _inner(name: str) -> str:
+    """A name without what compilers put between layers."""
+    return ".".join(part for part in name.split(".") if part not in _INNER)
+
+
+def _unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Names without the wrappers that stand before all of them → the names themselves."""
+    found = {_inner(name): name for name in names}
+    while len(first := {key.partition(".")[0] for key in found}) == 1 and first <= set(_WRAPPERS):
+        if not all("." in key for key in found):
+            break
+        found = {key.partition(".")[2]: name for key, name in found.items()}
+    return found
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """All wrappers that stand before some of the names, the shortest first and moving averages last."""
+    found = {""}
+    for name in names:
+        prefix = ""
+        for part in _inner(name).split(".")[:-1]:
+            if part not in _WRAPPERS:
+                break
+            prefix += f"{part}."
+            found.add(prefix)
+    return sorted(found, key=lambda prefix: (not set(_AVERAGED).isdisjoint(prefix.split(".")), len(prefix)))
+
+
+def _left_aside(path: Path, key: str) -> str:
+    return f"{path.name} also holds a moving average of the network ({key}), which was left aside"
+
+
+# --- shapes
+
+
+def _check_kinds(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if wanted[name].is_floating_point() and not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise DataError(f"{path}: {name} holds {kind}, want floating-point numbers: save it dequantized")
+
+
+def _check_cuts(path: Path, model: nn.Module, cut: Mapping[str, list[int]], classes: int | None) -> None:
+    """Raise ``DataError`` unless all that is smaller is channels: dimensions 0 and 1, the same throughout a layer."""
+    wanted = model.state_dict()
+    last = next((n for n in reversed(wanted) if n.endswith("weight")), None)
+    for name, shape in cut.items():
+        theirs, ours = tuple(shape), tuple(wanted[name].shape)
+        if name == last and shape and ours[0] == classes != shape[0]:
+            raise DataError(
+                f"{path} is a network of {shape[0]} classes ({name} has shape {shape}), but the data have {classes}"
+            )
+        fewer = len(theirs) == len(ours) and all(a <= b for a, b in zip(theirs, ours, strict=True))
+        if not fewer or theirs[2:] != ours[2:]:
+            why = "; only channels may have been cut away" if fewer else ""
+            raise DataError(
+                f"{path} does not fit the network: {name} has shape {shape}, the network's is {list(ours)}{why}"
+            )
+    for name, layer in model.named_modules():
+        if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)):
+            continue
+        tensors = [*layer._parameters.items(), *layer._buffers.items()]
+        sizes = {
+            key: cut.get(f"{name}.{key}" if name else key, t.shape)[0]
+            for key, t in tensors
+            if t is not None and t.dim()
+        }
+        if len(set(sizes.values())) > 1:
+            said = ", ".join(f"{key} {size}" for key, size in sizes.items())
+            raise DataError(f"{path} does not fit the network: the channels of {name} are {said}")
+
+
+# --- content
+
+
+def _read(path: Path) -> Checkpoint:
+    if (file := _safetensors(path)) is not None:
+        about, tensors = file
+        if about.get("format") != FORMAT:
+            return _resolved(path, tensors)
+        ticket = Ticket.load(path)
+        return Checkpoint(path, masks=dict(ticket.mask), model=ticket.model)
+    if is_program(path):
+        return Checkpoint(path, model=load_program(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("constants.pkl") for name in archive.namelist()):
+                raise DataError(
+                    f"{path} is a TorchScript program, which is code: save its state dict or torch.export it"
+                )
+    return _resolved(path, _unpickled(path))
+
+
+def _safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]] | None:
+    """Metadata and tensors, None for a file of another kind."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        if path.suffix == ".safetensors":
+            raise DataError(
+                f"{path} is truncated or no safetensors file ({error}); copy or save it again"
+            ) from None
+        return None
+
+
+def _unpickled(path: Path) -> Mapping[str, Any]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if held is None:
+            raise DataError(
+                f"{path} is no checkpoint: neither safetensors, nor torch.save, nor torch.export"
+            ) from None
+        raise DataError(
+            f"{path} holds code ({held[1]}), which is never run: where it was made, save the state dict alone with "
+            "torch.save(model.state_dict(), …)"
+        ) from None
+    if not isinstance(found, Mapping):
+        raise DataError(f"{path} holds a {type(found).__name__}, want a state dict: name → tensor")
+    return found
+
+
+def _resolved(path: Path, found: Mapping[str, Any]) -> Checkpoint:
+    """A state dict without what training scripts keep beside it, and without masks."""
+    notes = []
+    while held := [key for key in (*_NESTED, *_AVERAGED) if isinstance(found.get(key), Mapping)]:
+        if held[0] not in _AVERAGED:
+            notes += [_left_aside(path, key) for key in held if key in _AVERAGED]
+        found = found[held[0]]
+    state = {n: t for n, t in found.items() if isinstance(n, str) and isinstance(t, Tensor)}
+    if not state:
+        raise DataError(f"{path} holds no tensors; its keys are {_some([str(k) for k in found]) or 'none'}")
+    state = {n: t if t.layout == torch.strided else t.to_dense() for n, t in state.items()}
+    return Checkpoint(path, *merged(state), notes=notes)
+
+
+def merged(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return a state dict in which every weight that is stored beside a mask is multiplied by it, and the masks by the
+    weights' names.
+
+    Example:
+        >>> state, masks = merged({"weight_orig": torch.ones(2), "weight_mask": torch.tensor([0.0, 0.5])})
+        >>> state["weight"], list(masks)
+        (tensor([0.0000, 0.5000]), ['weight'])
+    """
+    pairs = {name: pair for name in state if (pair := _of_prune(name) or _of_parametrize(name))}
+    pairs = {name: pair for name, pair in pairs.items() if pair[1] in state}
+    used = {mask for _, mask in pairs.values()}
+    found, masks = {}, {}
+    for name, tensor in state.items():
+        if name in pairs:
+            weight, mask = pairs[name][0], state[pairs[name][1]]
+            product = tensor.detach() * mask.to(tensor.dtype)
+            found[weight], masks[weight] = product.masked_fill(mask == 0, 0), mask
+        elif name not in used:
+            found[name] = tensor
+    return found, masks
+
+
+def _of_prune(name: str) -> tuple[str, str] | None:
+    """``0.weight_orig`` → the weight's name ``0.weight`` and its mask's, ``0.weight_mask``."""
+    weight = name.removesuffix("_orig")
+    return None if weight == name else (weight, f"{weight}_mask")
+
+
+def _of_parametrize(name: str) -> tuple[str, str] | None:
+    """``0.parametrizations.weight.original`` → ``0.weight`` and its mask's name, ``0.parametrizations.weight.0.mask``."""
+    layer, mark, rest = name.rpartition("parametrizations.")
+    leaf = rest.removesuffix(".original")
+    return None if not mark or leaf == rest else (layer + leaf, f"{layer}{mark}{leaf}.0.mask")
+
+
+def _some(names: Sequence[str], shown: int = 3) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
