@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..datasets import CORRUPTIONS, Dataset, corrupt
+from ..metrics import Question
 from ..training import predict
-from .knowledge import LARGE
+
+# pixels a side above which fewer images are looked at, in smaller pieces
+LARGE = 64
 
 _BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
 
@@ -23,15 +26,16 @@ class Estimate:
     """Seconds of work that is given as question → forward passes, both networks together; a question that was counted
     once costs nothing again."""
 
-    def __init__(self, work: Mapping[str, Mapping[tuple, float]], forward: float, corrupt: float):
+    def __init__(self, work: Mapping[str, Mapping[Question, float]], forward: float, corrupt: float):
         self.forward = forward
         self.of: dict[str, float] = {}
-        counted: set[tuple] = set()
+        counted: set[Question] = set()
         for name, questions in work.items():
             new = {key: count for key, count in questions.items() if key not in counted}
             counted |= set(new)
             self.of[name] = sum(
-                count * (forward + (corrupt if key[0] == "corrupted" else 0.0)) for key, count in new.items()
+                count * (forward + (corrupt if key.kind in ("corrupted", "held out") else 0.0))
+                for key, count in new.items()
             )
 
     @property
@@ -41,7 +45,7 @@ class Estimate:
     @classmethod
     def measured(
         cls,
-        work: Mapping[str, Mapping[tuple, float]],
+        work: Mapping[str, Mapping[Question, float]],
         networks: Mapping[str, nn.Module],
         data: Dataset,
         device: torch.device,
@@ -50,7 +54,9 @@ class Estimate:
         # As many images as a batch of most metrics.
         few = data.test[0][: 250 if data.size <= LARGE else 8]
         forward = sum(_seconds(network, few, device) for network in networks.values())
-        corrupts = any(key[0] == "corrupted" for questions in work.values() for key in questions)
+        corrupts = any(
+            key.kind in ("corrupted", "held out") for questions in work.values() for key in questions
+        )
         return cls(work, forward, _seconds_to_corrupt(few[:2]) if corrupts else 0.0)
 
 

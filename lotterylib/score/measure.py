@@ -24,13 +24,13 @@ from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..machine.devices import device_name, pick_device
 from ..machine.revision import versions
 from ..masks import Mask
-from ..metrics import Measurement, Subject, paired
+from ..metrics import Measurement, Question, Shape, Subject, paired
+from ..metrics.base import METRICS
+from ..metrics.subject import CORRUPTIBLE
 from ..rng import generator
 from ..verdict import Tolerance
-from . import knowledge
 from .card import Row
-from .estimate import Estimate, duration, progress_bar, ticking
-from .knowledge import CORRUPTIBLE, LARGE
+from .estimate import LARGE, Estimate, duration, progress_bar, ticking
 from .prepare import Case, Given, called, prepare
 from .report import Report, check_folder
 
@@ -99,11 +99,11 @@ def scorecard(
     if cache is not None:
         check_folder(cache)
     case = prepare(model, dense, data, arch, arch_settings, mean, std, size, resize, limit, seed)
-    plan, skipped = _plan(wanted, case.data, images, settings, limits)
+    plan, skipped = _plan(wanted, case.data, images, settings)
     with contextlib.ExitStack() as stack:
         folder = Path(cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="lottery-")))
         pair = _subjects(case, seed, where, folder)
-        work = {name: knowledge.work(name, each, case.data) for name, each in plan.items()}
+        work = {name: _work(name, each, case.data) for name, each in plan.items()}
         estimate = Estimate.measured(work, case.networks, case.data, where)
         total = estimate.total + (SPEED_SECONDS if speed else 0.0)
         say(f"{_amount(case.data)}; {len(plan)} metric{'s' * (len(plan) > 1)} of 2 networks")
@@ -167,8 +167,8 @@ def _wanted(only: Iterable[str] | None, *named: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(given: Mapping[str, float]) -> dict[str, Tolerance]:
-    """What counts as comparable: as given, else the metric's own, where it has one."""
-    own = {name: limit for name in metrics.names() if (limit := knowledge.tolerance(name))}
+    """What counts as comparable: as given, else the metric's own."""
+    own = {name: metrics.describe(name).tolerance for name in metrics.names()}
     return own | {name: Tolerance(amount) for name, amount in given.items()}
 
 
@@ -177,7 +177,6 @@ def _plan(
     data: Dataset,
     images: int | None,
     given: Mapping[str, Mapping[str, Any]],
-    limits: Mapping[str, Tolerance],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Metric → settings for what these data allow, and metric → reason for what they do not."""
     images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
@@ -186,32 +185,46 @@ def _plan(
     plan, skipped = {}, {}
     for name in wanted:
         own = given.get(name, {})
-        if reason := knowledge.obstacle(name, data, own):
+        if reason := metrics.build(name, **own).obstacle(data):
             skipped[name] = reason
-        elif name not in limits:
-            skipped[name] = f"nothing says what counts as comparable: give tolerances={{{name!r}: …}}"
         else:
-            plan[name] = {**knowledge.settings(name, data, images), **own}
+            plan[name] = {**METRICS[name].suited(data, images), **own}
     if not plan:
         raise SettingError("nothing to measure: " + "; ".join(f"{m}: {why}" for m, why in skipped.items()))
     return plan, skipped
+
+
+def _work(name: str, settings: Mapping[str, Any], data: Dataset) -> dict[Question, float]:
+    """What measuring takes of each network: question → forward passes of one image."""
+    metric, shape = metrics.build(name, **settings), Shape.of(data)
+    work = {**metric.asks(shape), **metric.other_work(shape)}
+    if data.size < CORRUPTIBLE:
+        work = {
+            question: count
+            for question, count in work.items()
+            if question.kind not in ("corrupted", "held out")
+        }
+    # once whole and once in fifths
+    return (
+        {question: 2 * count for question, count in work.items()} if metric.about.over == "fifths" else work
+    )
 
 
 # --- one metric
 
 
 def _row(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject, limit: Tolerance) -> Row:
-    about = metrics.describe(name)
+    about, kind = metrics.describe(name), METRICS[name]
     # Fused attention has no second derivative; the plain formula has.
-    with sdpa_kernel(SDPBackend.MATH) if about.dimension == "geometry" else contextlib.nullcontext():
+    with sdpa_kernel(SDPBackend.MATH) if kind.second_order else contextlib.nullcontext():
         ours, theirs = (metrics.evaluate(subject, name, settings) for subject in (ticket, dense))
-        fifths = fifths_error(name, settings, ticket, dense) if knowledge.by_fifths(name) else None
+        fifths = fifths_error(name, settings, ticket, dense) if about.over == "fifths" else None
     for which, measured in (("ticket", ours), ("dense network", theirs)):
         if not math.isfinite(measured.value):
             raise DataError(f"the {which} gives {measured.value}: nothing to compare")
     difference = paired(ours, theirs)
     tolerance = limit.of(theirs.value)
-    interval = _interval(name, difference, fifths, tolerance)
+    interval = _interval(about, difference, fifths, tolerance)
     variants = {
         variant: _variant(ours.variants[variant], theirs.variants[variant], change)
         for variant, change in difference.variants.items()
@@ -222,7 +235,7 @@ def _row(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject
         ours.value, ours.error, theirs.value, theirs.error,
         difference.value, interval.low, interval.high,
         tolerance, judge(interval.low, interval.high, about.direction, tolerance),
-        ours.samples, interval.over, variants, _short(ours), _short(theirs),
+        ours.samples, interval.over, variants, _short(ours, kind.bulky), _short(theirs, kind.bulky),
     )  # fmt: skip
 
 
@@ -249,16 +262,18 @@ class _Interval:
     over: str
 
 
-def _interval(name: str, difference: Measurement, fifths: float | None, tolerance: float) -> _Interval:
+def _interval(
+    about: metrics.About, difference: Measurement, fifths: float | None, tolerance: float
+) -> _Interval:
     """The 95 % interval of a difference, and what it is over. ``fifths``: the standard error over fifths, where a metric
     has one."""
-    value, drawn = difference.value, knowledge.over(name)
+    value, drawn = difference.value, about.noise
     if fifths is not None:
         width = T * math.hypot(fifths, difference.error or 0.0)
         over = ["images, by fifths"]
     elif difference.error is not None:
         width = Z * difference.error
-        over = [] if knowledge.by_fifths(name) else ["images"]
+        over = [] if about.over == "fifths" else ["images"]
     else:
         return _Interval(value, value, "nothing")
     if drawn and difference.error is not None:
@@ -308,9 +323,9 @@ def fifths_error(name: str, settings: Mapping[str, Any], ticket: Subject, dense:
     return error if math.isfinite(error) else None
 
 
-def _short(measured: Measurement) -> dict[str, Any]:
+def _short(measured: Measurement, bulky: tuple[str, ...]) -> dict[str, Any]:
     """What the figures and the reader need, without what each image did."""
-    return {k: v for k, v in measured.extra.items() if k not in ("mistakes", "ious", "formulas", "concepts")}
+    return {k: v for k, v in measured.extra.items() if k not in bulky}
 
 
 def _reason(error: Exception) -> str:

@@ -13,11 +13,11 @@ from ..datasets import Dataset
 from ..errors import DataError, SettingError
 from ..masks import Mask
 from ..ticket import Ticket
+from .estimate import LARGE
 from .foreign import modules, state_dicts
 from .foreign.modules import TORCHVISION, Network
 from .foreign.programs import Program
 from .foreign.state_dicts import Checkpoint
-from .knowledge import LARGE
 from .sources import dataset
 
 Given = nn.Module | Ticket | str | Path
