@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .. import metrics
 from ..errors import DataError
-from ..results import over_seeds
+from ..verdict import over_seeds
 from .style import in_order, look, styled
 from .sweep import _legend, _limits, _panel
 

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .. import metrics
-from ..results import over_seeds
-from ..verdict import Region
+from ..verdict import Region, over_seeds
 from .style import in_order, look, styled
 
 _STROKES = {Region.I: "-", Region.II: "--", Region.III: ":"}

@@ -35,7 +35,7 @@ from .checkpoints import Checkpoint, Network
 from .programs import Program
 from .sources import dataset
 
-Z = 1.96  # standard errors on either side of a 95 % interval
+Z = verdict.student(1.0)  # standard errors on either side of a 95 % interval
 _WITH_CONCEPTS = ("digits", "fashion-mini", "fashion-mnist")  # for which datasets.concepts has rules
 _OVER = {  # beside images, what the intervals of these metrics are over
     "hessian_trace": "random probes",
@@ -43,7 +43,7 @@ _OVER = {  # beside images, what the intervals of these metrics are over
     "input_trace": "random probes",
 }
 BY_FIFTHS = ("hessian_trace", "hessian_top", "pac_bayes_sigma")  # of a whole set of images, no mean over them
-T = 2.78  # standard errors on either side, where five numbers tell what one is
+T = verdict.student(1.0, freedom=4)  # standard errors on either side, where five numbers tell what one is
 LARGE = 64  # pixels a side above which images are many pixels: fewer of them are looked at, in smaller pieces
 
 
