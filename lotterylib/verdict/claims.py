@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -78,9 +79,9 @@ def group_gap(
     Compared are equal sparsities of the same network on the same data: the mean over these and over pruners within each
     seed. Raises ``DataError`` if a group has no records of the metric.
     """
-    chosen = table[(table.metric == metric) & table.sparsity.gt(0)]
+    chosen: Any = table[(table.metric == metric) & table.sparsity.gt(0)]
 
-    def mean(group: Sequence[str]) -> pd.Series:
+    def mean(group: Sequence[str]) -> Any:
         rows = chosen[chosen.pruner.isin(list(group))]
         if rows.empty:
             raise DataError(f"no records of {metric} for any of {', '.join(group)}")
@@ -102,7 +103,7 @@ def near_dense(table: pd.DataFrame, margin: float = 0.01) -> pd.DataFrame:
     keys = [*SETTING, "pruner", "sparsity"]
     loss = -table[table.metric == "accuracy"].groupby(keys).difference.mean()
     good = set(loss[loss <= margin].index)
-    return table[[key in good for key in table[keys].itertuples(index=False, name=None)]]
+    return table.loc[[key in good for key in table[keys].itertuples(index=False, name=None)]]
 
 
 def word(low: float, high: float, sign: int) -> str:
@@ -121,7 +122,7 @@ def _over_seeds(found: Interval, sign: int, effect: str, scale: float) -> tuple[
     """Say an effect with its interval over seeds, in units of 1/``scale``."""
     mean, low, high = (scale * value for value in found[:3])
     text = f"{mean:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
-    return f"{effect}: {text}, {found.count} seed(s).", word(low, high, sign)
+    return f"{effect}: {text}, {found.size} seed(s).", word(low, high, sign)
 
 
 def _sign_test(gaps: Sequence[float], effect: str) -> tuple[str, str]:
@@ -135,7 +136,7 @@ def _sign_test(gaps: Sequence[float], effect: str) -> tuple[str, str]:
 
 
 def _judged(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    return passes(table[table.metric.isin(names)])
+    return passes(table.loc[table.metric.isin(list(names))])
 
 
 @dataclass(frozen=True)
@@ -181,16 +182,17 @@ class BetweenSettings(Claim):
         return True
 
     @staticmethod
-    def ends(table: pd.DataFrame) -> pd.Series:
+    def ends(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
         """Return the sparsity up to which each (dataset, model, pruner) certainly passes accuracy, 0 if at none."""
-        return limits(_judged(table, "accuracy"))["accuracy"].fillna(0.0)
+        found: Any = limits(_judged(table, "accuracy"))["accuracy"]
+        return found.fillna(0.0).to_dict()
 
 
 class MoreClasses(BetweenSettings):
     """The same network passes longer on the data set with the fewest classes than on that with the most."""
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
-        ends = self.ends(table).to_dict()
+        ends = self.ends(table)
         classes = (1 / table.groupby("dataset").chance.first()).round().sort_values()
         few, many = classes.index[0], classes.index[-1]
         differ = classes.iloc[0] < classes.iloc[-1]
@@ -215,7 +217,7 @@ class Wider(BetweenSettings):
     wide: str
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
-        ends = self.ends(table).to_dict()
+        ends = self.ends(table)
         gaps = [
             ends[(dataset, self.wide, pruner)] - end
             for (dataset, model, pruner), end in ends.items()
@@ -238,7 +240,7 @@ class CorruptionsFirst(Claim):
         )
         if set(wide) != {"accuracy", "corrupted_accuracy"}:
             raise DataError("no records of accuracy and corrupted_accuracy together")
-        beyond = (wide["corrupted_accuracy"] - wide["accuracy"]).groupby("seed").mean()
+        beyond: Any = (wide["corrupted_accuracy"] - wide["accuracy"]).groupby("seed").mean()
         effect = "Loss on corrupted images beyond the loss on clean ones, points of accuracy"
         return _over_seeds(interval(beyond), -1, effect, 100)
 
@@ -270,7 +272,7 @@ class AsFlat(Claim):
         )
         if set(wide) != {"accuracy", "hessian_trace"}:
             raise DataError("no records of the Hessian's trace for lottery tickets")
-        good = wide[wide["accuracy"] != "fail"]["hessian_trace"].value_counts()
+        good = wide.loc[wide["accuracy"] != "fail", "hessian_trace"].value_counts()
         counts = ", ".join(f"{good.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
         effect = (
             f"Trace of the weights' Hessian of lottery tickets that do not certainly fail accuracy: {counts}."
@@ -284,7 +286,7 @@ class SharpestOnResNet50(Gap):
     """A gap to all other pruners on ResNet-50, where the paper saw it."""
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
-        chosen = table[table.model == "resnet50"]
+        chosen = table.loc[table.model == "resnet50"]
         if chosen.empty:
             raise DataError(
                 "RigL's sharpness was seen on ResNet-50 and ImageNet: `make book PROFILE=imagenet` would tell"

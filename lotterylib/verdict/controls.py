@@ -66,7 +66,8 @@ def bands(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
         training lies with this confidence. Metrics with fewer than two dense networks are left out.
     """
     rows = []
-    for key, values in _dense(table).groupby(["dataset", "model", "metric"]).value:
+    groups: Any = _dense(table).groupby(["dataset", "model", "metric"]).value
+    for key, values in groups:
         if values.notna().sum() > 1:
             band = Band.of(values.dropna())
             rows.append((*key, band.mean, band.sd, band.count, *band.predict(1, confidence)))
@@ -84,10 +85,10 @@ def within_retraining(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
         "within", "better" or "worse". Tickets with a value that is NaN are "worse". Metrics without a spread between dense
         networks (those measured relative to dense itself) are left out.
     """
-    dense = _dense(table).groupby(["dataset", "model", "metric"]).value
+    dense: Any = _dense(table).groupby(["dataset", "model", "metric"]).value
     found = {key: Band.of(values) for key, values in dense if values.notna().all() and len(values) > 1}
     rows = []
-    tickets = table[(table.pruner != "dense") & ~table.metric.str.contains(":")]
+    tickets: Any = table[(table.pruner != "dense") & ~table.metric.str.contains(":")]
     for key, values in tickets.groupby([*NETWORK, "metric"]).value:
         band = found.get((key[0], key[1], key[4]))
         if band is not None and band.sd > 0:
@@ -126,11 +127,12 @@ def retrained(
         DataError: for too few dense networks.
     """
     generator, parts = np.random.default_rng(seed), []
-    for (dataset, model), dense in _dense(table).groupby(["dataset", "model"]):
+    settings: Any = _dense(table).groupby(["dataset", "model"])
+    for (dataset, model), dense in settings:
         seeds = dense.seed.unique()
         if len(seeds) < 2 * size:
             raise DataError(f"{model} on {dataset}: want {2 * size} dense networks or more, got {len(seeds)}")
-        here = table[(table.dataset == dataset) & (table.model == model)]
+        here: Any = table[(table.dataset == dataset) & (table.model == model)]
         groups = [generator.choice(seeds, 2 * size, replace=False) for _ in range(draws)]
         ours, theirs = (
             np.concatenate([g[half] for g in groups]) for half in (slice(size), slice(size, None))
@@ -154,7 +156,7 @@ def retrained(
                 else known,
             )
             parts += [rows, stand_in.reset_index(names="seed")]
-    return pd.concat(parts, ignore_index=True)[list(table.columns)]
+    return pd.concat(parts, ignore_index=True).loc[:, list(table.columns)]
 
 
 def positive(table: pd.DataFrame, size: int = 3, draws: int = 100, seed: int = 0, **how: Any) -> pd.DataFrame:
@@ -186,4 +188,4 @@ def shares(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dense(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table.pruner == "dense") & ~table.metric.str.contains(":")]
+    return table.loc[(table.pruner == "dense") & ~table.metric.str.contains(":")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    size: int
 
 
 def student(error: float, freedom: float = math.inf, confidence: float = 0.95) -> float:
@@ -162,7 +162,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
             "no record says how far a ticket lies from its dense network: measure with this version"
         )
     rows = []
-    for setting, of_metric in tickets.groupby(keys):
+    by_metric: Any = tickets.groupby(keys)
+    for setting, of_metric in by_metric:
         groups = of_metric.groupby(["pruner", "sparsity"])
         spread = groups.difference.agg(["var", "count"]).dropna()
         prior = Prior.fit(spread["var"], spread["count"] - 1) if moderated and len(spread) > 1 else None
@@ -188,10 +189,8 @@ def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd
         raise DataError(
             f"no records of metric {metric!r}; there are: {', '.join(sorted(table.metric.unique()))}"
         )
-    rows = [
-        (*key, *interval(values.dropna(), confidence=confidence))
-        for key, values in chosen.groupby(NETWORK).value
-    ]
+    groups: Any = chosen.groupby(NETWORK).value
+    rows = [(*key, *interval(values.dropna(), confidence=confidence)) for key, values in groups]
     means = pd.DataFrame(rows, columns=pd.Index([*NETWORK, "value", "low", "high", "seeds"]))
     return means.merge(regions(table), on=NETWORK, how="left")
 

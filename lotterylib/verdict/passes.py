@@ -123,7 +123,7 @@ def passes(
         if name not in metrics.names():
             raise UnknownNameError("metric", name, metrics.names())
     table = records if isinstance(records, pd.DataFrame) else tidy(records)
-    found = differences(table[table.metric.isin(list(tolerances))], confidence, moderated=moderated)
+    found = differences(table.loc[table.metric.isin(list(tolerances))], confidence, moderated=moderated)
     about = {name: metrics.describe(name) for name in found.metric.unique()}
     found["dimension"] = [about[m].dimension for m in found.metric]
     found["tolerance"] = [
@@ -171,7 +171,8 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
         ``passed``, ``failed`` and ``undecided``, and ``fails``, the metrics that it failed.
     """
     rows = []
-    for key, group in passes(results, **how).groupby(NETWORK):
+    groups: Any = passes(results, **how).groupby(NETWORK)
+    for key, group in groups:
         counts = group.verdict.value_counts()
         rows.append(
             dict(zip(NETWORK, key, strict=True))
@@ -198,8 +199,8 @@ def limits(judged: pd.DataFrame) -> pd.DataFrame:
         return ordered.sparsity[unbroken].max()
 
     keys = ["dataset", "model", "pruner", "metric"]
-    ends = judged.groupby(keys)[["sparsity", "verdict"]].apply(last).rename("last")
-    return ends.unstack("metric")
+    ends: Any = judged.groupby(keys)[["sparsity", "verdict"]].apply(last)
+    return ends.rename("last").unstack("metric")
 
 
 def resolution(judged: pd.DataFrame) -> pd.DataFrame:
@@ -228,7 +229,7 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
     if len(wide) < 3:
         raise DataError(f"ranks of {len(wide)} ticket(s) say nothing: want three or more with every metric")
     worse = {m: -1 if metrics.describe(m).direction == "higher" else 1 for m in wide}
-    ranks = (wide * pd.Series(worse)).rank()
+    ranks: Any = (wide * pd.Series(worse)).rank()
     if by == "dimension":
         ranks = ranks.T.groupby(lambda m: metrics.describe(m).dimension).mean().T
     return ranks.corr(method="spearman")
