@@ -123,7 +123,7 @@ def test_identical_networks_differ_by_nothing():
 )  # fmt: skip
 def test_an_interval_that_the_data_do_not_give_has_no_bounds(values, errors, bounded):
     found = interval(values, errors)
-    assert found.count == len(values) and math.isnan(found.low) == math.isnan(found.high) != bounded
+    assert found.size == len(values) and math.isnan(found.low) == math.isnan(found.high) != bounded
 
 
 @pytest.mark.parametrize("images", [0.0, 1.0])
