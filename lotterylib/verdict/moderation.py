@@ -4,6 +4,9 @@ A variance of three trainings is a poor estimate. Over the tickets of a study va
 what all of them say, and the interval gains degrees of freedom. Tickets that share their dense networks are not
 independent, which this model does not know.
 
+Simulated coverage of 95 % intervals, 18 tickets of three seeds, with the images' error from none to as large as the spread
+between trainings: .935 to .949 where variances differ by d₀ = 4 or more, .928 to .941 at d₀ = 2 (very unlike).
+
 Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), sections 3 and 6.2; limma's
 ``squeezeVar`` and ``fitFDist``.
 """
