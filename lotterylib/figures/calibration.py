@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -13,11 +14,13 @@ from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import SettingError
+from .drawing import legend_below, stroke
 from .style import in_order, look, styled
 
-_FEW = 20  # a bin with fewer images says little about its accuracy
+# A bin with fewer images says little about its accuracy.
+_FEW = 20
 _EDGE, _PALE_EDGE = "#444444", "#BBBBBB"
-# face, hatch, legend; the hatches differ so that the gaps are told apart without colour
+# Face, hatch, legend; the hatches differ so that the gaps are told apart without colour.
 _HELD = ("#9FCBEA", "", "held: confidence that came true")
 _TOO_SURE = ("#F6C9A8", "///", "too sure: from accuracy up to confidence")
 _TOO_UNSURE = ("#B9E0CF", "\\\\\\", "too unsure: from confidence up to accuracy")
@@ -25,10 +28,12 @@ _PARTS = (_HELD, _TOO_SURE, _TOO_UNSURE)
 
 
 def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, str]:
-    """Accuracy against confidence, a panel a network, and under it how its confidences spread.
+    """Draw accuracy against confidence, one panel per network, and under it how its confidences spread.
 
-    ``diagrams``: title → what ``metrics.calibration.reliability`` returns; a pruner's name is replaced by its label. The
-    hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
+    The hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
+
+    Args:
+        diagrams: title → what ``metrics.calibration.reliability`` returns; a pruner's name is replaced by its label.
     """
     if not diagrams:
         raise SettingError("no reliability diagrams to draw: want title → metrics.calibration.reliability(…)")
@@ -39,9 +44,9 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, s
         grid = figure.add_gridspec(blocks, columns)
         words = []
         for i, (name, bins) in enumerate(diagrams.items()):
-            above, below = (
-                grid[divmod(i, columns)].subgridspec(2, 1, height_ratios=[3, 1]).subplots(sharex=True)
-            )
+            parts = grid[divmod(i, columns)].subgridspec(2, 1, height_ratios=[3, 1])
+            pair: Any = parts.subplots(sharex=True)
+            above, below = pair
             title = look(name).label
             error = _panel(above, below, bins)
             above.set_title(f"{title}: ECE {error:.3f}", loc="left", fontsize=10)
@@ -58,10 +63,12 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, s
 def calibration_under_shift(
     curves: Mapping[str, Mapping[str, Sequence[float]]], metric: str = "ece"
 ) -> tuple[Figure, str]:
-    """A calibration score against the severity of corruption, before (left) and after temperature scaling (right).
+    """Draw a calibration score against the severity of corruption, before (left) and after temperature scaling (right).
 
-    ``curves``: pruner → ``extra["by_severity"]`` of its record, which holds the score at severities 0 (clean) to 5,
-    averaged over corruptions, under ``corrupted`` and ``corrupted-scaled``.
+    Args:
+        curves: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over
+            corruptions, under ``corrupted`` and ``corrupted-scaled``.
+        metric: the score's name.
     """
     if not curves:
         raise SettingError('no curves to draw: want pruner → extra["by_severity"] of its record')
@@ -72,17 +79,14 @@ def calibration_under_shift(
         for axis, (variant, title) in zip(axes, panels.items(), strict=True):
             for pruner in in_order(curves):
                 label, colour, marker = look(pruner)
-                stroke = "-." if pruner == "dense" else "-"
-                axis.plot(curves[pruner][variant], stroke, marker=marker, color=colour, label=label)
+                axis.plot(curves[pruner][variant], stroke(pruner), marker=marker, color=colour, label=label)
             axis.set_title(title, loc="left", fontsize=10)
             axis.set_xticks(range(6), ["clean", *"12345"])
             axis.set_xlabel("severity of corruption")
         axes[0].set_ylabel(f"{about.label} {about.arrow}")
-        handles, labels = axes[0].get_legend_handles_labels()
+        handles, _ = axes[0].get_legend_handles_labels()
         figure.tight_layout()
-        figure.legend(
-            handles, labels, ncols=min(5, len(labels)), loc="upper center", bbox_to_anchor=(0.5, 0.0)
-        )
+        legend_below(figure, handles, min(5, len(handles)))
     ends = "; ".join(
         f"{look(p).label} from {curves[p]['corrupted'][0]:.3g} (clean) to {curves[p]['corrupted'][-1]:.3g} (severity 5), "
         f"with scaling from {curves[p]['corrupted-scaled'][0]:.3g} to {curves[p]['corrupted-scaled'][-1]:.3g}"
@@ -92,30 +96,33 @@ def calibration_under_shift(
 
 
 def _panel(above: Axes, below: Axes, bins: pd.DataFrame) -> float:
-    """Draws one network; returns its ECE."""
-    held = bins[bins["count"] > 0]
+    """Draw one network; return its ECE."""
+    held = bins.loc[bins["count"] > 0]
     share = held["count"] / held["count"].sum()
-    width = bins.high[0] - bins.low[0]
-    for row in held.itertuples():
-        gap = row.confidence - row.accuracy
-        pale = row.count < _FEW
+    width = bins["high"].iloc[0] - bins["low"].iloc[0]
+    columns = (held[c] for c in ("low", "accuracy", "confidence", "count"))
+    for low, accuracy, confidence, count in zip(*columns, strict=True):
+        gap, least, pale = confidence - accuracy, min(accuracy, confidence), count < _FEW
         style = {"width": width, "linewidth": 0.6, "edgecolor": _PALE_EDGE if pale else _EDGE}
-        for height, bottom, (face, hatch, _) in (
-            (min(row.accuracy, row.confidence), 0, _HELD),
-            (abs(gap), min(row.accuracy, row.confidence), _TOO_SURE if gap > 0 else _TOO_UNSURE),
-        ):
+        pieces = ((least, 0, _HELD), (abs(gap), least, _TOO_SURE if gap > 0 else _TOO_UNSURE))
+        for height, bottom, (face, hatch, _) in pieces:
             face = to_rgba(face, 0.3 if pale else 1)
-            above.bar(row.low + width / 2, height, bottom=bottom, color=face, hatch=hatch, **style)
+            above.bar(low + width / 2, height, bottom=bottom, color=face, hatch=hatch, **style)
     above.plot([0, 1], [0, 1], "--", color="black", linewidth=1.2)
     below.bar(held.low + width / 2, 100 * share, width, color="#BBBBBB", edgecolor=_EDGE, linewidth=0.6)
     said, true = (float((share * held[column]).sum()) for column in ("confidence", "accuracy"))
-    above.text(
-        0.04, 0.96, f"says {said:.1%}\nis right {true:.1%}", transform=above.transAxes, va="top", fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
-    )  # fmt: skip
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
+    text = f"says {said:.1%}\nis right {true:.1%}"
+    above.text(0.04, 0.96, text, transform=above.transAxes, va="top", fontsize=9, bbox=box)
     above.set(xlim=(0, 1), ylim=(0, 1))
     below.set(ylim=(0, 100), xlabel="confidence")
-    return float((share * (held.accuracy - held.confidence).abs()).sum())
+    return binned_error(bins)
+
+
+def binned_error(bins: pd.DataFrame) -> float:
+    """Return the ECE of a reliability diagram."""
+    gaps: Any = (bins["accuracy"] - bins["confidence"]).abs()
+    return float((bins["count"] / bins["count"].sum() * gaps).sum())
 
 
 def _words(title: str, bins: pd.DataFrame, error: float) -> str:

@@ -7,11 +7,13 @@ from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..datasets import CORRUPTIONS, corrupt
 from ..errors import DataError
+from .drawing import bare, draw_image
 from .style import look, styled
 
 COMMON = CORRUPTIONS[:15]
@@ -23,8 +25,10 @@ def corruption_grid(
     corruptions: Sequence[str] = COMMON,
     scale: Literal["cifar-c", "imagenet-c"] | None = None,
 ) -> tuple[Figure, str]:
-    """One image [C, H, W] in [0, 1] as it is, and under each corruption. At one severity these are tiles, four a row; at
-    several, a row a corruption. ``scale``: as in ``datasets.corrupt``."""
+    """Draw one image [C, H, W] in [0, 1] as it is, and under each corruption.
+
+    At one severity these are tiles, four per row; at several, one row per corruption. ``scale``: as in ``datasets.corrupt``.
+    """
     tiles = {c: [corrupt(image, c, s, scale=scale) for s in severities] for c in corruptions}
     with styled():
         if len(severities) == 1:
@@ -37,17 +41,15 @@ def corruption_grid(
                 axis.axis("off")
         else:
             rows, columns = len(tiles), 1 + len(severities)
-            figure, axes = plt.subplots(
-                rows, columns, figsize=(1.3 * columns, 1.4 * rows + 0.2), squeeze=False
-            )
+            size = 1.3 * columns, 1.4 * rows + 0.2
+            figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
             for row, (name, pictures) in zip(axes, tiles.items(), strict=True):
                 _show(row[0], image, "")
                 row[0].set_ylabel(_words(name), fontsize=9)
                 for axis, picture in zip(row[1:], pictures, strict=True):
                     _show(axis, picture, "")
-            for axis, title in zip(
-                axes[0], ("as it is", *(f"severity {s}" for s in severities)), strict=True
-            ):
+            titles = ["as it is", *(f"severity {s}" for s in severities)]
+            for axis, title in zip(axes[0], titles, strict=True):
                 axis.set_title(title, fontsize=9)
         figure.tight_layout(pad=0.4)
     moved = "; ".join(
@@ -63,10 +65,14 @@ def corruption_grid(
 def corruption_heatmap(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], floor: float | None = None
 ) -> tuple[Figure, str]:
-    """Accuracy under each corruption (row) at each severity (column), written into the cells; one panel a network:
-    network → corruption → a share in [0, 1] for each severity. Cells at or below ``floor`` are crossed out.
+    """Draw accuracy under each corruption (row) at each severity (column), written into the cells; one panel per network.
 
-    Raises ``DataError`` where the panels' corruptions or the rows' severities differ.
+    Args:
+        accuracies: network → corruption → a share in [0, 1] for each severity.
+        floor: cells at or below it are crossed out.
+
+    Raises:
+        DataError: where the panels' corruptions or the rows' severities differ.
     """
     names = list(next(iter(accuracies.values())))
     tables = {network: _table(cells, names, network) for network, cells in accuracies.items()}
@@ -78,9 +84,8 @@ def corruption_heatmap(
             axis.imshow(100 * table, cmap="viridis", vmin=0, vmax=100, aspect="auto")
             for (row, column), share in np.ndenumerate(table):
                 shade = "black" if share > 0.6 else "white"
-                axis.text(
-                    column, row, f"{100 * share:.0f}", ha="center", va="center", color=shade, fontsize=9
-                )
+                middle = {"ha": "center", "va": "center", "fontsize": 9}
+                axis.text(column, row, f"{100 * share:.0f}", color=shade, **middle)
                 if floor is not None and share <= floor:
                     ends = [column - 0.45, column + 0.45], [row + 0.42, row - 0.42]
                     axis.plot(*ends, color="white", linewidth=1)
@@ -93,17 +98,15 @@ def corruption_heatmap(
             axis.set_xlabel("severity")
         axes[0, 0].set_ylabel("accuracy (%) ↑")
         figure.tight_layout()
-    words = [_told(look(network).label, table, names, floor) for network, table in tables.items()]
+    words = [_summary(look(network).label, table, names, floor) for network, table in tables.items()]
     return figure, f"Accuracy under each corruption at severities 1 to {len(severities)}. {' '.join(words)}"
 
 
-def _show(axis: plt.Axes, picture: Tensor, title: str) -> None:
-    grid = picture.movedim(0, -1).squeeze(-1).cpu().numpy()
-    axis.imshow(grid, cmap="gray", vmin=0, vmax=1)  # as the pixels are: a fog that is white looks white
+def _show(axis: Axes, picture: Tensor, title: str) -> None:
+    # As the pixels are: a fog that is white looks white.
+    draw_image(axis, picture, "gray")
     axis.set_title(title, fontsize=9)
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
+    bare(axis)
 
 
 def _table(cells: Mapping[str, Sequence[float]], names: Sequence[str], network: str) -> np.ndarray:
@@ -114,7 +117,7 @@ def _table(cells: Mapping[str, Sequence[float]], names: Sequence[str], network: 
     return np.array([cells[name] for name in names], dtype=float)
 
 
-def _told(label: str, table: np.ndarray, names: Sequence[str], floor: float | None) -> str:
+def _summary(label: str, table: np.ndarray, names: Sequence[str], floor: float | None) -> str:
     last = table[:, -1]
     best, worst = names[int(last.argmax())], names[int(last.argmin())]
     text = (

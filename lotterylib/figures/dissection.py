@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.dissection import Dissection
+from .drawing import stroke
 from .style import look, styled
 
 _SHOWN = np.array(to_rgb("#E69F00"))
@@ -23,8 +24,10 @@ _SHOWN = np.array(to_rgb("#E69F00"))
 def concept_gallery(
     images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6
 ) -> tuple[Figure, str]:
-    """Each concept (name → bool [N, H, W]) on one of the images [N, C, H, W] that show it: one where it covers more
-    than in most, orange where it is."""
+    """Draw each concept (name → bool [N, H, W]) in orange on one of the images [N, C, H, W] that show it.
+
+    The image is one where the concept covers more than in most.
+    """
     rows = -(-len(concepts) // columns)
     with styled():
         figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, 1.45 * rows), squeeze=False)
@@ -48,13 +51,20 @@ def unit_gallery(
     concepts: Mapping[str, np.ndarray],
     columns: int = 6,
 ) -> tuple[Figure, str]:
-    """Units with their formulas: a row a (pruner or "dense", dissection, unit), with the images on which the unit fires
-    most: orange where it fires, dark elsewhere, blue lines around what fulfils the formula. Below: the share of what it
-    fires on that fulfils the formula; a solid green frame with ✓ if there is any, else a dashed red one with ✗."""
+    """Draw units with their formulas, one row each, with the images on which the unit fires most.
+
+    Orange where it fires, dark elsewhere, blue lines around what fulfils the formula. Below: the share of what it fires on
+    that fulfils the formula; a solid green frame with ✓ if there is any, else a dashed red one with ✗.
+
+    Args:
+        images: [N, C, H, W].
+        rows: (pruner or "dense", dissection, unit).
+        concepts: name → bool [N, H, W].
+        columns: images per unit.
+    """
     with styled():
-        figure, axes = plt.subplots(
-            len(rows), columns, figsize=(1.3 * columns, 1.8 * len(rows)), squeeze=False
-        )
+        size = 1.3 * columns, 1.8 * len(rows)
+        figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
         words = []
         for line, (network, found, unit) in zip(axes, rows, strict=True):
             formula, fires = found.formulas[unit][-1], found.fires(unit)
@@ -67,17 +77,16 @@ def unit_gallery(
                 axis.axis("off")
             for axis, image, share in zip(line, top, shares, strict=False):
                 _fired(axis, _colour(images[image]), fires[image], holds[image], share)
-            line[0].set_title(f"{look(network).label}, unit {unit}: {about}", fontsize=9.5, loc="left")
+            title = f"{look(network).label}, unit {unit}: {about}"
+            line[0].set_title(title, fontsize=9.5, loc="left")
             fit = sum(share > 0 for share in shares)
-            words.append(
-                f"{look(network).label}, unit {unit}: {about}; it fires on that in {fit} of {len(top)} images"
-            )
+            words.append(f"{title}; it fires on that in {fit} of {len(top)} images")
         figure.subplots_adjust(0.01, 0.03, 0.99, 0.96, wspace=0.08, hspace=0.42)
     return figure, f"Units with the images they fire on most. {'. '.join(words)}."
 
 
 def _fired(axis: Axes, picture: np.ndarray, fires: np.ndarray, holds: np.ndarray, share: float) -> None:
-    """One image of ``unit_gallery``."""
+    """Draw one image of ``unit_gallery``."""
     picture[~fires] *= 0.4
     picture[fires] = 0.6 * picture[fires] + 0.4 * _SHOWN
     axis.axis("on")
@@ -93,8 +102,10 @@ def _fired(axis: Axes, picture: np.ndarray, fires: np.ndarray, holds: np.ndarray
 
 
 def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> tuple[Figure, str]:
-    """The IoU of every unit's best formula, largest first, one line a network (pruner, or any other name → IoUs), with
-    the threshold above which a unit counts as explained."""
+    """Draw the IoU of every unit's best formula, largest first, one line per network (pruner or another name → IoUs).
+
+    ``threshold``: above it a unit counts as explained.
+    """
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 3.4))
         words = []
@@ -102,24 +113,14 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> t
             label, colour, marker = look(network)
             falling = np.sort(values)[::-1]
             above = int((falling > threshold).sum())
-            stroke = "-." if network == "dense" else "-"
-            axis.plot(
-                range(1, len(falling) + 1),
-                falling,
-                stroke,
-                color=colour,
-                marker=marker,
-                markevery=8,
-                label=label,
-            )
+            style = {"color": colour, "marker": marker, "markevery": 8, "label": label}
+            axis.plot(range(1, len(falling) + 1), falling, stroke(network), **style)
             words.append(
                 f"{label} has {above} of {len(falling)} units above it, the best at {falling[0]:.3f}"
             )
         axis.axhline(threshold, color="#555555", linestyle=":", linewidth=1.3)
-        axis.annotate(
-            f"explained: above {threshold:g}", (1, threshold), (0, 3), textcoords="offset points",
-            xycoords=("axes fraction", "data"), ha="right", fontsize=9,
-        )  # fmt: skip
+        where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        axis.annotate(f"explained: above {threshold:g}", (1, threshold), (0, 3), fontsize=9, **where)
         axis.set_xlabel("units, best explained first")
         axis.set_ylabel("IoU with the best formula ↑")
         axis.set_ylim(bottom=0)
@@ -131,12 +132,17 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> t
 def concept_counts(
     records: Iterable[Mapping[str, Any]], pruners: Sequence[str] = ("lottery", "random"), top: int = 16
 ) -> tuple[Figure, str]:
-    """Which concepts vanish first: explained units that name a concept, a row a concept, a column a sparsity, one panel a
-    pruner, from the study's records of ``explained_units`` (mean over seeds). The ``top`` most frequent concepts of the
-    dense network; those that the first pruner loses earliest stand on top.
+    """Draw which concepts vanish first: explained units that name a concept (row) at a sparsity (column), by pruner (panel).
 
-    Of the first data set and model in the records. Raises ``DataError`` if there are no such records, or if no unit of the
-    dense network is explained.
+    Concepts that the first pruner loses earliest stand on top.
+
+    Args:
+        records: a study's; those of ``explained_units`` count, of the first data set and model among them.
+        pruners: one panel each.
+        top: as many concepts, the most frequent ones of the dense network.
+
+    Raises:
+        DataError: if there are no such records, or if no unit of the dense network is explained.
     """
     rows = [r for r in records if r.get("metric") == "explained_units"]
     absent = [p for p in ("dense", *pruners) if p not in {r["pruner"] for r in rows}]
@@ -145,34 +151,23 @@ def concept_counts(
     rows = [r for r in rows if (r["dataset"], r["model"]) == (rows[0]["dataset"], rows[0]["model"])]
     tables = {p: _mean_counts([r for r in rows if r["pruner"] in ("dense", p)]) for p in pruners}
     first = tables[pruners[0]]
-    names = first[0.0].sort_values(ascending=False, kind="stable").index[:top]
+    names = first.loc[:, 0.0].sort_values(ascending=False, kind="stable").index[:top]
     if names.empty:
         raise DataError("no unit of the dense network is explained, so there is no concept to lose")
     left = first.loc[names].iloc[:, 1:].mean(axis=1) / first.loc[names, 0.0]
     names = left.sort_values(kind="stable").index
     with styled():
-        figure, axes = plt.subplots(
-            1, len(pruners), figsize=(9.6, 0.27 * len(names) + 1.1), sharey=True, squeeze=False
-        )
+        size = 9.6, 0.27 * len(names) + 1.1
+        figure, axes = plt.subplots(1, len(pruners), figsize=size, sharey=True, squeeze=False)
         grids = {pruner: table.reindex(names, fill_value=0) for pruner, table in tables.items()}
         largest, words = max(grid.to_numpy().max(initial=0) for grid in grids.values()), []
         for axis, (pruner, grid) in zip(axes[0], grids.items(), strict=True):
             axis.imshow(grid, cmap="Blues", vmin=0, vmax=1.7 * largest, aspect="auto")
             for (y, x), units in np.ndenumerate(grid.to_numpy()):
-                axis.text(
-                    x,
-                    y,
-                    f"{units:.2g}",
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                    color="#999999" if not units else "black",
-                )
-            axis.set_xticks(
-                range(grid.shape[1]),
-                ["dense", *(f"{100 * level:.3g}" for level in grid.columns[1:])],
-                rotation=45,
-            )
+                style = {"ha": "center", "va": "center", "color": "black" if units else "#999999"}
+                axis.text(x, y, f"{units:.2g}", fontsize=8.5, **style)
+            levels = ["dense", *(f"{100 * level:.3g}" for level in grid.columns[1:])]
+            axis.set_xticks(range(len(levels)), levels, rotation=45)
             axis.set_yticks(range(len(names)), names, fontsize=9)
             axis.set_xlabel("sparsity (% of prunable weights removed)")
             axis.set_title(look(pruner).label, loc="left", fontsize=10)
@@ -186,7 +181,7 @@ def concept_counts(
 
 
 def _mean_counts(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Units that name a concept, mean over seeds: a row a concept, a column a sparsity, rising."""
+    """Return the units that name a concept, mean over seeds: one row per concept, one column per sparsity, rising."""
     levels = sorted({r["sparsity"] for r in rows})
     counts = {
         s: pd.DataFrame([r["extra"]["concepts"] for r in rows if r["sparsity"] == s]).fillna(0).mean()

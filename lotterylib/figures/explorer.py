@@ -1,4 +1,7 @@
-"""One network in five small pictures, and a slider over many of them that a page without a kernel can move."""
+"""One network in five small pictures, and a slider over many of them that a page without a kernel can move.
+
+Whatever a picture shows has been measured before; here it is only drawn.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,24 +23,31 @@ from torch import Tensor
 
 from .. import metrics
 from ..errors import SettingError
-from ..metrics import geometry, interpretability
+from ..metrics.geometry import Surface
+from ..metrics.interpretability import Explanation
+from .calibration import binned_error
+from .drawing import SMOKE_WORDS, draw_image
 from .style import look, styled
+from .verdict import draw_radar
 
-if TYPE_CHECKING:
-    from ..masks import Mask
-    from ..ticket import Ticket
-
-_PANELS = ("mask", "reliability", "superpixels", "surface", "radar")
-_LEAST, _MOST = 1e-4, 1e4  # what the scale of losses shows
-_COLOURS = 64  # of a frame: a third of the bytes, and no eye sees it
+# What the scale of losses shows.
+_LEAST, _MOST = 1e-4, 1e4
+# Colours of a frame: a third of the bytes, and no eye sees it.
+_COLOURS = 64
 
 
 @dataclass(frozen=True)
 class View:
-    """What is shown of one network. ``kept``: share of one layer's weights that stay, float64 [outputs, inputs], NaN where
-    the network has no such channel; ``bins``: from ``metrics.calibration.reliability``, None without a record;
-    ``explanation`` of one image [C, H, W]; ``surface``: the loss around the weights; ``places``: from
-    ``figures.verdict.scaled``, a row for "dense" and one for the pruner."""
+    """All that is shown of one network.
+
+    Attributes:
+        sparsity: the one asked for, in [0, 1].
+        kept: share of one layer's weights that stay, from ``kept_share``.
+        bins: from ``metrics.calibration.reliability`` or ``recorded_bins``.
+        image: [C, H, W], which ``explanation`` is about.
+        surface: the loss around the weights.
+        places: from ``figures.verdict.scaled``, a row for "dense" and one for the pruner.
+    """
 
     pruner: str
     sparsity: float
@@ -45,8 +55,8 @@ class View:
     kept: Tensor
     bins: pd.DataFrame | None
     image: Tensor
-    explanation: interpretability.Explanation
-    surface: geometry.Surface
+    explanation: Explanation
+    surface: Surface
     places: pd.DataFrame
 
     @property
@@ -55,43 +65,20 @@ class View:
         return name if self.pruner == "dense" else f"{name}, {100 * self.sparsity:.3g} % removed"
 
 
-def view(
-    pruner: str,
-    sparsity: float,
-    ticket: Ticket,
-    whole: Mask,
-    layer: str,
-    image: Tensor,
-    batch: tuple[Tensor, Tensor],
-    ece: Mapping[str, Any],
-    places: pd.DataFrame,
-    accuracy: float,
-    *,
-    samples: int = 200,
-    points: int = 7,
-    span: float = 0.5,
-) -> View:
-    """Looks at a ticket: explains its answer to ``image`` [C, H, W] by LIME, and walks ``span`` away from its weights in
-    ``points`` × ``points`` steps, measuring the loss on ``batch``.
-
-    ``sparsity``: the one asked for, in [0, 1]; ``whole``: the dense network's mask, for ``layer``'s full size; ``ece``: the record of the metric, which holds the bins;
-    ``accuracy`` in [0, 1]. Raises as ``loss_surface`` and ``explain`` do, ``SettingError`` for an unknown layer.
-    """
-    if layer not in whole:
-        raise SettingError(f"no layer {layer!r}; there are: {', '.join(whole)}")
-    found = ece.get("extra", {}).get("reliability", {}).get("before")
-    return View(
-        pruner, sparsity, accuracy, kept_share(ticket.mask[layer], whole[layer].shape),
-        None if found is None else pd.DataFrame(found).astype(float), image,
-        interpretability.explain(ticket.model, image, samples=samples),
-        geometry.loss_surface(ticket.model, *batch, ticket.mask, points=points, span=span),
-        places.reindex(list(dict.fromkeys(["dense", pruner]))),
-    )  # fmt: skip
+def recorded_bins(record: Mapping[str, Any]) -> pd.DataFrame | None:
+    """Return the reliability diagram that a record of ECE holds; None where it holds none."""
+    found = record.get("extra", {}).get("reliability", {}).get("before")
+    return None if found is None else pd.DataFrame(found).astype(float)
 
 
 def kept_share(mask: Tensor, shape: Sequence[int]) -> Tensor:
-    """Share of weights that a mask [O, I, …] keeps in each kernel, float64, in a frame of the dense layer's ``shape``: NaN
-    where a narrower network has no channel."""
+    """Return the share of weights that a mask [O, I, …] keeps in each kernel, float64 [outputs, inputs].
+
+    ``shape``: of the dense layer; NaN where a narrower network has no such channel.
+
+    >>> kept_share(torch.tensor([[True, False]]), (1, 3)).tolist()
+    [[1.0, 0.0, nan]]
+    """
     share = mask.double().flatten(2).mean(2) if mask.ndim > 2 else mask.double()
     frame = torch.full((shape[0], shape[1]), float("nan"), dtype=torch.float64)
     frame[: share.shape[0], : share.shape[1]] = share.cpu()
@@ -100,13 +87,14 @@ def kept_share(mask: Tensor, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Scales:
-    """What all frames have in common, so that two of them can be compared: limits of loss and of LIME's coefficients."""
+    """Limits of the loss and of LIME's coefficients that all frames share, so that two of them can be compared."""
 
     loss: tuple[float, float]
     effect: float
 
     @classmethod
     def of(cls, views: Sequence[View]) -> Scales:
+        """Return the scales that hold all ``views``; raise ``SettingError`` for none."""
         if not views:
             raise SettingError("no networks to look at")
         losses = torch.stack([_losses(v.surface) for v in views])
@@ -116,44 +104,44 @@ class Scales:
 
 
 def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
-    """One network in five panels and the image that is explained. Returns the figure and its alt text."""
+    """Draw one network in five panels, and the image that is explained. Return the figure and its alt text."""
     with styled():
-        figure = plt.figure(figsize=(6.6, 4.7))  # placed by hand: finding a layout takes longer than drawing
+        # Placed by hand: finding a layout takes longer than drawing.
+        figure = plt.figure(figsize=(6.6, 4.7))
         grid = figure.add_gridspec(2, 3, left=0.07, right=0.93, bottom=0.1, top=0.86, wspace=0.3, hspace=0.42)
         _picture(figure.add_subplot(grid[0, 0]), seen.image)
-        for place, panel in zip(((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), _ORDER, strict=True):
+        order = ("superpixels", "mask", "reliability", "surface", "radar")
+        for place, panel in zip(((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), order, strict=True):
             _draw(figure, grid[place], panel, seen, scales, title=True)
         figure.suptitle(f"{seen.title}: accuracy {seen.accuracy:.1%}", fontsize=11)
     return figure, f"{seen.title}: accuracy {seen.accuracy:.1%}. {_words(seen)}"
 
 
 def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = False) -> tuple[Figure, str]:
-    """The same without a slider: a row a panel, a column a network. Returns the figure and its alt text."""
+    """Draw the same without a slider: one row per panel, one column per network. Return the figure and its alt text."""
     scales = scales or Scales.of(views)
     with styled():
-        figure = plt.figure(figsize=(1.5 * len(views), 1.5 * len(_PANELS)))
-        grid = figure.add_gridspec(len(_PANELS), len(views), wspace=0.3, hspace=0.25)
-        for i, panel in enumerate(_PANELS):
+        figure = plt.figure(figsize=(1.5 * len(views), 1.5 * len(_DRAWN)))
+        grid = figure.add_gridspec(len(_DRAWN), len(views), wspace=0.3, hspace=0.25)
+        for i, panel in enumerate(_DRAWN):
             for j, seen in enumerate(views):
                 axis = _draw(figure, grid[i, j], panel, seen, scales)
                 if i == 0:
                     name, _, removed = seen.title.partition(", ")
                     axis.set_title(f"{name}\n{removed or 'nothing removed'}", fontsize=8)
                 if j == 0:
-                    axis.text(
-                        -0.42, 0.5, panel, transform=axis.transAxes, rotation=90, va="center", fontsize=9
-                    )
+                    style = {"rotation": 90, "va": "center", "fontsize": 9}
+                    axis.text(-0.42, 0.5, panel, transform=axis.transAxes, **style)
         if smoke:
             figure.suptitle("SMOKE RUN: PICTURES MEAN NOTHING", color="red", fontsize=10)
-    words = ["Smoke run, the pictures mean nothing."] if smoke else []
+    words = [SMOKE_WORDS] if smoke else []
     return figure, " ".join([*words, *(f"{v.title}: {_words(v)}" for v in views)])
 
 
 def slider(dense: View, tickets: Mapping[str, Sequence[View]]) -> Any:
-    """A slider over sparsity and a choice of pruner above one picture: dense first, then each pruner's ``tickets`` in the
-    order given, as many for each.
+    """Return a slider over sparsity and a choice of pruner above one picture: dense first, then a pruner's ``tickets``.
 
-    The frames are drawn beforehand and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page
+    Raises ``SettingError`` unless every pruner has the same number of tickets, one or more. The frames are drawn beforehand and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page
     without a kernel too. Where ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
     """
     import ipywidgets
@@ -192,7 +180,7 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]]) -> Any:
 
 
 def picture(figure: Figure, alt: str) -> str:
-    """A figure as an HTML image that carries its own bytes, few of them, and its alt text."""
+    """Return a figure as an HTML image that carries its own bytes, few of them, and its alt text; close the figure."""
     from PIL import Image
 
     buffer, small = io.BytesIO(), io.BytesIO()
@@ -225,7 +213,7 @@ def _bare(axis: Axes) -> None:
 
 
 def _picture(axis: Axes, image: Tensor) -> None:
-    axis.imshow(image.movedim(0, -1).squeeze(-1).cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
+    draw_image(axis, image)
     _bare(axis)
     axis.set_title("the image", fontsize=8.5, loc="left")
 
@@ -263,8 +251,9 @@ def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     heat = seen.explanation.heat.numpy()
     axis.imshow(heat, cmap="PuOr_r", norm=Normalize(-scales.effect, scales.effect))
     _bare(axis)
+    # Signs say it without colour.
     for number, effect in enumerate(seen.explanation.coefficients.tolist()):
-        if abs(effect) >= 0.2 * scales.effect:  # signs say it without colour
+        if abs(effect) >= 0.2 * scales.effect:
             y, x = (seen.explanation.segments == number).double().nonzero().double().mean(0).tolist()
             axis.text(x, y, "+" if effect > 0 else "−", ha="center", va="center", fontsize=7)
     if title:
@@ -278,7 +267,7 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.contourf(at, at, losses.T, levels, cmap="viridis_r", norm=LogNorm(*scales.loss))
     lines = axis.contour(at, at, losses.T, levels, colors="white", linewidths=0.4)
     if title:
-        axis.clabel(lines, levels=lines.levels[::2], fontsize=6, fmt="%.2g", colors="black")
+        axis.clabel(lines, levels=levels[::2], fontsize=6, fmt="%.2g", colors="black")
         axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
     axis.plot(0, 0, "+", color="black", markersize=7)
     _bare(axis)
@@ -286,45 +275,27 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
 
 
 def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
-    names = list(seen.places)
-    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
-    closed = np.append(angles, angles[0])
-    axis.set_theta_offset(np.pi / 2)
-    axis.set_theta_direction(-1)
-    for who, row in seen.places.iterrows():
-        radii = np.append(row.to_numpy(dtype=float), row.iloc[0])
-        colour = look(who).colour
-        axis.plot(closed, radii, "-." if who == "dense" else "-", color=colour, linewidth=1.1)
-        if who != "dense":
-            axis.fill(closed, radii, color=colour, alpha=0.25)
-    axis.set_ylim(0, 1.05)
-    axis.set_yticks([0.5, 1], ["", ""])
-    axis.set_xticks(
-        angles, [metrics.describe(n).short for n in names] if title else [""] * len(names), fontsize=6
-    )
-    for label, angle in zip(axis.get_xticklabels(), angles, strict=True):  # outside, on their own side
-        side = np.sin(angle)
-        label.set_horizontalalignment("center" if abs(side) < 0.1 else "left" if side > 0 else "right")
-    axis.tick_params(axis="x", pad=-3)
+    labels = [metrics.describe(str(n)).short if title else "" for n in seen.places]
+    draw_radar(axis, seen.places, labels, fontsize=6, pad=-3, width=1.1)
     return "radar: outward is better"
 
 
+# The order of a sheet's rows.
 _DRAWN = {
-    "mask": _mask, "reliability": _reliability, "superpixels": _superpixels, "surface": _surface, "radar": _radar,
-}  # fmt: skip
-_ORDER = ("superpixels", "mask", "reliability", "surface", "radar")
+    "mask": _mask,
+    "reliability": _reliability,
+    "superpixels": _superpixels,
+    "surface": _surface,
+    "radar": _radar,
+}
 
 
-def _losses(surface: geometry.Surface) -> Tensor:
+def _losses(surface: Surface) -> Tensor:
     return surface.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST)
 
 
 def _ece(seen: View) -> float | None:
-    if seen.bins is None:
-        return None
-    held = seen.bins[seen.bins["count"] > 0]
-    share = held["count"] / held["count"].sum()
-    return float((share * (held.accuracy - held.confidence).abs()).sum())
+    return None if seen.bins is None else binned_error(seen.bins)
 
 
 def _words(seen: View) -> str:

@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..metrics.generalization import ood_auroc
+from ..verdict import student
+from .drawing import bare, draw_image
 from .style import look, styled
 
 _OUTSIDE = (("#D62728", "-"), ("#0072B2", "--"), ("#7F4A1E", ":"), ("#009E73", "-."))
@@ -19,30 +21,30 @@ _ATTACKS = (("-", "o"), ("--", "s"), (":", "^"))
 
 
 def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure, str]:
-    """How sure each network is of its own images and of others: network → set → scores [N] in [0, 1], the first set
-    being the distribution's own (grey area), the others lines. The ROC-AUC of each stands above the panel."""
+    """Draw how sure each network is of its own images (grey area) and of others (lines), with their ROC-AUC above.
+
+    Args:
+        scores: network → set → scores [N] in [0, 1]; the first set is the distribution's own.
+    """
     bins = np.linspace(0, 1, 26)
     words = []
     with styled():
-        figure, axes = plt.subplots(
-            1, len(scores), figsize=(min(9.6, 4.6 * len(scores)), 3.5), sharey=True, squeeze=False
-        )
+        size = min(9.6, 4.6 * len(scores)), 3.5
+        figure, axes = plt.subplots(1, len(scores), figsize=size, sharey=True, squeeze=False)
         for axis, (network, sets) in zip(axes[0], scores.items(), strict=True):
             (own, inside), *others = sets.items()
             areas = {name: ood_auroc(inside, outside) for name, outside in others}
             axis.hist(inside, bins, weights=_per_cent(inside), color="#bbbbbb", label=own)
             for (name, outside), (colour, stroke) in zip(others, cycle(_OUTSIDE), strict=False):
-                axis.hist(
-                    outside, bins, weights=_per_cent(outside), histtype="step", color=colour, linestyle=stroke,
-                    linewidth=1.7, label=name,
-                )  # fmt: skip
+                style = {"histtype": "step", "color": colour, "linestyle": stroke, "linewidth": 1.7}
+                axis.hist(outside, bins, weights=_per_cent(outside), label=name, **style)
             axis.set_yscale("log")
             axis.set_ylim(0.2, 130)
             axis.set_yticks([1, 10, 100], ["1", "10", "100"])
             listed = "\n".join(f"{name} {area:.3f}" for name, area in areas.items())
             axis.set_title(f"{look(network).label}, ROC-AUC ↑\n{listed}", loc="left", fontsize=9)
             axis.set_xlabel("largest softmax probability")
-            spans = ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
+            spans = listed.replace("\n", ", ")
             words.append(
                 f"{look(network).label}: median {inside.median():.2f} on {own}; ROC-AUC against {spans}"
             )
@@ -56,8 +58,12 @@ def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure
 def attack_curves(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], epsilons: Sequence[float]
 ) -> tuple[Figure, str]:
-    """Accuracy against the strength of an attack: network → attack → a share for each of ``epsilons``, in 1/255. The
-    colour tells the network, stroke and marker the attack."""
+    """Draw accuracy against the strength of an attack; the colour tells the network, stroke and marker the attack.
+
+    Args:
+        accuracies: network → attack → a share for each of ``epsilons``.
+        epsilons: largest change of a pixel, in 1/255.
+    """
     attacks = list(dict.fromkeys(attack for curves in accuracies.values() for attack in curves))
     strokes = dict(zip(attacks, cycle(_ATTACKS), strict=False))
     x, words = range(len(epsilons)), []
@@ -74,10 +80,9 @@ def attack_curves(
         axis.set_ylabel("accuracy (%) ↑")
         axis.set_ylim(-3, 103)
         entries = [Line2D([], [], color=look(n).colour, label=look(n).label) for n in accuracies]
-        entries += [
-            Line2D([], [], color="#555555", linestyle=s, marker=m, markersize=5, label=a)
-            for a, (s, m) in strokes.items()
-        ]
+        for attack, (stroke, marker) in strokes.items():
+            style = {"linestyle": stroke, "marker": marker, "markersize": 5}
+            entries.append(Line2D([], [], color="#555555", label=attack, **style))
         axis.legend(handles=entries, fontsize=9)
         figure.tight_layout()
     span = f"{epsilons[0]:g}/255 to {epsilons[-1]:g}/255"
@@ -87,22 +92,24 @@ def attack_curves(
 def adversarial_examples(
     images: Tensor, adversarial: Tensor, before: Sequence[str], after: Sequence[str]
 ) -> tuple[Figure, str]:
-    """A column an image: as it was, what was added (grey: nothing; black and white: the most, down and up), and the
-    sum. ``images`` and ``adversarial`` [N, C, H, W]; ``before`` and ``after``: the network's answers."""
+    """Draw one column per image: as it was, what was added (grey: nothing; black and white: the most), and the sum.
+
+    Args:
+        images: [N, C, H, W].
+        adversarial: the same, attacked.
+        before: the network's answers to the images.
+        after: its answers to the attacked ones.
+    """
     change = adversarial - images
     most = change.abs().max().clamp(min=1e-12)
     rows = {"image": images, "change": 0.5 + change / (2 * most), "sum": adversarial}
     with styled():
-        figure, axes = plt.subplots(
-            3, len(images), figsize=(min(9.6, 1.25 * len(images) + 0.5), 4.3), squeeze=False
-        )
+        size = min(9.6, 1.25 * len(images) + 0.5), 4.3
+        figure, axes = plt.subplots(3, len(images), figsize=size, squeeze=False)
         for row, (name, pictures) in zip(axes, rows.items(), strict=True):
             for axis, picture in zip(row, pictures, strict=True):
-                grid = picture.movedim(0, -1).squeeze(-1).cpu().numpy()
-                axis.imshow(grid, cmap="gray" if name == "change" else "gray_r", vmin=0, vmax=1)
-                axis.set(xticks=[], yticks=[])
-                axis.grid(False)
-                axis.spines[:].set_visible(False)
+                draw_image(axis, picture, "gray" if name == "change" else "gray_r")
+                bare(axis)
             row[0].set_ylabel(f"± {255 * most:.3g}/255" if name == "change" else name)
         for column, (old, new) in enumerate(zip(before, after, strict=True)):
             axes[0, column].set_title(old, fontsize=8)
@@ -116,27 +123,27 @@ def adversarial_examples(
 
 
 def recall_changes(
-    changes: Mapping[str, Mapping[str, float | None]],
-    errors: Mapping[str, Mapping[str, float]],
+    changes: Mapping[str, Mapping[str, float | None]], errors: Mapping[str, Mapping[str, float]]
 ) -> tuple[Figure, str]:
-    """Who pays: change of recall of each class against dense, in percentage points, with 95 % intervals (1.96 standard
-    errors). ``changes`` and ``errors``: pruner → class → share; a class without a change (None) has no mark."""
+    """Draw who pays: change of recall of each class against dense, in percentage points, with 95 % intervals.
+
+    Args:
+        changes: pruner → class → share; a class without a change (None) has no mark.
+        errors: their standard errors.
+    """
     classes = list(next(iter(changes.values())))
     words = []
     with styled():
         figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(classes) + 1.4))
         for i, (pruner, row) in enumerate(changes.items()):
             label, colour, marker = look(pruner)
-            known = [c for c in classes if row[c] is not None]
+            known = {c: 100 * change for c, change in row.items() if change is not None}
             y = [classes.index(c) + 0.6 * ((i + 0.5) / len(changes) - 0.5) for c in known]
-            axis.errorbar(
-                [100 * row[c] for c in known], y, xerr=[196 * errors[pruner][c] for c in known],
-                fmt=marker or "o", color=colour, markersize=5, linewidth=1.3, label=label,
-            )  # fmt: skip
-            worst, best = min(known, key=row.__getitem__), max(known, key=row.__getitem__)
-            words.append(
-                f"{label} between {100 * row[worst]:+.1f} ({worst}) and {100 * row[best]:+.1f} ({best})"
-            )
+            half = [100 * student(errors[pruner][c]) for c in known]
+            style = {"fmt": marker or "o", "color": colour, "markersize": 5, "linewidth": 1.3}
+            axis.errorbar(list(known.values()), y, xerr=half, label=label, **style)
+            worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+            words.append(f"{label} between {known[worst]:+.1f} ({worst}) and {known[best]:+.1f} ({best})")
         axis.axvline(0, color="black", linestyle="-.", linewidth=1.3)
         axis.set_yticks(range(len(classes)), classes)
         axis.invert_yaxis()

@@ -11,25 +11,24 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..metrics.geometry import Density, Line, Surface, error_barrier
+from .drawing import bare, draw_image, legend_below
 from .style import look, styled
 
 _STROKES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#000000", ":", "D"))
-_LEAST, _MOST = 1e-6, 1e6  # what logarithmic scales show of losses
-_FAINT = 1e-9  # what they show of densities: one eigenvalue of a million still has a bell above it
+# What logarithmic scales show of losses, and of densities: one eigenvalue of a million still has a bell above it.
+_LEAST, _MOST, _FAINT = 1e-6, 1e6, 1e-9
 
 
 def spectra(densities: Mapping[str, Density]) -> tuple[Figure, str]:
-    """Density of Hessian eigenvalues, a row a network (pruner → ``Density``), on one pair of axes: eigenvalues linear
-    around 0 and logarithmic beyond, density logarithmic. A line marks the largest eigenvalue."""
+    """Draw the density of Hessian eigenvalues, one row per network (pruner → ``Density``), on one pair of axes.
+
+    Eigenvalues are linear around 0 and logarithmic beyond, density is logarithmic. A line marks the largest eigenvalue.
+    """
     ends = {name: _ends(density) for name, density in densities.items()}
     with styled():
+        count = len(densities)
         figure, axes = plt.subplots(
-            len(densities),
-            1,
-            figsize=(7.2, 1.6 * len(densities) + 0.7),
-            sharex=True,
-            sharey=True,
-            squeeze=False,
+            count, 1, figsize=(7.2, 1.6 * count + 0.7), sharex=True, sharey=True, squeeze=False
         )
         for axis, (name, (values, density)) in zip(axes[:, 0], densities.items(), strict=True):
             label, colour, _ = look(name)
@@ -44,39 +43,42 @@ def spectra(densities: Mapping[str, Density]) -> tuple[Figure, str]:
         axes[-1, 0].set_xlabel("eigenvalue of the Hessian (nats), linear between −0.1 and 0.1")
         figure.tight_layout()
     words = "; ".join(f"{look(n).label} from {low:.3g} to {high:.3g}" for n, (low, high) in ends.items())
-    return figure, f"Density of Hessian eigenvalues, a row a network, all with a peak near 0. Range: {words}."
+    return (
+        figure,
+        f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}.",
+    )
 
 
 def _ends(density: Density) -> tuple[float, float]:
-    """Centres of the outermost bells: each of them falls to nothing six standard deviations further out."""
+    """Return the centres of the outermost bells: each of them falls to nothing six standard deviations further out."""
     values, heights = (part.numpy() for part in density)
     inner = np.flatnonzero((heights[1:-1] >= heights[:-2]) & (heights[1:-1] > heights[2:])) + 1
     return float(values[inner[0]]), float(values[inner[-1]])
 
 
 def surfaces(found: Mapping[str, Surface]) -> tuple[Figure, str]:
-    """Loss over two filter-normalised directions, a panel a network (pruner → ``Surface``), all on one logarithmic
-    colour scale; the cross is the network."""
-    found = {
-        name: (s.positions, s.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST)) for name, s in found.items()
-    }
-    low = min(float(losses.min()) for _, losses in found.values())
-    high = max(1.01 * low, *(float(losses.max()) for _, losses in found.values()))
+    """Draw the loss over two filter-normalised directions, one panel per network (pruner → ``Surface``).
+
+    All are on one logarithmic colour scale; the cross is the network.
+    """
+    losses = {name: s.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST).numpy() for name, s in found.items()}
+    low = min(float(heights.min()) for heights in losses.values())
+    high = max(1.01 * low, *(float(heights.max()) for heights in losses.values()))
     levels = np.geomspace(0.999 * low, 1.001 * high, 17)
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     with styled():
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(min(9.6, 2.9 * columns + 1), 2.9 * rows + 0.3), squeeze=False,
-            sharex=True, sharey=True, layout="constrained",
-        )  # fmt: skip
+        size = min(9.6, 2.9 * columns + 1), 2.9 * rows + 0.3
+        shared = {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
+        figure, axes = plt.subplots(rows, columns, figsize=size, **shared)
+        drawn = []
         for axis in axes.flat[len(found) :]:
             axis.axis("off")
-        for axis, (name, (positions, heights)) in zip(axes.flat, found.items(), strict=False):
-            drawn = axis.contourf(
-                positions, positions, heights.numpy().T, levels, cmap="viridis_r", norm=LogNorm(low, high)
-            )
-            axis.contour(positions, positions, heights.numpy().T, levels, colors="white", linewidths=0.4)
+        for axis, (name, heights) in zip(axes.flat, losses.items(), strict=False):
+            at = found[name].positions
+            scale = LogNorm(low, high)
+            drawn.append(axis.contourf(at, at, heights.T, levels, cmap="viridis_r", norm=scale))
+            axis.contour(at, at, heights.T, levels, colors="white", linewidths=0.4)
             axis.plot(0, 0, "+", color="black", markersize=9)
             axis.set_title(look(name).label, loc="left", fontsize=9)
             axis.set_aspect("equal")
@@ -85,44 +87,41 @@ def surfaces(found: Mapping[str, Surface]) -> tuple[Figure, str]:
             axis.set_xlabel("first direction")
         for axis in axes[:, 0]:
             axis.set_ylabel("second direction")
-        bar = figure.colorbar(drawn, ax=axes, label="training loss (nats) ↓", shrink=0.9)
-        ticks = np.geomspace(low, high, 5)
+        bar = figure.colorbar(drawn[-1], ax=axes, label="training loss (nats) ↓", shrink=0.9)
+        ticks = np.geomspace(low, high, 5).tolist()
         bar.set_ticks(ticks, labels=[f"{t:.2g}" if t < 100 else f"{t:.0f}" for t in ticks])
         bar.minorticks_off()
     words = []
-    for name, (_, heights) in found.items():
+    for name, heights in losses.items():
         middle = len(heights) // 2
         edge = np.concatenate([heights[0], heights[-1], heights[:, 0], heights[:, -1]])
+        centre = heights[middle, middle]
         words.append(
-            f"{look(name).label} {heights[middle, middle]:.3g} at the centre, {edge.mean():.3g} on average at the edge"
+            f"{look(name).label} {centre:.3g} at the centre, {edge.mean():.3g} on average at the edge"
         )
     return figure, f"Training loss over two random directions, on one colour scale: {'; '.join(words)}."
 
 
 def connection(found: Mapping[str, Line]) -> tuple[Figure, str]:
-    """Loss and error along straight lines between two networks (name of the pair → ``Line``), each with the straight
-    chord between its ends and the height of its barrier."""
-    barriers = {
-        name: (error_barrier(line.losses), error_barrier(line.errors)) for name, line in found.items()
-    }
+    """Draw loss and error along straight lines between two networks (name of the pair → ``Line``).
+
+    Each has the straight chord between its ends and the height of its barrier.
+    """
+    barriers = {name: (error_barrier(s.losses), error_barrier(s.errors)) for name, s in found.items()}
     with styled():
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.3))
         for i, (name, line) in enumerate(found.items()):
             label = f"{name}: barrier {barriers[name][0]:.2g} nats"
             colour, stroke, marker = _STROKES[i % len(_STROKES)]
             for axis, heights in zip(axes, (line.losses, 100 * line.errors), strict=True):
-                axis.plot(
-                    line.positions, heights, stroke, color=colour, marker=marker, markersize=3.5, label=label
-                )
+                style = {"color": colour, "marker": marker, "markersize": 3.5, "label": label}
+                axis.plot(line.positions, heights, stroke, **style)
                 axis.plot([0, 1], heights[[0, -1]], color=colour, linewidth=0.7, alpha=0.6)
         for axis, words in zip(axes, ("loss (nats) ↓", "error (%) ↓"), strict=True):
             axis.set_ylabel(words)
             axis.set_xlabel("from the first network (0) to the second (1)")
         figure.tight_layout()
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(2, len(found))
-        )
+        legend_below(figure, axes[0].get_legend_handles_labels()[0], min(2, len(found)))
     words = "; ".join(
         f"{name}: barrier {loss:.3g} nats and {100 * error:.3g} points"
         for name, (loss, error) in barriers.items()
@@ -131,22 +130,18 @@ def connection(found: Mapping[str, Line]) -> tuple[Figure, str]:
 
 
 def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> tuple[Figure, str]:
-    """Images [N, C, H, W] above the direction in their pixels along which each network's loss bends most (pruner →
-    [N, C, H, W]): red and blue are the two signs, which may be swapped together."""
+    """Draw images [N, C, H, W] above the direction in their pixels along which each network's loss bends most.
+
+    ``directions``: pruner → [N, C, H, W]. Red and blue are the two signs, which may be swapped together.
+    """
     count = len(pictures)
     with styled():
-        figure, axes = plt.subplots(
-            1 + len(directions),
-            count,
-            figsize=(0.95 * count + 0.6, 1.0 * (1 + len(directions))),
-            squeeze=False,
-        )
+        rows = 1 + len(directions)
+        figure, axes = plt.subplots(rows, count, figsize=(0.95 * count + 0.6, 1.0 * rows), squeeze=False)
         for axis in axes.flat:
-            axis.set(xticks=[], yticks=[])
-            axis.grid(False)
-            axis.spines[:].set_visible(False)
+            bare(axis)
         for axis, picture in zip(axes[0], pictures, strict=True):
-            axis.imshow(picture.movedim(0, -1).squeeze(-1).cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
+            draw_image(axis, picture)
         axes[0, 0].set_ylabel("image", fontsize=9)
         for row, (name, maps) in zip(axes[1:], directions.items(), strict=True):
             row[0].set_ylabel(look(name).label, fontsize=9)

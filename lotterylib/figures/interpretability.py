@@ -15,25 +15,29 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.interpretability import Explanation
+from .drawing import bare, draw_image
 from .style import look, styled
 
-_MAP = "PuOr_r"  # diverging, and safe for colour-blind readers
+# Diverging, and safe for colour-blind readers.
+_MAP = "PuOr_r"
 
 
 def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> tuple[Figure, str]:
-    """Images [N, C, H, W] with the borders of their superpixels and how many there are: a row a method, which goes by
-    its name (name → int64 [N, H, W])."""
+    """Draw images [N, C, H, W] with the borders of their superpixels and their number, one row per method.
+
+    ``cuts``: the method's name → int64 [N, H, W].
+    """
     with styled():
         figure, axes = _grid(len(cuts), len(images))
         words = []
         for row, (name, segments) in zip(axes, cuts.items(), strict=True):
             counts = [int(cut.max()) + 1 for cut in segments]
             for axis, image, cut, count in zip(row, images, segments, counts, strict=True):
-                _picture(axis, image)
+                draw_image(axis, image)
                 _borders(axis, cut, "#D62728")
                 axis.set_title(count, fontsize=8, pad=2)
             row[0].set_ylabel(name, fontsize=9)
-            words.append(f"{name}: {min(counts)} to {max(counts)} superpixels an image")
+            words.append(f"{name}: {min(counts)} to {max(counts)} superpixels per image")
         figure.tight_layout(pad=0.4)
     return figure, f"{len(images)} images with the borders of their superpixels. {'; '.join(words)}."
 
@@ -41,34 +45,39 @@ def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> tuple[Figure,
 def superpixel_maps(
     images: Tensor, explanations: Mapping[str, Sequence[Explanation]], class_names: Sequence[str]
 ) -> tuple[Figure, str]:
-    """LIME's coefficients of the same images [N, C, H, W] under several networks (pruner or "dense" → an explanation an
-    image), all on one scale: a row an image, a column a network.
+    """Draw LIME's coefficients of the same images under several networks on one scale, one row per image.
 
     Orange and + speak for the answer, purple and − against it; signs stand where the coefficient is at least a tenth of
     the largest. Each panel names the network's answer, its probability and the explanation's R².
+
+    Args:
+        images: [N, C, H, W].
+        explanations: pruner or "dense" → one explanation per image.
+        class_names: of all classes.
+
+    Raises:
+        DataError: where an image lacks an explanation.
     """
     found = {network: list(row) for network, row in explanations.items()}
     if not found or any(len(row) != len(images) for row in found.values()):
         raise DataError(f"want an explanation of each of the {len(images)} images for every network")
     top = max(e.coefficients.abs().max().item() for row in found.values() for e in row) or 1.0
-    scale = Normalize(-top, top)
     with styled():
         figure, axes = _grid(len(images), 1 + len(found), size=1.5, layout="constrained")
         for line, image, *row in zip(axes, images, *found.values(), strict=True):
-            _picture(line[0], image)
+            draw_image(line[0], image)
             _borders(line[0], row[0].segments, "#666666")
             for axis, explanation in zip(line[1:], row, strict=True):
-                _heat(axis, explanation, scale)
+                _heat(axis, explanation, top)
                 r2 = "constant" if explanation.constant else f"R² {explanation.r2:.2f}"
                 answer = f"{class_names[explanation.target]} {explanation.prediction:.0%}"
                 axis.set_xlabel(f"{answer}\n{r2}", fontsize=8, labelpad=3)
         for axis, name in zip(axes[0], ["Image", *(look(n).label for n in found)], strict=True):
             axis.set_title(name, fontsize=10)
-        bar = figure.colorbar(
-            ScalarMappable(scale, _MAP), ax=axes, location="bottom", shrink=0.7, aspect=40, pad=0.02
-        )
+        scale = ScalarMappable(Normalize(-top, top), _MAP)
+        bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.7, aspect=40, pad=0.02)
         bar.set_label("coefficient: what showing the superpixel adds to the probability of the answer")
-        bar.outline.set_visible(False)
+        bar.outline.set(visible=False)
     return figure, _alt(found, class_names, top)
 
 
@@ -95,36 +104,28 @@ def _third(share: float, low: str, high: str) -> str:
 
 def _grid(rows: int, columns: int, size: float = 1.05, **settings) -> tuple[Figure, np.ndarray]:
     size = min(size, 9.4 / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(size * columns + 0.2, (size + 0.25) * rows + 0.3), squeeze=False, **settings
-    )
+    room = size * columns + 0.2, (size + 0.25) * rows + 0.3
+    figure, axes = plt.subplots(rows, columns, figsize=room, squeeze=False, **settings)
     for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
-        axis.spines[:].set_visible(False)
+        bare(axis)
     return figure, axes
 
 
-def _picture(axis: Axes, image: Tensor) -> None:
-    axis.imshow(image.movedim(0, -1).squeeze(-1).cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
-
-
-def _heat(axis: Axes, explanation: Explanation, scale: Normalize) -> None:
+def _heat(axis: Axes, explanation: Explanation, top: float) -> None:
     heat = np.ma.masked_invalid(explanation.heat.numpy())
-    axis.imshow(heat, cmap=_MAP, norm=scale, interpolation="nearest")
+    axis.imshow(heat, cmap=_MAP, norm=Normalize(-top, top), interpolation="nearest")
     _borders(axis, explanation.segments, "#666666")
     for i, slope in enumerate(explanation.coefficients.tolist()):
-        if abs(slope) >= 0.1 * scale.vmax:
+        if abs(slope) >= 0.1 * top:
             rows, columns = np.nonzero(explanation.segments.numpy() == i)
-            near = (
-                (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
-            ).argmin()  # never outside of it
-            colour = "white" if abs(slope) > 0.6 * scale.vmax else "black"
+            # The pixel nearest to the middle, which itself may lie outside.
+            near = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
+            colour = "white" if abs(slope) > 0.6 * top else "black"
             axis.plot(columns[near], rows[near], "+" if slope > 0 else "_", color=colour, markersize=5)
 
 
 def _borders(axis: Axes, segments: Tensor, colour: str) -> None:
-    """Lines along the pixel edges where one superpixel meets another."""
+    """Draw lines along the pixel edges where one superpixel meets another."""
     cut = segments.cpu().numpy()
     ys, xs = np.nonzero(cut[:, 1:] != cut[:, :-1])
     upright = [[(x + 0.5, y - 0.5), (x + 0.5, y + 0.5)] for y, x in zip(ys, xs, strict=True)]

@@ -15,10 +15,16 @@ from ..files import write_whole
 
 
 def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
-    """Displays a figure as PNG. ``alt`` says in words what there is to see; ``caption`` stands below it on the page;
-    ``name`` (letters, digits, dashes) lets other pages show the same picture.
+    """Display a figure as PNG.
 
-    Raises ``SettingError`` without an alt text or for a name that is no file name.
+    Args:
+        figure: closed afterwards.
+        alt: says in words what there is to see.
+        caption: stands below it on the page.
+        name: lower-case letters, digits and dashes; lets other pages show the same picture.
+
+    Raises:
+        SettingError: without an alt text, or for a name that is no file name.
     """
     from IPython.display import display
 
@@ -32,27 +38,28 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, the same bytes as ``show`` displays."""
+    """Write a figure as PNG, the same bytes as ``show`` displays."""
     write_whole(path, png(figure))
 
 
 def png(figure: Figure) -> bytes:
-    """The bytes of a figure; it is closed afterwards."""
+    """Return the bytes of a figure as PNG, and close it."""
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
-    # no version of matplotlib in the file: the same figure is the same bytes
+    # No version of matplotlib in the file: the same figure is the same bytes.
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
 
 
 def record(name: str, value: Any) -> None:
-    """Notes a number under a name without showing it, so that a page of the book can quote it with ``{glue:text}``."""
+    """Note a number under a name without showing it, so that a page of the book can quote it with ``{glue:text}``."""
     from IPython.display import display
 
+    # NumPy's and PyTorch's scalars do not print as plain numbers.
     if hasattr(value, "item"):
-        value = value.item()  # NumPy's and PyTorch's scalars do not print as plain numbers
+        value = value.item()
     prefix = "application/papermill.record/"
     display(
         {prefix + "text/plain": repr(value)},

@@ -12,21 +12,23 @@ from matplotlib.figure import Figure
 
 from .. import metrics
 from ..errors import DataError
-from ..results import over_seeds
+from ..verdict import over_seeds
+from .drawing import SMOKE, SMOKE_WORDS, legend_below, smoke_title
 from .style import in_order, look, styled
-from .sweep import _legend, _limits, _panel
+from .sweep import draw_panel, legend_of, span
 
-_WIDE = 10  # values that differ by more than this factor are drawn on a logarithmic axis
+# Values that differ by more than this factor are drawn on a logarithmic axis.
+_WIDE = 10
 
 
 def sweep_panels(
     table: pd.DataFrame, names: Sequence[str], *, highlight: str | None = None, smoke: bool = False
 ) -> tuple[Figure, str]:
-    """A panel a metric against sparsity, drawn as in ``sweep``: solid while accuracy is within a point of dense, dashed
-    below, dotted once collapsed; dense is the black dash-dot line. ``table``: of one data set and model. Values that span
-    more than a factor of ten are on a logarithmic axis. ``highlight`` names the pruner that keeps its full colour.
+    """Draw several metrics against sparsity as ``sweep`` does, one panel per metric.
 
-    Returns the figure and its alt text. Raises ``DataError`` for several models, or without any of the metrics.
+    ``table`` is of one data set and model; ``highlight`` names the pruner that keeps its full colour. Values that span
+    more than a factor of ten are on a logarithmic axis. Raises ``DataError`` for several models, or without any of the
+    metrics.
     """
     if len(table.groupby(["dataset", "model"])) > 1:
         raise DataError("panels of sweeps show one data set and one model: choose one of the table's")
@@ -35,87 +37,91 @@ def sweep_panels(
         raise DataError(f"no records of {', '.join(names)}")
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
-    words = ["Smoke run, the numbers mean nothing."] if smoke else []
+    words = [SMOKE_WORDS] if smoke else []
     with styled():
         figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3.0 * rows), squeeze=False)
         for axis in axes.flat[len(found) :]:
             axis.set_visible(False)
         for axis, (name, means) in zip(axes.flat, found.items(), strict=False):
             about = metrics.describe(name)
-            _panel(axis, means, highlight)
+            draw_panel(axis, means, highlight)
             values = means.value.dropna()
             if len(values) and values.min() > 0 and values.max() > _WIDE * values.min():
                 axis.set_yscale("log")
                 axis.set_ylim(values.min() / 1.5, 1.5 * values.max())
             elif len(values):
-                axis.set_ylim(*_limits(values))
+                axis.set_ylim(*span(values))
             axis.set_title(f"{about.label} {about.arrow}", loc="left", fontsize=9)
             axis.tick_params(labelsize=7)
             words.append(_ranked(means, about, highlight))
         for axis in axes[-1]:
             axis.set_xlabel("sparsity (%)", fontsize=8)
-        entries = _legend(next(iter(found.values())))
+        entries = legend_of(next(iter(found.values())))
         figure.tight_layout()
-        figure.legend(handles=entries, ncols=7, loc="upper center", bbox_to_anchor=(0.5, 0.0), fontsize=8)
+        legend_below(figure, entries, 7, fontsize=8)
         if smoke:
-            figure.suptitle("SMOKE RUN: NUMBERS MEAN NOTHING", color="red", y=1.03)
+            figure.suptitle(SMOKE, color="red", y=1.03)
     return figure, " ".join(words)
 
 
 def _ranked(means: pd.DataFrame, about: metrics.Metric, highlight: str | None) -> str:
-    deepest = means[means.sparsity == means.sparsity.max()].dropna(subset="value")
-    order = list(deepest.sort_values("value", ascending=about.direction == "lower").pruner)
-    said = f"{about.label} ({about.direction} is better) at {means.sparsity.max():.1%} sparsity"
-    if highlight in order:
+    most = means["sparsity"].max()
+    deepest = means.loc[(means["sparsity"] == most) & means["value"].notna()]
+    order = list(deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"])
+    said = f"{about.label} ({about.direction} is better) at {most:.1%} sparsity"
+    if highlight is not None and highlight in order:
         return f"{said}: {look(highlight).label} is number {order.index(highlight) + 1} of {len(order)}."
     return f"{said}, best to worst: {', '.join(look(p).label for p in order)}."
 
 
 def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
-    """Rank correlations (from ``verdict.rank_agreement``) as a table of colours with their numbers: 1 where two metrics or
-    dimensions order the tickets alike, −1 where one's best is the other's worst. Metrics come in the order of their
-    dimensions. Returns the figure and its alt text."""
+    """Draw rank correlations (from ``verdict.rank_agreement``) as a table of colours with their numbers.
+
+    1 where two metrics or dimensions order the tickets alike, −1 where one's best is the other's worst. Metrics come in the
+    order of their dimensions.
+    """
     known = metrics.names()
     order = [n for n in known if n in matrix] or list(matrix)
     shown = matrix.loc[order, order]
     labels = [metrics.describe(n).label.split(" (")[0] if n in known else n for n in order]
-    size = 0.34 * len(order) + 2.6 if len(order) > 6 else 0.8 * len(order) + 1.6
+    # Many rows are drawn small, their numbers in tenths.
+    many = len(order) > 6
+    size = 0.34 * len(order) + 2.6 if many else 0.8 * len(order) + 1.6
+    numbers = {"ha": "center", "va": "center", "fontsize": 6.5 if many else 9}
     with styled():
         figure, axis = plt.subplots(figsize=(size, size - 0.8))
         drawn = axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
         for (i, j), value in np.ndenumerate(shown.to_numpy(dtype=float)):
             if not math.isnan(value):
-                text = f"{value:.2f}" if len(order) <= 6 else f"{round(10 * value)}"
-                colour = "white" if abs(value) > 0.75 else "black"
-                axis.text(
-                    j, i, text, ha="center", va="center", fontsize=9 if len(order) <= 6 else 6.5, color=colour
-                )
+                text = f"{round(10 * value)}" if many else f"{value:.2f}"
+                axis.text(j, i, text, color="white" if abs(value) > 0.75 else "black", **numbers)
         axis.set_xticks(
             range(len(order)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=8
         )
         axis.set_yticks(range(len(order)), labels, fontsize=8)
         axis.grid(False)
         kinds = [metrics.describe(n).dimension if n in known else n for n in order]
-        for i in range(1, len(order)) if len(order) > 6 else ():
+        for i in range(1, len(order)) if many else ():
             if kinds[i] != kinds[i - 1]:
                 axis.axhline(i - 0.5, color="black", linewidth=1)
                 axis.axvline(i - 0.5, color="black", linewidth=1)
-        tenths = ", in tenths" if len(order) > 6 else ""
         bar = figure.colorbar(drawn, ax=axis, shrink=0.7)
-        bar.set_label(f"Spearman's rank correlation{tenths}", fontsize=8)
-        if smoke:
-            axis.set_title("SMOKE RUN: NUMBERS MEAN NOTHING", color="red")
+        bar.set_label(f"Spearman's rank correlation{', in tenths' if many else ''}", fontsize=8)
+        smoke_title(axis, smoke)
     pairs = shown.where(np.triu(np.ones(shown.shape, dtype=bool), 1)).stack().dropna().sort_values()
     named = dict(zip(order, labels, strict=True))
     ends = [f"{named[a]} with {named[b]} {r:+.2f}" for (a, b), r in pairs.items()]
-    words = "Smoke run, the numbers mean nothing. " if smoke else ""
+    words = f"{SMOKE_WORDS} " if smoke else ""
     far = f" Least: {'; '.join(ends[:3])}. Most: {'; '.join(ends[:-4:-1])}." if ends else ""
     return figure, f"{words}Rank correlations of {len(order)} rows over all tickets.{far}"
 
 
 def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False) -> tuple[Figure, str]:
-    """One metric against another, a point a ticket (mean over seeds), a marker a pruner, larger where sparser; the line is
-    equality and the black cross is dense. Shares are drawn in per cent. Returns the figure and its alt text."""
+    """Draw one metric against another, one point per ticket (mean over seeds), larger where sparser.
+
+    The line is equality and the black cross is dense. Shares are drawn in per cent. Raises ``DataError`` where no ticket has
+    both.
+    """
     keys = ["pruner", "sparsity"]
     pair = over_seeds(table, first).merge(over_seeds(table, second), on=keys, suffixes=("_1", "_2"))
     if pair.empty:
@@ -127,10 +133,9 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         for pruner in in_order(pair.pruner):
             at = pair[pair.pruner == pruner]
             label, colour, marker = look(pruner)
-            axis.scatter(
-                scale * at.value_1, scale * at.value_2, s=(20 + 50 * at.sparsity) if marker else 120, color=colour,
-                marker=marker or "+", label=label, alpha=0.85, zorder=3,
-            )  # fmt: skip
+            style = {"color": colour, "marker": marker or "+", "label": label, "alpha": 0.85, "zorder": 3}
+            sizes = (20 + 50 * at.sparsity) if marker else 120
+            axis.scatter(scale * at.value_1, scale * at.value_2, s=sizes, **style)
         values = scale * pair[["value_1", "value_2"]].to_numpy()
         ends = [np.nanmin(values), np.nanmax(values)]
         axis.plot(ends, ends, "--", color="#888888", linewidth=1)
@@ -138,14 +143,13 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         axis.set_xlabel(f"{labels[0].label}{unit} {labels[0].arrow}")
         axis.set_ylabel(f"{labels[1].label}{unit} {labels[1].arrow}")
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        if smoke:
-            axis.set_title("SMOKE RUN: NUMBERS MEAN NOTHING", color="red")
+        smoke_title(axis, smoke)
     tickets = pair[pair.pruner != "dense"]
     rank = tickets.value_1.corr(tickets.value_2, method="spearman")
     below = int((pair.value_2 < pair.value_1).sum())
-    words = "Smoke run, the numbers mean nothing. " if smoke else ""
+    words = f"{SMOKE_WORDS} " if smoke else ""
     return figure, (
-        f"{words}{labels[1].label} against {labels[0].label}, a point a network: {below} of {len(pair)} lie below the "
+        f"{words}{labels[1].label} against {labels[0].label}, one point per network: {below} of {len(pair)} lie below the "
         f"line of equality; rank correlation {rank:.2f} over the tickets."
     )
 
@@ -153,8 +157,11 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
 def forest(
     effects: Mapping[str, tuple[float, float, float]], label: str, *, smoke: bool = False
 ) -> tuple[Figure, str]:
-    """Effects with their intervals, a row each (name → (mean, low, high), NaN bounds where there is none), and a line at
-    zero. Names that share what stands before a colon are grouped. Returns the figure and its alt text."""
+    """Draw effects with their intervals and a line at zero, one row each.
+
+    ``effects``: name → (mean, low, high), NaN bounds where there is no interval. Names that share what stands before a colon
+    are grouped. Raises ``DataError`` without effects.
+    """
     if not effects:
         raise DataError("no effects to draw")
     names = list(effects)
@@ -166,64 +173,64 @@ def forest(
             sure = low > 0 or high < 0
             if not math.isnan(low):
                 axis.plot([low, high], [i, i], color="#0072B2", linewidth=2)
-            axis.plot(
-                mean, i, "o", color="#0072B2", markerfacecolor="#0072B2" if sure else "white", markersize=7
-            )
+            face = "#0072B2" if sure else "white"
+            axis.plot(mean, i, "o", color="#0072B2", markerfacecolor=face, markersize=7)
         for i in range(1, len(names)):
             if heads[i] != heads[i - 1]:
                 axis.axhline(i - 0.5, color="#999999", linewidth=0.7)
         axis.set_yticks(range(len(names)), names, fontsize=9)
         axis.invert_yaxis()
         axis.set_xlabel(label)
-        if smoke:
-            axis.set_title("SMOKE RUN: NUMBERS MEAN NOTHING", color="red")
+        smoke_title(axis, smoke)
         figure.tight_layout()
-    words = "Smoke run, the numbers mean nothing. " if smoke else ""
+    words = f"{SMOKE_WORDS} " if smoke else ""
     said = "; ".join(f"{n} {m:+.3g} ({low:+.3g} to {high:+.3g})" for n, (m, low, high) in effects.items())
     return figure, f"{words}{label}, mean and interval, filled where zero lies outside: {said}."
 
 
 def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> tuple[Figure, str]:
-    """A bar a metric: which share of the doubt about a difference (its variance) comes from the trainings rather than from
-    the test images. ``shares``: metric → in [0, 1]. Returns the figure and its alt text."""
+    """Draw which share of the doubt about a difference (its variance) comes from the trainings, the rest from the test images.
+
+    ``shares``: metric → in [0, 1], one bar each. Raises ``DataError`` for none.
+    """
     if not shares:
         raise DataError("no metric has records of several seeds with an error")
-    order = sorted(shares, key=shares.get)
+    order = sorted(shares, key=shares.__getitem__)
     labels = [metrics.describe(n).label for n in order]
     values = [100 * shares[n] for n in order]
     with styled():
         figure, axis = plt.subplots(figsize=(7.2, 0.26 * len(order) + 1))
         axis.barh(labels, values, color="#0072B2", label="trainings")
-        axis.barh(labels, [100 - v for v in values], left=values, color="#eeeeee", edgecolor="#999999",
-                  hatch="///", linewidth=0.5, label="test images")  # fmt: skip
+        rest = {"color": "#eeeeee", "edgecolor": "#999999", "hatch": "///", "linewidth": 0.5}
+        axis.barh(labels, [100 - v for v in values], left=values, label="test images", **rest)
         axis.set(xlim=(0, 100), ylim=(-0.6, len(order) - 0.4))
         axis.set_xlabel("share of the variance of a ticket's difference to dense (%)")
         axis.tick_params(axis="y", labelsize=8)
         axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         if smoke:
-            figure.text(0.5, 0.5, "SMOKE RUN: NUMBERS MEAN NOTHING", color="red", ha="center")
+            figure.text(0.5, 0.5, SMOKE, color="red", ha="center")
         figure.tight_layout()
-    words = "Smoke run, the numbers mean nothing. " if smoke else ""
+    words = f"{SMOKE_WORDS} " if smoke else ""
     said = "; ".join(f"{label} {v:.0f} %" for label, v in zip(labels, values, strict=True))
-    return (
-        figure,
-        f"{words}Share of the doubt that comes from the trainings, the rest from the test images: {said}.",
-    )
+    share = "Share of the doubt that comes from the trainings, the rest from the test images"
+    return figure, f"{words}{share}: {said}."
 
 
 def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
-    """Half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), a bar a metric on a
-    logarithmic axis, hatched beyond the line at 1, where not even a network as good as dense would pass. Returns the figure
-    and its alt text."""
-    shown = found[found.ratio > 0].sort_values("ratio")
+    """Draw half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), one bar per metric.
+
+    Hatched beyond the line at 1, where not even a network as good as dense would pass. Raises ``DataError`` where no metric
+    has an interval.
+    """
+    shown = found.loc[found["ratio"] > 0].sort_values(by="ratio")
     if shown.empty:
         raise DataError("no metric has an interval")
     labels = [metrics.describe(n).label for n in shown.index]
     with styled():
         figure, axis = plt.subplots(figsize=(7.2, 0.26 * len(shown) + 1))
-        for i, row in enumerate(shown.itertuples()):
-            face, hatch = ("#9fc9e8", "") if row.able else ("#f2b8a0", "///")
-            axis.barh(i, row.ratio, color=face, hatch=hatch, edgecolor="#555555", linewidth=0.5)
+        for i, (ratio, able) in enumerate(zip(shown["ratio"], shown["able"], strict=True)):
+            face, hatch = ("#9fc9e8", "") if able else ("#f2b8a0", "///")
+            axis.barh(i, ratio, color=face, hatch=hatch, edgecolor="#555555", linewidth=0.5)
         axis.axvline(1, color="black", linewidth=1.2)
         axis.set_xscale("log")
         axis.set_xlim(shown.ratio.min() / 2, 1.2 * max(1, shown.ratio.max()))
@@ -231,12 +238,9 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure
         axis.set_yticks(range(len(shown)), labels, fontsize=8)
         axis.set_ylim(-0.6, len(shown) - 0.4)
         axis.set_xlabel("half the interval / tolerance")
-        if smoke:
-            axis.set_title("SMOKE RUN: NUMBERS MEAN NOTHING", color="red")
+        smoke_title(axis, smoke)
         figure.tight_layout()
-    words = "Smoke run, the numbers mean nothing. " if smoke else ""
+    words = f"{SMOKE_WORDS} " if smoke else ""
     said = "; ".join(f"{label} {ratio:.2g}" for label, ratio in zip(labels, shown.ratio, strict=True))
-    return (
-        figure,
-        f"{words}Half the interval of a typical ticket, in tolerances, above 1 for {(~shown.able).sum()} metrics: {said}.",
-    )
+    above = f"above 1 for {(~shown.able).sum()} metrics"
+    return figure, f"{words}Half the interval of a typical ticket, in tolerances, {above}: {said}."

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from ..errors import SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
+from .drawing import draw_image, stroke
 from .style import look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 
 
 def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> tuple[Figure, str]:
-    """A grid of [N, C, H, W] images in [0, 1], grey or colour, with a title each."""
+    """Draw a grid of [N, C, H, W] images in [0, 1], grey or colour, with a title each."""
     rows = -(-len(pictures) // columns)
     with styled():
         figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.3 * rows), squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
         for axis, picture, title in zip(axes.flat, pictures, titles, strict=False):
-            grid = picture.movedim(0, -1).squeeze(-1).cpu().numpy()
-            axis.imshow(grid, cmap="gray_r", vmin=0, vmax=1)
+            draw_image(axis, picture)
             axis.set_title(title, fontsize=8)
         figure.tight_layout(pad=0.3)
     return figure, f"{len(pictures)} example images: {', '.join(titles)}."
@@ -40,9 +42,15 @@ def _check_any(masks: Mapping[str, Mask]) -> None:
 
 
 def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[Figure, str]:
-    """One layer's mask under each pruner (name → mask): a row an output channel, a column an incoming weight; kept
-    weights are dark. ``weight`` is the layer's name in the mask; if it is not given, ``masks.inner_layer`` chooses.
-    Raises ``SettingError`` without a mask, or where one has no such layer."""
+    """Draw one layer's mask under each pruner, kept weights dark: one row per output channel, one column per incoming weight.
+
+    Args:
+        masks: pruner → mask.
+        weight: the layer's name in the mask; if it is not given, ``masks.inner_layer`` chooses.
+
+    Raises:
+        SettingError: without a mask, or where one has no such layer.
+    """
     _check_any(masks)
     weight = weight or inner_layer(next(iter(masks.values())))
     with styled():
@@ -55,20 +63,18 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[
                 )
             layer = mask[weight].flatten(1).cpu()
             axis.imshow(layer, cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
-            axis.set_title(
-                f"{look(pruner).label}: {layer.double().mean():.1%} of {weight} kept", loc="left", fontsize=9
-            )
+            label, share = look(pruner).label, f"{layer.double().mean():.1%}"
+            axis.set_title(f"{label}: {share} of {weight} kept", loc="left", fontsize=9)
             axis.set_ylabel("output channel")
             axis.grid(False)
-            kept.append(f"{look(pruner).label} keeps {layer.double().mean():.1%}")
+            kept.append(f"{label} keeps {share}")
         axes[-1, 0].set_xlabel("incoming weight (input channel × kernel position)")
         figure.tight_layout()
     return figure, f"Which weights of {weight} stay, dark = kept: {'; '.join(kept)}."
 
 
 def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[Figure, str]:
-    """How one layer's mask moved: a row an output channel, a column an incoming weight. ``weight`` as in
-    ``mask_picture``."""
+    """Draw how one layer's mask moved; rows, columns and ``weight`` as in ``mask_picture``."""
     weight = weight or inner_layer(before)
     old, new = before[weight].flatten(1).cpu(), after[weight].flatten(1).cpu()
     parts = {"stayed": old & new, "dropped": old & ~new, "grew": ~old & new}
@@ -88,9 +94,15 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[F
 
 
 def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
-    """Share of weights that each pruner keeps in each layer, side by side, in per cent on a log scale; a layer with
-    nothing left is marked with a cross. ``of``: mask of the dense network, where tickets are physically smaller; its layers
-    that no ticket prunes are left out. Raises ``SettingError`` without a mask."""
+    """Draw the share of weights that each pruner keeps in each layer, in per cent on a log scale; a cross marks nothing left.
+
+    Args:
+        masks: pruner → mask.
+        of: mask of the dense network, where tickets are physically smaller; its layers that no ticket prunes are left out.
+
+    Raises:
+        SettingError: without a mask.
+    """
     _check_any(masks)
     pruned = next(iter(masks.values()))
     whole = {name: (of or pruned)[name].numel() for name in pruned}
@@ -102,8 +114,10 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Fig
 def layer_bars(
     values: Mapping[str, Mapping[str, float]], label: str, log: bool = False
 ) -> tuple[Figure, str]:
-    """A number a layer for each pruner (pruner → layer → value), as bars side by side; ``label``: the y axis, with its
-    unit. On the log scale, which is for per cent, a zero is marked with a cross."""
+    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side.
+
+    ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
+    """
     names = list(next(iter(values.values())))
     with styled():
         figure, axis = plt.subplots(figsize=(7.6, 3.6))
@@ -112,15 +126,12 @@ def layer_bars(
             heights = np.array([layers[n] for n in names])
             x = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width
             name, colour, _ = look(pruner)
-            axis.bar(
-                x,
-                heights,
-                width,
-                color=colour,
-                edgecolor="white",
-                hatch=_HATCHES[i % len(_HATCHES)],
-                label=name,
-            )
+            style: dict[str, Any] = {
+                "color": colour,
+                "edgecolor": "white",
+                "hatch": _HATCHES[i % len(_HATCHES)],
+            }
+            axis.bar(x, heights, width, label=name, **style)
             if log:
                 axis.plot(x[heights == 0], np.full((heights == 0).sum(), 0.1), "x", color=colour)
         if log:
@@ -134,22 +145,21 @@ def layer_bars(
         figure.tight_layout()
     spans = []
     for pruner, layers in values.items():
-        least, most = min(layers, key=layers.get), max(layers, key=layers.get)
-        spans.append(
-            f"{look(pruner).label} lies between {layers[least]:.3g} ({_short(least)}) and {layers[most]:.3g} ({_short(most)})"
-        )
-    return figure, f"Bars of {label}, a group a layer. {'; '.join(spans)}."
+        least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
+        ends = " and ".join(f"{layers[n]:.3g} ({_short(n)})" for n in (least, most))
+        spans.append(f"{look(pruner).label} lies between {ends}")
+    return figure, f"Bars of {label}, one group per layer. {'; '.join(spans)}."
 
 
 def lines(
     x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
 ) -> tuple[Figure, str]:
-    """One line a pruner (pruner → a value for each ``x``)."""
+    """Draw one line per pruner (pruner → a value for each ``x``)."""
     with styled():
         figure, axis = plt.subplots(figsize=(6, 3.4))
         for pruner, row in values.items():
             label, colour, marker = look(pruner)
-            axis.plot(x, row, "-." if pruner == "dense" else "-", marker=marker, color=colour, label=label)
+            axis.plot(x, row, stroke(pruner), marker=marker, color=colour, label=label)
         axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
         axis.legend()
@@ -159,7 +169,7 @@ def lines(
 
 
 def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
-    """One bar a pruner on a log scale, its number written beside it."""
+    """Draw one bar per pruner on a log scale, its number beside it."""
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 0.36 * len(values) + 1))
         for i, (pruner, value) in enumerate(values.items()):
@@ -177,11 +187,11 @@ def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
 
 
 def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
-    """Prunable weights by magnitude, on log axes: those that the mask keeps beside those that it removes."""
+    """Draw prunable weights by magnitude, on a log axis: those that the mask keeps above those that it removes."""
     weights = dict(model.named_parameters())
     sizes = torch.cat([weights[n].detach().abs().flatten().cpu() for n in mask])
     kept = torch.cat([mask[n].flatten().cpu() for n in mask])
-    bins = np.geomspace(max(sizes.max().item() * 1e-4, 1e-12), sizes.max().item(), 60)
+    bins = np.geomspace(max(sizes.max().item() * 1e-4, 1e-12), sizes.max().item(), 60).tolist()
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 3.2))
         parts = [sizes[kept].numpy(), sizes[~kept].numpy()]
@@ -199,14 +209,15 @@ def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
 
 
 def curves(losses: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
-    """Training loss against epoch, one line a network (pruner → mean loss of each epoch)."""
+    """Draw training loss against epoch, one line per network (pruner → mean loss of each epoch)."""
     with styled():
         figure, axis = plt.subplots(figsize=(6, 3.4))
         for pruner, values in losses.items():
             label, colour, marker = look(pruner)
-            stroke = "-." if pruner == "dense" else "-"
-            axis.plot(range(1, len(values) + 1), values, stroke, marker=marker, color=colour, label=label)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.plot(
+                range(1, len(values) + 1), values, stroke(pruner), marker=marker, color=colour, label=label
+            )
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         axis.set_xlabel("epoch of this training")
         axis.set_ylabel("training loss (nats) ↓")
         axis.legend()
@@ -216,5 +227,5 @@ def curves(losses: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
 
 
 def _short(name: str) -> str:
-    """A layer's name without what all layers share."""
+    """Return a layer's name without what all layers share."""
     return name.removeprefix("net.").removesuffix(".weight")

@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import DataError
+from .drawing import SMOKE_WORDS, stroke
 from .style import in_order, look, styled
 
-# colour, sign: the signs alone say it too
+# Colour and sign; the signs alone say it too.
+_BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
 _VERDICTS = {"fail": ("#f2b8a0", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
 
 def verdict_board(
     judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False
 ) -> tuple[Figure, str]:
-    """One square a ticket and metric, a block a pruner with its sparsities from top to bottom: ● pass, × fail, ?
-    undecided. ``judged``: from ``verdict.passes``, of one data set and model; ``whole`` from ``verdict.lth_pass`` adds a last
-    column for all at once. Returns the figure and its alt text.
+    """Draw one square per ticket and metric: ● pass, × fail, ? undecided. Pruners are blocks, sparsity rises downwards.
 
-    Raises ``DataError`` for several data sets or models, which need a board each.
+    Args:
+        judged: from ``verdict.passes``, of one data set and model.
+        whole: from ``verdict.lth_pass``; adds a last column for all at once.
+        smoke: say that the verdicts mean nothing.
+
+    Returns:
+        The figure and its alt text.
+
+    Raises:
+        DataError: for several data sets or models, which need a board each.
     """
     if len(judged.groupby(["dataset", "model"])) != 1:
         raise DataError("a board of verdicts shows one data set and one model: choose one of the table's")
     names = [m for m in metrics.names() if m in set(judged.metric)]
-    pruners = in_order(judged.pruner)
-    wide = judged.pivot(index=["pruner", "sparsity"], columns="metric", values="verdict")[names]
+    pruners = in_order(judged["pruner"])
+    wide = judged.pivot(index=["pruner", "sparsity"], columns="metric", values="verdict").loc[:, names]
     if whole is not None:
         wide = wide.assign(**{"LTH-PASS": whole.set_index(["pruner", "sparsity"]).lth_pass})
-    wide = wide.reindex([row for p in pruners for row in wide.index if row[0] == p])
+    wide = wide.reindex([row for p in pruners for row in wide.index.to_list() if row[0] == p])
     order = list(_VERDICTS)
     codes = wide.apply(lambda column: column.map(lambda v: order.index(v) if v in order else math.nan))
     rows, columns = codes.shape
@@ -55,8 +66,8 @@ def verdict_board(
     return figure, _board_words(wide, smoke)
 
 
-def _frame(axis, wide: pd.DataFrame, names: list[str]) -> None:
-    """Labels of rows and columns, and lines between pruners and dimensions."""
+def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
+    """Draw the labels of rows and columns, and lines between pruners and dimensions."""
     labels = [metrics.describe(n).label for n in names] + [c for c in wide if c not in names]
     axis.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor", fontsize=8)
     axis.xaxis.tick_top()
@@ -69,19 +80,17 @@ def _frame(axis, wide: pd.DataFrame, names: list[str]) -> None:
     for pruner in dict.fromkeys(p for p, _ in rows):
         places = [i for i, (p, _) in enumerate(rows) if p == pruner]
         axis.axhline(places[-1] + 0.5, color="white", linewidth=4)
-        axis.annotate(
-            look(pruner).label, (0, sum(places) / len(places)), xycoords=axis.get_yaxis_transform(),
-            xytext=(-40, 0), textcoords="offset points", ha="right", va="center", fontsize=9, fontweight="bold",
-        )  # fmt: skip
+        at = {"xycoords": axis.get_yaxis_transform(), "xytext": (-40, 0), "textcoords": "offset points"}
+        middle = (0, sum(places) / len(places))
+        axis.annotate(look(pruner).label, middle, ha="right", va="center", **at, **_BOLD)
     kinds = [metrics.describe(n).dimension for n in names] + ["all"] * (len(labels) - len(names))
     for kind in dict.fromkeys(kinds):
         places = [i for i, k in enumerate(kinds) if k == kind]
         axis.axvline(places[-1] + 0.5, color="white", linewidth=4)
-        if kind != "all" and len(kind) <= 4 * len(places):  # where there is room for the word
-            axis.text(
-                sum(places) / len(places), len(rows) - 0.3, kind.capitalize(), ha="center", va="top",
-                fontsize=9, fontweight="bold",
-            )  # fmt: skip
+        # Where there is room for the word.
+        if kind != "all" and len(kind) <= 4 * len(places):
+            middle = sum(places) / len(places)
+            axis.text(middle, len(rows) - 0.3, kind.capitalize(), ha="center", va="top", **_BOLD)
 
 
 def _board_words(wide: pd.DataFrame, smoke: bool) -> str:
@@ -90,31 +99,38 @@ def _board_words(wide: pd.DataFrame, smoke: bool) -> str:
         "Verdicts by ticket (rows, grouped by pruner, sparsity rising downwards) and metric (columns)."
     )
     for pruner, group in wide.groupby(level="pruner", sort=False):
-        counts = group.stack().value_counts()
+        counts = pd.Series(group.to_numpy().ravel()).value_counts()
         said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
-        words.append(f"{look(pruner).label}: {said}.")
+        words.append(f"{look(str(pruner)).label}: {said}.")
     return " ".join(words)
 
 
 def radar(
     table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: bool = False
 ) -> tuple[Figure, str]:
-    """The paper's radar chart: a small chart a pruner, dense beside it in black, one axis a metric, outward is better.
+    """Draw the paper's radar chart: one small chart per pruner with dense in black, one axis per metric, outward is better.
 
         r = (v − worst) / (best − worst)    over the compared networks, each the mean over its seeds
 
-    So 1 is the best of those shown and 0 the worst, not zero: a chart ranks, it does not measure. ``table``: from
-    ``results.tidy``, one data set and model; ``names``: three metrics or more, clockwise from the top. A metric that a
-    network lacks counts as the worst. Returns the figure and its alt text.
+    So 1 is the best of those shown and 0 the worst, not zero: a chart ranks, it does not measure. A metric that a network
+    lacks counts as the worst.
 
-    Raises ``DataError`` for fewer than three metrics, or no ticket at this sparsity.
+    Args:
+        table: from ``results.tidy``, of one data set and model.
+        sparsity: of the tickets, in [0, 1].
+        names: three metrics or more, clockwise from the top.
+        smoke: say that the numbers mean nothing.
+
+    Returns:
+        The figure and its alt text.
+
+    Raises:
+        DataError: for fewer than three metrics, or no ticket at this sparsity.
     """
     places = scaled(table, sparsity, names)
     pruners = in_order(p for p in places.index if p != "dense")
     columns = min(3, len(pruners))
     rows = math.ceil(len(pruners) / columns)
-    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
-    closed = np.append(angles, angles[0])
     with styled():
         figure, axes = plt.subplots(
             rows,
@@ -126,38 +142,54 @@ def radar(
         for axis in axes.flat[len(pruners) :]:
             axis.set_visible(False)
         for axis, pruner in zip(axes.flat, pruners, strict=False):
-            axis.set_theta_offset(np.pi / 2)
-            axis.set_theta_direction(-1)
-            for who, stroke in (("dense", "-."), (pruner, "-")):
-                label, colour, marker = look(who)
-                radii = places.loc[who, list(names)].to_numpy(dtype=float)
-                radii = np.append(radii, radii[0])
-                axis.plot(closed, radii, stroke, color=colour, marker=marker, markersize=4, linewidth=1.4)
-                if who != "dense":
-                    axis.fill(closed, radii, color=colour, alpha=0.2)
-            axis.set_ylim(0, 1.05)
-            axis.set_yticks([0.5, 1.0], ["", ""])
-            axis.set_xticks(angles, [_short(n) for n in names], fontsize=7.5)
-            for label, angle in zip(axis.get_xticklabels(), angles, strict=True):
-                side = np.sin(angle)  # labels stand outside, on their own side
-                label.set_horizontalalignment(
-                    "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
-                )
-            axis.tick_params(axis="x", pad=-1)
+            labels = [_short(n) for n in names]
+            draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=7.5, pad=-1)
             axis.set_title(look(pruner).label, fontsize=10, pad=14)
         heading = f"{100 * sparsity:.3g} % sparsity; black dash-dot: dense; outward is better"
-        figure.suptitle(
-            "SMOKE RUN: " + heading if smoke else heading, fontsize=10, color="red" if smoke else "black"
-        )
+        heading, colour = (f"SMOKE RUN: {heading}", "red") if smoke else (heading, "black")
+        figure.suptitle(heading, fontsize=10, color=colour)
         figure.tight_layout()
     return figure, _radar_words(places, sparsity, pruners, names, smoke)
 
 
+def draw_radar(
+    axis: Axes,
+    places: pd.DataFrame,
+    labels: Sequence[str],
+    *,
+    fontsize: float,
+    pad: float,
+    width: float = 1.4,
+) -> None:
+    """Draw rows of ``scaled`` as closed lines on a polar axis, all but dense filled, with labels on their own side."""
+    angles = np.linspace(0, 2 * np.pi, len(labels), endpoint=False)
+    closed = np.append(angles, angles[0])
+    axis.set(theta_offset=np.pi / 2, theta_direction=-1)
+    for who, row in places.iterrows():
+        radii = np.append(row.to_numpy(dtype=float), row.iloc[0])
+        _, colour, marker = look(str(who))
+        style = {
+            "color": colour,
+            "linewidth": width,
+            "marker": marker if width > 1.2 else "",
+            "markersize": 4,
+        }
+        axis.plot(closed, radii, stroke(str(who)), **style)
+        if who != "dense":
+            axis.fill(closed, radii, color=colour, alpha=0.2)
+    axis.set_ylim(0, 1.05)
+    axis.set_yticks([0.5, 1.0], ["", ""])
+    axis.set_xticks(angles, labels, fontsize=fontsize)
+    for label, side in zip(axis.get_xticklabels(), np.sin(angles), strict=True):
+        label.set_horizontalalignment("center" if abs(side) < 0.1 else "left" if side > 0 else "right")
+    axis.tick_params(axis="x", pad=pad)
+
+
 def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.DataFrame:
-    """What ``radar`` draws: a row a network ("dense" and each pruner at this sparsity), a column a metric, in [0, 1]."""
+    """Return what ``radar`` draws, in [0, 1]: one row per network ("dense" and each pruner), one column per metric."""
     if len(names) < 3:
         raise DataError(f"a radar chart needs three metrics or more, got {len(names)}")
-    at = table[(table.pruner == "dense") | ((table.sparsity - sparsity).abs() < 1e-6)]
+    at: Any = table[(table.pruner == "dense") | ((table.sparsity - sparsity).abs() < 1e-6)]
     means = at[at.metric.isin(names)].groupby(["pruner", "metric"]).value.mean().unstack("metric")
     if len(means) < 2 or "dense" not in means.index:
         raise DataError(f"no dense network and ticket to compare at sparsity {sparsity:.1%}")
@@ -176,12 +208,11 @@ def _short(name: str) -> str:
 def _radar_words(
     places: pd.DataFrame, sparsity: float, pruners: list[str], names: Sequence[str], smoke: bool
 ) -> str:
-    words = ["Smoke run, the numbers mean nothing."] if smoke else []
+    words = [SMOKE_WORDS] if smoke else []
     words.append(f"Radar charts at {sparsity:.1%} sparsity, min-max over the networks shown, 1 is best.")
     for who in ["dense", *pruners]:
         mean = places.loc[who].mean()
         best = [metrics.describe(n).label for n in names if places.loc[who, n] == 1]
-        words.append(
-            f"{look(who).label}: mean {mean:.2f}" + (f", best in {', '.join(best)}." if best else ".")
-        )
+        wins = f", best in {', '.join(best)}" if best else ""
+        words.append(f"{look(who).label}: mean {mean:.2f}{wins}.")
     return " ".join(words)

@@ -1,8 +1,19 @@
-"""Does a ticket hold up? Regions of accuracy, a verdict for each metric, and LTH-PASS over all of them."""
+"""Does a ticket hold up? Regions of accuracy, intervals, a verdict for each metric, and LTH-PASS over all of them."""
 
 from ..metrics import Tolerance
+from .intervals import (
+    NETWORK,
+    Interval,
+    differences,
+    interval,
+    over_seeds,
+    paired_change,
+    paired_gap,
+    paired_proportions,
+    proportion,
+    student,
+)
 from .passes import (
-    TICKET,
     Verdict,
     judge,
     limits,
@@ -15,6 +26,7 @@ from .passes import (
 from .regions import TOLERANCE, Region, region
 
 __all__ = [
-    "TICKET", "TOLERANCE", "Region", "Tolerance", "Verdict", "judge", "limits", "lth_pass",
-    "passes", "rank_agreement", "region", "resolution", "together",
+    "NETWORK", "TOLERANCE", "Interval", "Region", "Tolerance", "Verdict", "differences", "interval",
+    "judge", "limits", "lth_pass", "over_seeds", "paired_change", "paired_gap", "paired_proportions", "passes",
+    "proportion", "rank_agreement", "region", "resolution", "student", "together",
 ]  # fmt: skip

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from lotterylib.efficiency import speed
-from lotterylib.figures import explorer
 from lotterylib.metrics import geometry, interpretability, resampling
 from lotterylib.pruners import base, synflow
 from lotterylib.study import estimate
@@ -22,8 +21,7 @@ FUNCTIONS = [
     ),
     (geometry, "hessian_trace", {"steps": 3, "max_probes": 4}),
     (geometry, "pac_bayes_sigma", {"draws": 3}),
-    (geometry, "loss_surface", {"points": 5}),
-    (explorer, "view", {"samples": 60, "points": 3}),
+    (geometry, "loss_surface", {"points": 3}),
     (synflow, "mask", {"iterations": 10}),
     (base, "iterate", {"iterations": 10}),
     (estimate, "images_per_second", {"seconds": 0.05}),

@@ -13,8 +13,8 @@ from PIL import Image
 from lotterylib import masks, models
 from lotterylib.errors import SettingError
 from lotterylib.figures import explorer
+from lotterylib.metrics import geometry, interpretability
 from lotterylib.metrics.calibration import reliability
-from lotterylib.ticket import Ticket
 
 matplotlib.use("Agg")
 LAYER = "net.stages.0.conv1.weight"
@@ -44,10 +44,17 @@ def views():
         mask = masks.Mask.top(
             {n: torch.rand(t.shape, generator=dice) for n, t in whole.items()}, 1 - sparsity
         )
-        ticket = Ticket(model, mask, {})
-        return explorer.view(
-            pruner, sparsity, ticket, whole, LAYER, image, batch, ece, PLACES, 0.5, samples=80, points=3
-        )  # fmt: skip
+        return explorer.View(
+            pruner,
+            sparsity,
+            0.5,
+            explorer.kept_share(mask[LAYER], whole[LAYER].shape),
+            explorer.recorded_bins(ece),
+            image,
+            interpretability.explain(model, image, samples=80),
+            geometry.loss_surface(model, *batch, mask, points=3, span=0.5),
+            PLACES.loc[list(dict.fromkeys(["dense", pruner]))],
+        )
 
     return look("dense", 0.0), {p: [look(p, s) for s in (0.5, 0.9)] for p in ("random", "lottery")}
 
@@ -100,7 +107,7 @@ def test_a_sheet_is_a_row_a_panel_and_a_column_a_network(views):
 
 
 def test_without_a_record_of_calibration_the_panel_stays_empty(views):
-    bare = explorer.View(**{**vars(views[0]), "bins": None})
+    bare = explorer.View(**{**vars(views[0]), "bins": explorer.recorded_bins({})})
     _, alt = explorer.frame(bare, explorer.Scales.of([bare]))
     assert "calibration error" not in alt
 
@@ -155,6 +162,3 @@ def test_what_does_not_fit_is_refused(views):
         explorer.slider(dense, {"random": tickets["random"], "lottery": tickets["lottery"][:1]})
     with pytest.raises(SettingError, match="same number of tickets"):
         explorer.slider(dense, {})
-    with pytest.raises(SettingError, match="no layer 'nowhere'"):
-        explorer.view("random", 0.5, None, masks.Mask({LAYER: torch.ones(2, 2, dtype=torch.bool)}), "nowhere",
-                      None, None, {}, PLACES, 0.5)  # fmt: skip

@@ -100,6 +100,6 @@ def test_recall_changes(pruners):
         assert list(line.get_xdata()) == pytest.approx([-20, 5])  # a class without a change has no mark
         assert [round(y) for y in line.get_ydata()] == [0, 1]
     ends = axis.collections[0].get_segments()[0][:, 0]
-    assert list(ends) == pytest.approx([-20 - 1.96, -20 + 1.96])
+    assert list(ends) == pytest.approx([-20 - 1.959964, -20 + 1.959964])
     assert "between -20.0 (Shirt) and +5.0 (Bag)" in alt
     assert "percentage points" in words(figure)

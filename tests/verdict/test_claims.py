@@ -3,12 +3,12 @@ import math
 import pytest
 from scipy import stats
 
-from lotterylib import pruners
+from lotterylib import pruners, study
 from lotterylib.errors import DataError
 from lotterylib.metrics import names
 from lotterylib.results import tidy
 from lotterylib.verdict import paper, passes
-from lotterylib.verdict.claims import EARLY, LATE, findings, group_gap, near_dense, word
+from lotterylib.verdict.claims import CLAIMS, EARLY, LATE, findings, group_gap, near_dense, word
 from tests.test_results import row
 
 
@@ -198,3 +198,67 @@ def test_claims_about_classes_and_width_compare_settings():
     )
     found = {f.claim: f.word for f in findings(turned)}
     assert (found["3a"], found["3b"]) == ("not reproduced", "undecided")
+
+
+# Effect and word of each claim on the records that come with the package.
+COMMITTED = {
+    "1": ("undecided", "0 of 54 tickets certainly pass every metric, 17 are undecided."),
+    "2": (
+        "reproduced",
+        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points: +3.32 (95 % interval +0.155 to +6.48), 3 seed(s).",
+    ),
+    "3a": (
+        "not tested here",
+        "no network was pruned on two data sets of different numbers of classes: `lottery run --profile cifar100` and `make book PROFILE=cifar10` on one store would tell.",
+    ),
+    "3b": (
+        "not tested here",
+        "there are no records of both resnet20s and wrn28_10 on the same data: `lottery run --profile cifar10-wide` and `make book PROFILE=cifar10` on one store would tell.",
+    ),
+    "4": (
+        "undecided",
+        "Loss on corrupted images beyond the loss on clean ones, points of accuracy: -1.38 (95 % interval -9 to +6.24), 3 seed(s).",
+    ),
+    "5a": (
+        "not reproduced",
+        "ECE leaves its tolerance at a lower sparsity than accuracy for 1 of 9 pruners, the other way round for 8.",
+    ),
+    "5b": (
+        "undecided",
+        "ECE of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP, points of probability: -0.273 (95 % interval -0.61 to +0.0636), 3 seed(s).",
+    ),
+    "5c": (
+        "reproduced",
+        "ECE of the first group minus the second's, points of probability: -1.04 (95 % interval -1.42 to -0.666), 3 seed(s).",
+    ),
+    "6a": (
+        "reproduced",
+        "Fidelity (LIME residual) of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP: -0.0044 (95 % interval -0.00629 to -0.00252), 3 seed(s).",
+    ),
+    "6b": (
+        "undecided",
+        "Fidelity beyond the control, RP, SNIP, GraSP and SynFlow minus LTH and OMP: +1.93e-05 (95 % interval -0.00169 to +0.00172), 3 seed(s).",
+    ),
+    "7a": (
+        "reproduced",
+        "Trace of the weights' Hessian of lottery tickets that do not certainly fail accuracy: 6 pass, 0 undecided, 0 fail.",
+    ),
+    "7b": (
+        "reproduced",
+        "Trace of the weights' Hessian of SNIP, GraSP and SynFlow minus LTH's, nats: +248 (95 % interval +32.5 to +463), 3 seed(s).",
+    ),
+    "7c": (
+        "not tested here",
+        "RigL's sharpness was seen on ResNet-50 and ImageNet: `make book PROFILE=imagenet` would tell.",
+    ),
+    "8": (
+        "reproduced",
+        "Accuracy of LTH minus that of the small dense network, points: +2 (95 % interval +1.28 to +2.72), 3 seed(s).",
+    ),
+}
+
+
+def test_findings_of_the_committed_records():
+    found = findings(tidy(study.records("laptop", "")))
+    assert {f.claim: (f.word, f.effect) for f in found} == COMMITTED
+    assert [f.claim for f in found] == [claim.number for claim in CLAIMS]

@@ -12,7 +12,8 @@ PRUNERS = {
     "LTH": "lottery", "OMP": "magnitude", "RP": "random", "SNIP": "snip", "GraSP": "grasp",
     "SynFlow": "synflow", "dense": "dense",
 }  # fmt: skip
-_METRICS = {  # our name, and our unit for one of theirs
+# Our name, and our unit for one of theirs.
+_METRICS = {
     "accuracy_percent": ("accuracy", 0.01),
     "fgsm_accuracy_percent": ("fgsm_accuracy", 0.01),
     "ood_auroc": ("ood_auroc", 1.0),
@@ -29,10 +30,14 @@ _METRICS = {  # our name, and our unit for one of theirs
 
 
 def digitised() -> pd.DataFrame:
-    """One row a point of a curve: ``dataset``, ``model``, ``pruner``, ``sparsity`` (in [0, 1]), ``metric`` and ``value``,
-    under this library's names and in its units. Accuracy is within 0.2 points of what was printed, corruption error within
-    1, the others within 2 %; what each metric means is the paper's definition, which differs from ours where a notebook
-    says so (its stability never asks the network again)."""
+    """Return the paper's curves under this library's names and in its units.
+
+    Accuracy is within 0.2 points of what was printed, corruption error within 1, the others within 2 %. A metric means what
+    the paper defines, which differs from ours where a notebook says so (its stability never asks the network again).
+
+    Returns:
+        One row per point of a curve: ``dataset``, ``model``, ``pruner``, ``sparsity`` (in [0, 1]), ``metric``, ``value``.
+    """
     table = pd.read_csv(FILE)
     found = table.assign(
         pruner=table.pruner.map(PRUNERS),
@@ -40,4 +45,5 @@ def digitised() -> pd.DataFrame:
         value=table.value * table.metric.map({name: unit for name, (_, unit) in _METRICS.items()}),
         metric=table.metric.map({name: ours for name, (ours, _) in _METRICS.items()}),
     )
-    return found[["dataset", "model", "pruner", "sparsity", "metric", "value"]].reset_index(drop=True)
+    columns = ["dataset", "model", "pruner", "sparsity", "metric", "value"]
+    return found.loc[:, columns].reset_index(drop=True)

@@ -1,0 +1,235 @@
+"""Intervals: the one home of Student, Welch, Wilson and Newcombe, and the tables that carry them.
+
+One convention everywhere: an interval that the data do not give has NaN bounds. One training says nothing about others,
+so it has an interval only where an error over images (or a prior, see ``moderation``) is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, SettingError
+from .moderation import Prior
+from .regions import regions
+
+NETWORK = ["dataset", "model", "pruner", "sparsity"]
+
+
+class Interval(NamedTuple):
+    """A mean, the bounds of its interval (NaN where there is none) and how many numbers it is the mean of."""
+
+    mean: float
+    low: float
+    high: float
+    size: int
+
+
+def student(error: float, freedom: float = math.inf, confidence: float = 0.95) -> float:
+    """Return half the width of Student's interval, t(ν) · ``error``; NaN for an unknown error or no freedom.
+
+    >>> round(student(1.0), 2), round(student(1.0, freedom=2), 2)
+    (1.96, 4.3)
+    """
+    from scipy.special import ndtri, stdtrit
+
+    quantile = (1 + confidence) / 2
+    return float(ndtri(quantile) if math.isinf(freedom) else stdtrit(freedom, quantile)) * error
+
+
+def interval(
+    values: Iterable[float],
+    errors: Iterable[float] = (),
+    confidence: float = 0.95,
+    prior: Prior | None = None,
+) -> Interval:
+    """Return the mean over trainings with its two-sided interval.
+
+        v₁ = s²/S between S trainings,   v₂ = mean of the squared errors over images
+        mean ± t(ν) · √(v₁ + v₂),   ν = (v₁ + v₂)² · f / v₁²,   f = S − 1    (Welch, 1947; Satterthwaite, 1946)
+
+    All trainings see the same images, so v₂ does not shrink with S. Part of it shows up between trainings as well: the
+    interval is on the safe side. Without errors it is Student's. One value has the images' interval alone (v₁ = 0), or
+    none (NaN bounds) where its error is unknown too. A value that is NaN leaves no mean: a broken network of three is not a
+    mean of two.
+
+    Args:
+        values: one number per training.
+        errors: their standard errors over images; unknown ones (NaN) are left out.
+        prior: moderates s², and adds its degrees of freedom to f.
+
+    >>> [round(x, 2) for x in interval([0.1, 0.2, 0.3])]
+    [0.2, -0.05, 0.45, 3]
+    """
+    numbers, known = np.asarray(list(values), float), np.asarray(list(errors), float)
+    known, count = known[~np.isnan(known)], len(numbers)
+    mean = float(numbers.mean()) if count else math.nan
+    variance, freedom = (float(numbers.var(ddof=1)), count - 1) if count > 1 else (0.0, 0)
+    if prior is not None:
+        variance, freedom = prior.moderate(variance, freedom)
+    between = variance / max(count, 1)
+    # One training without an error and without a prior says nothing about others.
+    images = float((known**2).mean()) if len(known) else 0.0 if freedom else math.nan
+    spread = between + images
+    ratio = spread / between if between > 0 else math.inf
+    half = student(math.sqrt(spread), freedom * ratio * ratio if freedom else math.inf, confidence)
+    return Interval(mean, mean - half, mean + half, count)
+
+
+def proportion(successes: int, of: int, confidence: float = 0.95) -> Interval:
+    """Return a proportion with Wilson's score interval, which never leaves [0, 1] nor shrinks to nothing.
+
+        (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)    (Wilson, 1927)
+
+    >>> [round(x, 3) for x in proportion(20, 20)]
+    [1.0, 0.839, 1.0, 20]
+    """
+    if not 0 <= successes <= of or of < 1:
+        raise SettingError(f"want 0 ≤ successes ≤ of and of ≥ 1, got {successes} of {of}")
+    share, z = successes / of, student(1.0, confidence=confidence)
+    middle, scale = share + z * z / (2 * of), 1 + z * z / of
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    low, high = max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    # At the ends rounding must not leave the estimate outside.
+    return Interval(share, min(low, share), max(high, share), of)
+
+
+def paired_proportions(
+    both: int, first: int, second: int, neither: int, confidence: float = 0.95
+) -> Interval:
+    """Return the difference p₁ − p₂ of two proportions of the same images, with Newcombe's interval.
+
+        p₁ − p₂ − √(a² − 2φ·a·b + b²),   a = p₁ − l₁,  b = u₂ − p₂   (and likewise above)
+
+    where l, u are Wilson's limits and φ is the correlation of the two answers with Newcombe's continuity correction. The
+    interval stays in [−1, 1]; two networks that are right on 20 of 20 images differ by −.16 to .16, not by nothing.
+
+    Args:
+        both: images that both networks get right.
+        first: images that only the first gets right.
+        second: images that only the second gets right.
+        neither: images that neither gets right.
+
+    Source:
+        Newcombe, Statistics in Medicine 17 (1998), 2635-2650, method 10.
+
+    >>> [round(x, 3) for x in paired_proportions(20, 0, 0, 0)]
+    [0.0, -0.161, 0.161, 20]
+    """
+    if min(both, first, second, neither) < 0:
+        raise SettingError("counts of images must be 0 or more")
+    count = both + first + second + neither
+    one, two = (proportion(both + only, count, confidence) for only in (first, second))
+    product = (both + first) * (second + neither) * (both + second) * (first + neither)
+    excess = both * neither - first * second
+    if excess > 0:
+        excess = max(excess - count / 2, 0.0)
+    phi = excess / math.sqrt(product) if product else 0.0
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))
+
+    difference = (first - second) / count
+    below = reach(one.mean - one.low, two.high - two.mean)
+    above = reach(one.high - one.mean, two.mean - two.low)
+    return Interval(difference, difference - below, difference + above, count)
+
+
+def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: bool = False) -> pd.DataFrame:
+    """Return ticket − dense of the same seed, over seeds, with the interval that ``interval`` gives.
+
+    Args:
+        table: from ``results.tidy``. Rows without a difference (dense itself, old records) are left out.
+        confidence: of the two-sided interval.
+        moderated: pool the variances between seeds over the tickets of a metric (``moderation.Prior``).
+
+    Returns:
+        One row per (dataset, model, metric, pruner, sparsity): the mean ``difference``, ``low``, ``high``, the number of
+        ``seeds``, and the mean ``dense`` value.
+
+    Raises:
+        DataError: if no record says how far a ticket lies from its dense network.
+    """
+    keys = ["dataset", "model", "metric"]
+    dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
+    tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
+    if tickets.empty:
+        raise DataError(
+            "no record says how far a ticket lies from its dense network: measure with this version"
+        )
+    rows = []
+    by_metric: Any = tickets.groupby(keys)
+    for setting, of_metric in by_metric:
+        groups = of_metric.groupby(["pruner", "sparsity"])
+        spread = groups.difference.agg(["var", "count"]).dropna()
+        prior = Prior.fit(spread["var"], spread["count"] - 1) if moderated and len(spread) > 1 else None
+        for key, group in groups:
+            rows.append(
+                (*setting, *key, *interval(group.difference, group.difference_error, confidence, prior))
+            )
+    columns = pd.Index([*keys, "pruner", "sparsity", "difference", "low", "high", "seeds"])
+    return pd.DataFrame(rows, columns=columns).merge(dense, on=keys, how="left")
+
+
+def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:
+    """Return the mean of one metric over the seeds that have a number, with Student's interval and the accuracy region.
+
+    Returns:
+        One row per (dataset, model, pruner, sparsity): ``value``, ``low`` and ``high``, ``seeds``, ``region``.
+
+    Raises:
+        DataError: without records of the metric.
+    """
+    chosen = table[table.metric == metric]
+    if chosen.empty:
+        raise DataError(
+            f"no records of metric {metric!r}; there are: {', '.join(sorted(table.metric.unique()))}"
+        )
+    groups: Any = chosen.groupby(NETWORK).value
+    rows = [(*key, *interval(values.dropna(), confidence=confidence)) for key, values in groups]
+    means = pd.DataFrame(rows, columns=pd.Index([*NETWORK, "value", "low", "high", "seeds"]))
+    return means.merge(regions(table), on=NETWORK, how="left")
+
+
+def paired_gap(
+    table: pd.DataFrame, metric: str, pruner: str, other: str, sparsity: float, confidence: float = 0.95
+) -> Interval:
+    """Return the mean difference ``pruner`` − ``other`` at one sparsity over the seeds that both have.
+
+    Seeds are paired: both start from the same initial weights. Raises ``DataError`` without a common seed.
+    """
+    one, two = (_by_seed(table, metric, name, sparsity) for name in (pruner, other))
+    return _paired(one, two, confidence)
+
+
+def paired_change(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    metric: str,
+    pruner: str,
+    sparsity: float,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the mean ``after`` − ``before`` of one network over the seeds that two studies share (say, one trains longer).
+
+    Raises ``DataError`` without a common seed.
+    """
+    one, two = (_by_seed(table, metric, pruner, sparsity) for table in (after, before))
+    return _paired(one, two, confidence)
+
+
+def _by_seed(table: pd.DataFrame, metric: str, pruner: str, sparsity: float) -> pd.Series:
+    at = (table.metric == metric) & (table.pruner == pruner) & ((table.sparsity - sparsity).abs() < 1e-6)
+    series = table[at].set_index(["dataset", "model", "seed"]).value
+    return series.rename(f"{metric} of {pruner} at sparsity {sparsity:.3f}")
+
+
+def _paired(first: pd.Series, second: pd.Series, confidence: float) -> Interval:
+    gap = (first - second).dropna()
+    if gap.empty:
+        raise DataError(f"{first.name} and {second.name} have no seed in common")
+    return interval(gap, confidence=confidence)

@@ -1,0 +1,112 @@
+"""Moderated variances: tickets of one study lend each other what they know about the spread between trainings.
+
+A variance of three trainings is a poor estimate. Over the tickets of a study variances are alike, so each is shrunk towards
+what all of them say, and the interval gains degrees of freedom. Tickets that share their dense networks are not
+independent, which this model does not know.
+
+Simulated coverage of 95 % intervals, 18 tickets of three seeds, with the images' error from none to as large as the spread
+between trainings: .935 to .949 where variances differ by d₀ = 4 or more, .928 to .941 at d₀ = 2 (very unlike).
+
+Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), sections 3 and 6.2; limma's
+``squeezeVar`` and ``fitFDist``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the tickets of a study say of a variance: s₀² with d₀ degrees of freedom; ``pooled``, all that they have together.
+
+    The model: 1/σ² is distributed as χ²(d₀) / (d₀ s₀²), and s² given σ² as σ² χ²(d)/d.
+    """
+
+    variance: float
+    freedom: float
+    pooled: float
+
+    @classmethod
+    def fit(cls, variances: Iterable[float], freedoms: Iterable[float]) -> Prior:
+        """Estimate a prior from sample variances by the first two moments of their logarithms.
+
+            e = log s² − ψ(d/2) + log(d/2);   ψ′(d₀/2) = var(e) − mean ψ′(d/2);   log s₀² = mean(e) + ψ(d₀/2) − log(d₀/2)
+
+        Where variances differ no more than their degrees of freedom explain, d₀ = ∞ and s₀² is the pooled variance.
+        Variances of 0 are raised to 10⁻⁵ of the median, as limma does.
+
+        Args:
+            variances: one sample variance per ticket.
+            freedoms: their degrees of freedom, trainings − 1; variances with none are left out.
+
+        Raises:
+            DataError: for fewer than two variances.
+
+        >>> Prior.fit([1.0, 1.1, 0.9, 1.0], [4, 4, 4, 4])
+        Prior(variance=1.0, freedom=inf, pooled=16.0)
+        """
+        from scipy.special import digamma, polygamma
+
+        s2, d = (np.asarray(list(numbers), float) for numbers in (variances, freedoms))
+        s2, d = s2[d > 0], d[d > 0]
+        if len(s2) < 2:
+            raise DataError(f"want the variances of two tickets or more to pool them, got {len(s2)}")
+        pooled = float(d.sum())
+        raised = np.maximum(s2, 1e-5 * np.median(s2))
+        if not raised.min() > 0:
+            return cls(float((d * s2).sum() / pooled), math.inf, pooled)
+        e = np.log(raised) - digamma(d / 2) + np.log(d / 2)
+        spread = float(e.var(ddof=1) - polygamma(1, d / 2).mean())
+        if spread <= 0:
+            return cls(float((d * s2).sum() / pooled), math.inf, pooled)
+        freedom = 2 * trigamma_inverse(spread)
+        log = float(e.mean() + digamma(freedom / 2)) - math.log(freedom / 2)
+        return cls(math.exp(log), freedom, pooled)
+
+    def moderate(self, variance: float, freedom: float) -> tuple[float, float]:
+        """Return the moderated variance and its degrees of freedom, at most ``pooled``.
+
+            s̃² = (d₀ s₀² + d s²) / (d₀ + d),   d₀ + d degrees of freedom
+
+        >>> Prior(variance=1.0, freedom=6.0, pooled=40.0).moderate(4.0, 2)
+        (1.75, 8.0)
+        """
+        total = self.freedom + freedom
+        mixed = (
+            self.variance
+            if math.isinf(total)
+            else (self.freedom * self.variance + freedom * variance) / total
+        )
+        return mixed if not math.isnan(variance) else variance, min(total, self.pooled)
+
+
+def trigamma_inverse(value: float) -> float:
+    """Return x > 0 with ψ′(x) = ``value`` > 0, by Newton's steps on 1/ψ′, which is convex and nearly linear (Smyth, 2004,
+    appendix).
+
+    >>> from scipy.special import polygamma
+    >>> round(trigamma_inverse(float(polygamma(1, 2.5))), 10)
+    2.5
+    """
+    from scipy.special import polygamma
+
+    # The two asymptotes, ψ′(x) → 1/x² for small x and → 1/x for large x.
+    if value > 1e7:
+        return 1 / math.sqrt(value)
+    if value < 1e-6:
+        return 1 / value
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        now = float(polygamma(1, x))
+        step = now * (1 - now / value) / float(polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x

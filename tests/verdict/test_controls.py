@@ -1,0 +1,129 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lotterylib.errors import DataError
+from lotterylib.results import tidy
+from lotterylib.verdict import lth_pass, passes
+from lotterylib.verdict.controls import (
+    Band,
+    bands,
+    negative,
+    positive,
+    retrained,
+    shares,
+    within_retraining,
+)
+from tests.test_results import row
+
+METRICS = {"accuracy": (0.9, 0.003), "ece": (0.05, 0.002), "recall_loss": (0.0, 0.0)}
+
+
+def dense(count, model="resnet8", seed=0):
+    """Dense networks that differ between seeds; recall_loss is 0 for each, since it is measured against itself."""
+    random = np.random.default_rng(seed)
+    return [
+        row("dense", 0.0, s, mean + sd * random.normal(), metric, model)
+        for s in range(count)
+        for metric, (mean, sd) in METRICS.items()
+    ]
+
+
+def tickets(shift, seeds=3, pruner="lottery", error=0.0005):
+    return [
+        row(pruner, 0.5, s, METRICS[m][0] + d, m) | {"difference": {"value": d, "error": error}}
+        for s in range(seeds)
+        for m, d in shift.items()
+    ]
+
+
+def test_a_band_by_hand():
+    """0, 1, 2 have mean 1 and sd 1; t for two degrees of freedom is 4.3027."""
+    band = Band.of([0.0, 1.0, 2.0])
+    assert (band.mean, band.sd, band.count) == (1.0, 1.0, 3)
+    assert band.predict() == pytest.approx((1 - 4.302653 * math.sqrt(4 / 3), 1 + 4.302653 * math.sqrt(4 / 3)))
+    assert band.predict(3)[1] == pytest.approx(1 + 4.302653 * math.sqrt(2 / 3))
+    with pytest.raises(DataError, match="two dense networks"):
+        Band.of([1.0])
+
+
+@pytest.mark.parametrize("more", [1, 3])
+def test_bands_cover_further_trainings(more):
+    random = np.random.default_rng(0)
+    hits = []
+    for _ in range(2000):
+        low, high = Band.of(random.normal(size=5)).predict(more)
+        hits.append(low <= random.normal(size=more).mean() <= high)
+    assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_bands_of_a_table():
+    table = tidy(dense(10))
+    found = bands(table).set_index("metric")
+    values = table[table.metric == "ece"].value
+    assert found.loc["ece", "sd"] == pytest.approx(values.std()) and found.loc["ece", "count"] == 10
+    assert found.loc["ece", "high"] == pytest.approx(
+        values.mean() + stats.t.ppf(0.975, 9) * values.std() * math.sqrt(1.1)
+    )
+    assert bands(tidy(dense(1))).empty
+
+
+def test_tickets_within_better_and_worse_than_a_retraining():
+    rows = dense(10) + tickets({"accuracy": 0.0, "ece": -0.02, "recall_loss": 0.3})
+    rows += tickets({"accuracy": -0.05, "ece": math.nan}, pruner="random")
+    found = within_retraining(tidy(rows)).set_index(["pruner", "metric"]).retraining.to_dict()
+    assert found == {
+        ("lottery", "accuracy"): "within", ("lottery", "ece"): "better",
+        ("random", "accuracy"): "worse", ("random", "ece"): "worse",
+    }  # fmt: skip
+
+
+def test_dense_networks_stand_in_for_tickets():
+    rows = dense(10) + tickets({"accuracy": 0.0, "ece": 0.0})
+    table = tidy(rows)
+    found = retrained(table, size=3, draws=5)
+    controls = found[found.pruner != "dense"]
+    assert set(controls.metric) == {"accuracy", "ece"} and len(controls) == 2 * 5 * 3
+    assert (controls.difference_error == 0.0005).all()
+    dense_values = set(table[table.pruner == "dense"].value)
+    assert set(controls.value) <= dense_values
+    one = controls[(controls.pruner == "control 0") & (controls.metric == "accuracy")]
+    others = one.value - one.difference
+    accuracy = table[(table.pruner == "dense") & (table.metric == "accuracy")].value.to_numpy()
+    for other in others:
+        assert np.isclose(accuracy, other).any() and not np.isclose(one.value, other).any()
+    assert found.equals(retrained(table, size=3, draws=5))
+    unpaired = retrained(tidy(dense(10)), draws=1)
+    assert unpaired[unpaired.pruner != "dense"].difference_error.to_numpy() == pytest.approx(
+        math.hypot(0.003, 0.003)
+    )
+    with pytest.raises(DataError, match="6 dense networks or more, got 5"):
+        retrained(tidy(dense(5)))
+
+
+def test_a_wide_tolerance_passes_its_positive_control_and_a_narrow_one_does_not():
+    rows = dense(10) + tickets({"accuracy": 0.0, "ece": 0.0})
+    wide, narrow = (
+        positive(tidy(rows), draws=30, scale=scale).lth_pass.value_counts(normalize=True)
+        for scale in (3.0, 0.3)
+    )
+    assert wide.get("pass", 0) > 0.9 and narrow.get("pass", 0) < 0.1
+    assert set(lth_pass(retrained(tidy(rows), draws=3)).pruner) == {"control 0", "control 1", "control 2"}
+
+
+def test_networks_that_are_worse_seldom_pass():
+    """At the edge one in forty may; two tolerances beyond dense nearly all fail in accuracy, the better measured."""
+    table = tidy(dense(40, seed=1) + tickets({"accuracy": 0.0, "ece": 0.0}))
+    edge, beyond = (negative(table, size=6, draws=100, amount=a) for a in (1.0, 3.0))
+    assert (edge["pass"] <= 0.06).all()
+    assert (beyond["pass"] == 0).all() and (beyond["fail"] > 0.9).all()
+    assert edge.sum(axis=1).to_numpy() == pytest.approx(1.0)
+
+
+def test_shares_name_all_three_verdicts():
+    judged = pd.DataFrame({"metric": ["ece", "ece"], "verdict": ["pass", "pass"]})
+    assert shares(judged).loc["ece"].to_dict() == {"pass": 1.0, "undecided": 0.0, "fail": 0.0}
+    assert passes(tidy(dense(2) + tickets({"accuracy": 0.0}))).verdict.notna().all()
