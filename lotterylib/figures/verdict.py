@@ -142,7 +142,7 @@ def radar(
         for axis in axes.flat[len(pruners) :]:
             axis.set_visible(False)
         for axis, pruner in zip(axes.flat, pruners, strict=False):
-            labels = [_short(n) for n in names]
+            labels = [metrics.describe(n).short for n in names]
             draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=7.5, pad=-1)
             axis.set_title(look(pruner).label, fontsize=10, pad=14)
         heading = f"{100 * sparsity:.3g} % sparsity; black dash-dot: dense; outward is better"
@@ -197,12 +197,6 @@ def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.Dat
     good = means.reindex(columns=list(names)) * signs
     span = (good.max() - good.min()).replace(0, math.nan)
     return ((good - good.min()) / span).fillna(0.0)
-
-
-def _short(name: str) -> str:
-    about = metrics.describe(name)
-    label = about.label.split(" (")[0].replace("Accuracy ", "Acc. ")
-    return label.replace(", ", "\n").replace(" under ", "\nunder ").replace("Corruption ", "Corruption\n")
 
 
 def _radar_words(

@@ -191,11 +191,7 @@ def test_sizes_that_cannot_be_counted_are_a_note(networks, monkeypatch):
     assert "IS IT WORTH IT" not in str(card) and "worth it" not in card.to_html()
 
 
-def test_a_metric_without_a_tolerance_is_skipped_until_it_has_one(networks, monkeypatch):
-    monkeypatch.delitem(lotterylib.verdict.TOLERANCES, "nll")
-    card = quick(*networks[::-1], ["accuracy", "nll"])
-    assert [row.metric for row in card.rows] == ["accuracy"]
-    assert "tolerances={'nll': …}" in card.skipped["nll"]
+def test_a_tolerance_given_takes_the_place_of_the_metrics_own(networks):
     assert quick(*networks[::-1], ["nll"], tolerances={"nll": 0.5})["nll"].tolerance == 0.5
     with pytest.raises(UnknownNameError, match="did you mean 'nll'"):
         quick(*networks[::-1], ["nll"], tolerances={"nl": 0.5})
