@@ -8,8 +8,8 @@ import pytest
 
 from lotterylib.cli import main
 from lotterylib.study import Store
-from lotterylib.study.store import missing
-from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.study.lookup import missing
+from lotterylib.study.work import Worker
 from tests.study.helpers import TINY, cell_of, tiny, write
 
 COMMANDS = ("plan", "run", "status", "book", "data", "bench", "export")
@@ -95,8 +95,8 @@ def test_a_fresh_store_is_planned_and_shown_but_not_made(capsys, tmp_path, profi
 def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
     store = Store(tmp_path / "s").open_for_writing()
     for pruner in ("random", "dense"):
-        find_ticket(store, cell_of(tiny(), pruner), 1, "cpu")
-    measure_ticket(store, cell_of(tiny(), "random"), {"accuracy": {}}, 1, "cpu")
+        Worker(store, 1, "cpu").find(cell_of(tiny(), pruner))
+    Worker(store, 1, "cpu").measure(cell_of(tiny(), "random"), {"accuracy": {}})
     _, out, _ = call(capsys, "plan", "--profile", profile, "--store", store.root)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     assert rows["random"][:4] == ["2", "1", "1", "1"]
@@ -108,7 +108,7 @@ def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
 def test_status_names_failures_of_trainings_and_measurements(capsys, tmp_path, profile):
     store = Store(tmp_path / "s").open_for_writing()
     random, dense = (cell_of(tiny(), pruner) for pruner in ("random", "dense"))
-    find_ticket(store, random, 1, "cpu")
+    Worker(store, 1, "cpu").find(random)
     store.save_unmeasured(random, "accuracy", {}, "ValueError: no luck", {})
     store.save_failure(dense, "diverged", "training diverged: the loss was nan at step 3", {})
     status, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
@@ -197,8 +197,8 @@ def test_export_refuses_an_unfinished_study_and_writes_a_finished_one(capsys, tm
     assert status == 2 and errors.count("\n") == 1 and "run the study to its end" in errors
     store, profile = Store(tmp_path / "s").open_for_writing(), tiny(pruners=[], rounds=[])
     for cell, wanted in missing(profile, store):
-        find_ticket(store, cell, 1, "cpu")
-        measure_ticket(store, cell, wanted, 1, "cpu")
+        Worker(store, 1, "cpu").find(cell)
+        Worker(store, 1, "cpu").measure(cell, wanted)
     status, out, _ = call(capsys, *arguments)
     assert status == 0 and str(tmp_path / "out") in out
     assert (tmp_path / "out" / "records.jsonl").read_text().count("\n") == 1
@@ -208,7 +208,7 @@ def test_an_interrupt_is_a_line_and_status_130(capsys, monkeypatch, profile):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lotterylib.study.profile.load_profile", interrupted)
+    monkeypatch.setattr("lotterylib.cli.study.load_profile", interrupted)
     status, _, errors = call(capsys, "status", "--profile", profile)
     assert status == 130 and "resumes" in errors
 
@@ -223,12 +223,13 @@ def test_the_book_goes_on_without_diverged_cells_but_not_without_others(
     capsys, monkeypatch, tmp_path, profile
 ):
     """A study with one diverged cell must have a book; one whose worker died must first be finished."""
-    from lotterylib.publish import book
     from lotterylib.study import scheduler
     from lotterylib.study.scheduler import Summary
 
     made = []
-    monkeypatch.setattr(book, "make_book", lambda *a, **k: made.append(a) or tmp_path / "index.html")
+    monkeypatch.setattr(
+        "lotterylib.cli.book.make_book", lambda *a, **k: made.append(a) or tmp_path / "index.html"
+    )
     arguments = ("book", "--profile", profile, "--store", tmp_path / "s")
     for final, status in ((set(), 1), ({"a cell"}, 0)):
         summary = Summary(failures={"a cell": "why"}, final=final)

@@ -109,6 +109,11 @@ def expand(profile: Profile) -> list[Cell]:
     return cells
 
 
+def wanted(profile: Profile) -> list[tuple[Cell, str, dict[str, Any]]]:
+    """Return every measurement that the profile asks for: (cell, metric, settings)."""
+    return [(cell, m, s) for cell in expand(profile) for m, s in profile.metrics_at(cell.seed).items()]
+
+
 def with_ancestors(cells: list[Cell], found: Callable[[Cell], bool] = lambda cell: False) -> list[Cell]:
     """The cells, the dense networks that they are compared with, and all that they start from: each once, parents
     before children. What led to a cell whose ticket is ``found`` is not needed again."""
