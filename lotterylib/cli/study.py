@@ -10,6 +10,7 @@ from ..machine.devices import device_name, places
 from ..study import Cell, Profile, Store, expand, load_profile, records
 from ..study.cells import with_ancestors
 from ..study.estimate import images_per_second
+from ..study.index import Index
 from ..study.lookup import Todo, failures, missing, remaining
 from ..study.needs import needs
 from ..study.plan import Plan, rates
@@ -30,8 +31,9 @@ def plan(options: argparse.Namespace) -> int:
     if options.device:
         # says clearly if it is not there
         device_name(options.device)
-    cells, todo = expand(profile), missing(profile, store)
-    trainings = remaining(todo, store)
+    index, cells = Index(store), expand(profile)
+    todo = missing(profile, index)
+    trainings = remaining(todo, index)
     found = costs(profile, cells, todo, trainings)
     print(f"{profile.name}: {profile.title}\n")
     print(tables.pruners(profile, cells, todo, trainings, found))
@@ -68,7 +70,10 @@ def _measured(profile: Profile, options: argparse.Namespace) -> dict[str, float]
 def run(options: argparse.Namespace) -> int:
     """Compute what is missing; 1 if something of it failed."""
     profile, store = _part(options), Store(options.store)
-    todo = missing(profile, store)
+    index = Index(store)
+    todo = missing(profile, index)
+    for path in index.damaged:
+        print(f"{profile.name}: {path} is damaged and computed again", file=sys.stderr)
     if not todo:
         print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
         return 0
@@ -99,6 +104,8 @@ def compute(
     summary = run(todo, store, how, progress=not options.quiet)
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
     print(f"{profile.name}: tasks: {done}; store: {store.root}")
+    for label in summary.mended:
+        print(f"  was damaged, found again: {label}", file=sys.stderr)
     for label, reason in summary.failures.items():
         print(_failed(label, reason, label in summary.final), file=sys.stderr)
     return summary
@@ -117,9 +124,9 @@ def _try_out(cells: list[Cell], device: str | None) -> None:
 def status(options: argparse.Namespace) -> int:
     """Print how many cells are finished, what failed, and whether the next run tries it again."""
     profile, store = _part(options), Store(options.store)
-    cells, todo = expand(profile), missing(profile, store)
-    every, failed = with_ancestors(cells), failures(profile, store)
-    tickets = sum(map(store.has_ticket, every))
+    index, cells = Index(store), expand(profile)
+    todo, every, failed = missing(profile, index), with_ancestors(cells), failures(profile, index)
+    tickets = sum(map(index.has_ticket, every))
     print(
         f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
         f"{tickets} of {len(every)} tickets found, {len(failed)} failed"

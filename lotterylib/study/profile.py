@@ -266,6 +266,8 @@ def load_profile(name: str | Path | Profile) -> Profile:
     try:
         profile = Profile.model_validate(content)
         check_taken_literally(content, profile)
+        built = {name: pruners.build(name, **own) for name, own in profile.pruners.items()}
+        check_taken_literally(profile.pruners, built, "pruners")
     except ValidationError as error:
         raise SettingError(f"{path}: {first_problem(error)}") from None
     except SettingError as error:
