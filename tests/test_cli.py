@@ -1,8 +1,10 @@
 """The command line, in this process; tests/study/test_processes.py starts real ones."""
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from lotterylib.cli import main
 from lotterylib.study import Store
 from lotterylib.study.lookup import missing
 from lotterylib.study.work import Worker
-from tests.study.helpers import TINY, cell_of, tiny, write
+from tests.study.helpers import TINY, cell_of, complete, tiny, write
 
 COMMANDS = ("plan", "run", "status", "book", "data", "bench", "export")
 
@@ -237,3 +239,60 @@ def test_the_book_goes_on_without_diverged_cells_but_not_without_others(
         got, _, errors = call(capsys, *arguments)
         assert got == status and "failed: a cell: why" in errors
         assert len(made) == (status == 0)
+
+
+@pytest.mark.parametrize("kind", ["a closed pipe", "a full device", "an ASCII terminal"])
+def test_an_output_that_takes_nothing_is_no_traceback(profile, kind):
+    if kind == "a full device" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"} if kind == "an ASCII terminal" else None
+    output: object = subprocess.PIPE
+    if kind == "a closed pipe":
+        reader, output = os.pipe()
+        os.close(reader)
+    elif kind == "a full device":
+        output = os.open("/dev/full", os.O_WRONLY)
+    command = [sys.executable, "-m", "lotterylib.cli", "data", "--profile", str(profile)]
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    if kind == "an ASCII terminal":
+        assert done.returncode == 0 and "1?32?32 pixels" in done.stdout
+    else:
+        assert done.returncode == 1
+
+
+def test_a_report_is_saved_before_it_is_printed(capsys, monkeypatch, tmp_path):
+    """The terminal may take nothing of it."""
+
+    class Card:
+        def save(self, folder):
+            folder.mkdir()
+            return [folder]
+
+        def __str__(self):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("lotterylib.cli.score.scorecard", lambda *_, **__: Card())
+    status, _, errors = call(capsys, "score", "a.pt", "--dense", "b.pt", "--out", tmp_path / "out")
+    assert status == 1 and "Broken pipe" in errors and (tmp_path / "out").is_dir()
+
+
+def test_foreign_words_do_not_command_the_terminal(capsys, tmp_path, profile):
+    store = Store(tmp_path / "s").open_for_writing()
+    store.save_failure(cell_of(tiny(), "dense"), "error", "\x1b[2Jgone", {})
+    _, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
+    assert "\\x1b[2Jgone" in out and "\x1b" not in out
+
+
+def test_a_damaged_record_is_named_and_computed_again(capsys, tmp_path):
+    file, study = write(tmp_path, TINY | {"pruners": [], "rounds": []}), tiny(pruners=[], rounds=[])
+    store = complete(study, Store(tmp_path / "s"))
+    path = store.record_path(cell_of(study, "dense"), "accuracy", {})
+    path.write_text("")
+    arguments = ("--profile", file, "--store", store.root)
+    _, out, _ = call(capsys, "status", *arguments)
+    assert "0 of 1 cells finished" in out and f"{path} is damaged" in out
+    status, out, errors = call(capsys, "run", *arguments, "--workers", 1, "--quiet")
+    assert status == 0 and f"{path} is damaged and computed again" in errors and "1 found" in out
+    _, out, _ = call(capsys, "status", *arguments)
+    assert "1 of 1 cells finished" in out and "0 failed" in out
