@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
 class LotteryError(Exception):
-    """Base of all errors that the command line prints as one line, without a traceback."""
+    """Base of all errors that the command line prints as one line, without a traceback, and its exit ``status``."""
+
+    status = 2
 
 
 class UnknownNameError(LotteryError, KeyError):
@@ -30,6 +33,10 @@ class DataError(LotteryError, ValueError):
     """Data that are damaged, missing or of the wrong form."""
 
 
+class DamagedError(DataError):
+    """A file of ours that is not what was written."""
+
+
 class MissingDataError(DataError):
     """Data that are not there; the message says what to fetch, how large it is and where to put it."""
 
@@ -42,6 +49,10 @@ class DivergedError(LotteryError, RuntimeError):
     """A training whose loss became NaN or infinite; there is no ticket."""
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+
+
 def first_problem(error) -> str:
     """A pydantic ``ValidationError`` in one line: the key, what it holds, and what would be right."""
     first = error.errors()[0]
@@ -51,5 +62,5 @@ def first_problem(error) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"{where}: {message}"
-    held = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    held = "" if isinstance(first["input"], dict) else f", got {_SHORT.repr(first['input'])}"
     return f"{where + ': ' if where else ''}{message}{held}"

@@ -94,3 +94,34 @@ def remove(folder: Path) -> None:
         else:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.rmdir()
+
+
+def component(name: str, kind: str = "name") -> str:
+    """Return a name that is harmless as one part of a path: letters, digits, ``.``, ``_`` and ``-``, no dot in front.
+
+    Raises:
+        SettingError: for any other, ``../victim`` or an absolute path among them.
+    """
+    plain = all(c.isalnum() or c in "._-" for c in name)
+    if not plain or not 1 <= len(name) <= 60 or name.startswith("."):
+        raise SettingError(
+            f"{kind} {name[:80]!r}: want at most 60 letters, digits, '.', '_' and '-', not '.' at the beginning"
+        )
+    return name
+
+
+def emptied(folder: Path) -> Path:
+    """Make a folder, or empty it if it was made here before, which a marker file in it says.
+
+    Raises:
+        SettingError: if something else is in it, which is then left alone.
+    """
+    marker = folder / ".made-by-lotterylib"
+    if names(folder) and not marker.is_file():
+        raise SettingError(
+            f"{folder} holds files that are not of this program: name another folder, or empty it"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text("lotterylib made this folder, and empties it when it needs it anew.\n")
+    return folder

@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Generic, TypeVar
 
 from .errors import SettingError, UnknownNameError
+from .files import component
 
 T = TypeVar("T")
 
@@ -39,9 +40,9 @@ class Registry(Generic[T]):
         place of its earlier self, as when a notebook's cell runs twice.
 
         Raises:
-            SettingError: if the name is another class's already.
+            SettingError: if the name is another class's already, or is no harmless part of a path, which it becomes.
         """
-        name = self.name_of(entry)
+        name = component(self.name_of(entry), self.kind)
         held = self._known.get(name)
         if held is not None and _home(held) != _home(entry):
             raise SettingError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from . import models
-from .errors import DataError, LotteryError
+from .errors import DamagedError, DataError, LotteryError
 from .files import write_whole
 from .masks import Mask
 from .training import State
@@ -104,7 +105,7 @@ class Ticket:
             "spec": json.dumps(getattr(self.model, "spec", None), sort_keys=True),
             "record": json.dumps(self.record, sort_keys=True),
         }
-        return to_bytes(tensors, metadata=about)
+        return to_bytes(tensors, metadata=about | {"checksum": _checksum(tensors, about)})
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Ticket:
@@ -116,6 +117,9 @@ class Ticket:
         """
         path = Path(path)
         tensors, about = _read(path)
+        # tickets of before there were any have none
+        if about.pop("checksum", None) not in (None, _checksum(tensors, about)):
+            raise DamagedError(f"{path} is damaged: its checksum does not fit; delete it and run again")
         if about.get("format") != FORMAT:
             raise DataError(
                 f"{path} is not a ticket of this version: format {about.get('format')!r}, want {FORMAT!r}"
@@ -123,7 +127,7 @@ class Ticket:
         try:
             spec, record = json.loads(about["spec"]), json.loads(about["record"])
         except (KeyError, ValueError):
-            raise DataError(
+            raise DamagedError(
                 f"{path} is damaged: its description is no JSON; delete it and run again"
             ) from None
         if model is None:
@@ -171,9 +175,18 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise DataError(f"no ticket at {path}") from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(
+        raise DamagedError(
             f"{path} is truncated or no safetensors file ({error}); delete it and run again"
         ) from None
+
+
+def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """Return the SHA-256 of everything in a ticket file."""
+    whole = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 
 def _unpack(tensors: dict[str, Tensor], model: nn.Module) -> tuple[State, dict[str, Tensor]]:

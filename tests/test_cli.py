@@ -1,16 +1,18 @@
 """The command line, in this process; tests/study/test_processes.py starts real ones."""
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from lotterylib.cli import main
 from lotterylib.study import Store
-from lotterylib.study.store import missing
-from lotterylib.study.work import find_ticket, measure_ticket
-from tests.study.helpers import TINY, cell_of, tiny, write
+from lotterylib.study.lookup import missing
+from lotterylib.study.work import Worker
+from tests.study.helpers import TINY, cell_of, complete, tiny, write
 
 COMMANDS = ("plan", "run", "status", "book", "data", "bench", "export")
 
@@ -95,8 +97,8 @@ def test_a_fresh_store_is_planned_and_shown_but_not_made(capsys, tmp_path, profi
 def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
     store = Store(tmp_path / "s").open_for_writing()
     for pruner in ("random", "dense"):
-        find_ticket(store, cell_of(tiny(), pruner), 1, "cpu")
-    measure_ticket(store, cell_of(tiny(), "random"), {"accuracy": {}}, 1, "cpu")
+        Worker(store, 1, "cpu").find(cell_of(tiny(), pruner))
+    Worker(store, 1, "cpu").measure(cell_of(tiny(), "random"), {"accuracy": {}})
     _, out, _ = call(capsys, "plan", "--profile", profile, "--store", store.root)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     assert rows["random"][:4] == ["2", "1", "1", "1"]
@@ -108,7 +110,7 @@ def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
 def test_status_names_failures_of_trainings_and_measurements(capsys, tmp_path, profile):
     store = Store(tmp_path / "s").open_for_writing()
     random, dense = (cell_of(tiny(), pruner) for pruner in ("random", "dense"))
-    find_ticket(store, random, 1, "cpu")
+    Worker(store, 1, "cpu").find(random)
     store.save_unmeasured(random, "accuracy", {}, "ValueError: no luck", {})
     store.save_failure(dense, "diverged", "training diverged: the loss was nan at step 3", {})
     status, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
@@ -197,8 +199,8 @@ def test_export_refuses_an_unfinished_study_and_writes_a_finished_one(capsys, tm
     assert status == 2 and errors.count("\n") == 1 and "run the study to its end" in errors
     store, profile = Store(tmp_path / "s").open_for_writing(), tiny(pruners=[], rounds=[])
     for cell, wanted in missing(profile, store):
-        find_ticket(store, cell, 1, "cpu")
-        measure_ticket(store, cell, wanted, 1, "cpu")
+        Worker(store, 1, "cpu").find(cell)
+        Worker(store, 1, "cpu").measure(cell, wanted)
     status, out, _ = call(capsys, *arguments)
     assert status == 0 and str(tmp_path / "out") in out
     assert (tmp_path / "out" / "records.jsonl").read_text().count("\n") == 1
@@ -208,7 +210,7 @@ def test_an_interrupt_is_a_line_and_status_130(capsys, monkeypatch, profile):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lotterylib.study.profile.load_profile", interrupted)
+    monkeypatch.setattr("lotterylib.cli.study.load_profile", interrupted)
     status, _, errors = call(capsys, "status", "--profile", profile)
     assert status == 130 and "resumes" in errors
 
@@ -223,12 +225,13 @@ def test_the_book_goes_on_without_diverged_cells_but_not_without_others(
     capsys, monkeypatch, tmp_path, profile
 ):
     """A study with one diverged cell must have a book; one whose worker died must first be finished."""
-    from lotterylib.publish import book
     from lotterylib.study import scheduler
     from lotterylib.study.scheduler import Summary
 
     made = []
-    monkeypatch.setattr(book, "make_book", lambda *a, **k: made.append(a) or tmp_path / "index.html")
+    monkeypatch.setattr(
+        "lotterylib.cli.book.make_book", lambda *a, **k: made.append(a) or tmp_path / "index.html"
+    )
     arguments = ("book", "--profile", profile, "--store", tmp_path / "s")
     for final, status in ((set(), 1), ({"a cell"}, 0)):
         summary = Summary(failures={"a cell": "why"}, final=final)
@@ -236,3 +239,60 @@ def test_the_book_goes_on_without_diverged_cells_but_not_without_others(
         got, _, errors = call(capsys, *arguments)
         assert got == status and "failed: a cell: why" in errors
         assert len(made) == (status == 0)
+
+
+@pytest.mark.parametrize("kind", ["a closed pipe", "a full device", "an ASCII terminal"])
+def test_an_output_that_takes_nothing_is_no_traceback(profile, kind):
+    if kind == "a full device" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"} if kind == "an ASCII terminal" else None
+    output: object = subprocess.PIPE
+    if kind == "a closed pipe":
+        reader, output = os.pipe()
+        os.close(reader)
+    elif kind == "a full device":
+        output = os.open("/dev/full", os.O_WRONLY)
+    command = [sys.executable, "-m", "lotterylib.cli", "data", "--profile", str(profile)]
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    if kind == "an ASCII terminal":
+        assert done.returncode == 0 and "1?32?32 pixels" in done.stdout
+    else:
+        assert done.returncode == 1
+
+
+def test_a_report_is_saved_before_it_is_printed(capsys, monkeypatch, tmp_path):
+    """The terminal may take nothing of it."""
+
+    class Card:
+        def save(self, folder):
+            folder.mkdir()
+            return [folder]
+
+        def __str__(self):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("lotterylib.cli.score.scorecard", lambda *_, **__: Card())
+    status, _, errors = call(capsys, "score", "a.pt", "--dense", "b.pt", "--out", tmp_path / "out")
+    assert status == 1 and "Broken pipe" in errors and (tmp_path / "out").is_dir()
+
+
+def test_foreign_words_do_not_command_the_terminal(capsys, tmp_path, profile):
+    store = Store(tmp_path / "s").open_for_writing()
+    store.save_failure(cell_of(tiny(), "dense"), "error", "\x1b[2Jgone", {})
+    _, out, _ = call(capsys, "status", "--profile", profile, "--store", store.root)
+    assert "\\x1b[2Jgone" in out and "\x1b" not in out
+
+
+def test_a_damaged_record_is_named_and_computed_again(capsys, tmp_path):
+    file, study = write(tmp_path, TINY | {"pruners": [], "rounds": []}), tiny(pruners=[], rounds=[])
+    store = complete(study, Store(tmp_path / "s"))
+    path = store.record_path(cell_of(study, "dense"), "accuracy", {})
+    path.write_text("")
+    arguments = ("--profile", file, "--store", store.root)
+    _, out, _ = call(capsys, "status", *arguments)
+    assert "0 of 1 cells finished" in out and f"{path} is damaged" in out
+    status, out, errors = call(capsys, "run", *arguments, "--workers", 1, "--quiet")
+    assert status == 0 and f"{path} is damaged and computed again" in errors and "1 found" in out
+    _, out, _ = call(capsys, "status", *arguments)
+    assert "1 of 1 cells finished" in out and "0 failed" in out

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lotterylib.files import write_whole
+from lotterylib.errors import SettingError
+from lotterylib.files import component, emptied, write_whole
 
 
 def test_content_folders_and_rights(tmp_path):
@@ -63,3 +64,23 @@ def test_a_write_cut_short_by_the_disk_itself(tmp_path):
     finally:
         os.fdopen = original
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".git", "", "a/b", "/a", "a\\b", "a b", "a\0", "x" * 61, "C:"])
+def test_names_that_are_no_part_of_a_path(name):
+    with pytest.raises(SettingError, match="profile .*want at most 60 letters"):
+        component(name, "profile")
+
+
+def test_a_folder_is_emptied_only_where_this_program_made_it(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("precious")
+    with pytest.raises(SettingError, match="mine holds files that are not of this program"):
+        emptied(mine)
+    assert (mine / "thesis.txt").read_text() == "precious"
+    ours = emptied(tmp_path / "new" / "ours")
+    (ours / "page.html").write_text("old")
+    assert emptied(ours) == ours and not (ours / "page.html").exists()
+    (tmp_path / "empty").mkdir()
+    assert emptied(tmp_path / "empty").is_dir()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lotterylib import metrics
-from lotterylib.cli import _parser
+from lotterylib.cli import parser
 from tests.colab.contract import VERSIONS, drift, pinned
 from tests.sources import DOCUMENTS, PAGES, ROOT, name
 
@@ -46,7 +46,7 @@ def test_what_is_published_is_what_make_book_builds():
     [built] = [step["run"] for step in steps if step.get("run", "").startswith("make book")]
     profile = built.partition("PROFILE=")[2]
     [upload] = [step["with"]["path"] for step in steps if "upload-pages" in step.get("uses", "")]
-    assert Path(upload) == _parser().parse_args(["book"]).out / profile / "site"
+    assert Path(upload) == parser().parse_args(["book"]).out / profile / "site"
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
@@ -64,7 +64,7 @@ def test_commands_and_files_that_documents_name_exist(path):
     text = path.read_text()
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b(?=[` ]|$)", "".join(re.findall(r"`+[^`]*`+", text)))) <= targets
-    (commands,) = (action.choices for action in _parser()._actions if action.choices)
+    (commands,) = (action.choices for action in parser()._actions if action.choices)
     assert set(re.findall(r"\.venv/bin/lottery ([a-z]+)", text)) <= set(commands)
     for file in re.findall(r"`((?:lotterylib|notebooks|tests|book|benchmarks)/[\w./-]+)`", text):
         assert "NAME" in file or (ROOT / file).exists(), file

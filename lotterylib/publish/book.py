@@ -9,8 +9,7 @@ from typing import Any
 
 from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision, versions
-from ..study.profile import Profile
-from ..study.store import Store, records
+from ..study import Profile, Store, records
 from . import publish
 from .errors import PublishError
 from .pdf import build_pdf

@@ -4,8 +4,9 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 """
 
 from .cells import Cell, expand
+from .lookup import records, ticket, tickets
 from .profile import Live, Profile, load_profile, profile_names
-from .store import Store, records, ticket, tickets
+from .store import Store
 
 __all__ = [
     "Cell",

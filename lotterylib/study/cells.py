@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pydantic import BaseModel
+
 from .. import pruners
 from ..training import Recipe
 from .profile import DataSource, ModelSpec, Profile
@@ -39,21 +41,27 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """All that determines the ticket, as plain values. The data's folder does not: the same files lie elsewhere
         on another machine."""
-        return {
-            "algorithm": ALGORITHM,
-            "dataset": self.dataset.model_dump(exclude={"root"}),
-            "model": self.model.model_dump(),
-            "pruner": self.pruner,
-            "settings": dict(self.settings),
-            "sparsity": round(self.sparsity, 9),
-            "seed": self.seed,
-            "recipe": self.recipe.model_dump(mode="json"),
-        }
+        return {name: plain for name, (plain, _) in self._parts().items()}
 
     @cached_property
     def id(self) -> str:
         """16 hex digits of the identity's SHA-256; the name of its files in a store."""
-        return digest(self.identity)
+        # what json.dumps gives for the whole, put together from parts that thousands of cells share
+        text = ", ".join(f'"{name}": {text}' for name, (_, text) in self._parts().items())
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
+
+    def _parts(self) -> dict[str, tuple[Any, str]]:
+        """Return the parts of the identity, in alphabetical order, as plain values and as text."""
+        rest = {
+            "algorithm": ALGORITHM,
+            "pruner": self.pruner,
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "sparsity": round(self.sparsity, 9),
+        }
+        parts = {name: (plain, json.dumps(plain, sort_keys=True)) for name, plain in rest.items()}
+        parts |= {"dataset": _described(self.dataset), "model": _described(self.model)}
+        return dict(sorted((parts | {"recipe": _described(self.recipe)}).items()))
 
     @property
     def label(self) -> str:
@@ -87,6 +95,20 @@ class Cell:
         return [cell for cell in (self.dense(), self.previous()) if cell]
 
 
+# object → its description; it is held here, so that no other can have its place in memory
+_known: dict[int, tuple[BaseModel, tuple[Any, str]]] = {}
+
+
+def _described(part: BaseModel) -> tuple[Any, str]:
+    """Return a part of identities as plain values and as text, made once for an object that many cells share."""
+    if id(part) not in _known:
+        if len(_known) >= 100:
+            _known.clear()
+        plain = part.model_dump(mode="json", exclude={"root"})
+        _known[id(part)] = part, (plain, json.dumps(plain, sort_keys=True))
+    return _known[id(part)][1]
+
+
 def digest(value: Any) -> str:
     """16 hex digits that stand for a plain value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
@@ -107,6 +129,11 @@ def expand(profile: Profile) -> list[Cell]:
                 full = tuple(sorted(pruners.build(pruner, **settings).model_dump().items()))
                 cells += [Cell(pruner=pruner, settings=full, sparsity=s, **common) for s in profile.levels]
     return cells
+
+
+def wanted(profile: Profile) -> list[tuple[Cell, str, dict[str, Any]]]:
+    """Return every measurement that the profile asks for: (cell, metric, settings)."""
+    return [(cell, m, s) for cell in expand(profile) for m, s in profile.metrics_at(cell.seed).items()]
 
 
 def with_ancestors(cells: list[Cell], found: Callable[[Cell], bool] = lambda cell: False) -> list[Cell]:

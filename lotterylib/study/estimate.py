@@ -1,4 +1,4 @@
-"""How long a study will take, from training speed measured on this device."""
+"""How fast networks train on this device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from ..datasets import Dataset
 from ..machine.devices import device_name
 from ..rng import generator
 from ..training import Recipe, train
-from .cells import Cell, with_ancestors
 from .plan import shape
 from .profile import DataSource, ModelSpec
-from .store import Record, Store
+from .work import fixed_threads
 
 
 def images_per_second(
@@ -26,9 +25,10 @@ def images_per_second(
     device: str | None = None,
     seconds: float = 2.0,
 ) -> float:
-    """Training images a second of one worker, measured for about ``seconds``: the median over short bursts of real
-    training steps, after one that warms up; with several processes (``training.launching``), of all together."""
-    device_name(device)  # says clearly if it is not there
+    """Return the training images per second of one worker, measured for about ``seconds``: the median over short bursts of
+    real training steps, after one that warms up; with several processes (``training.launching``), of all together."""
+    # says clearly if it is not there
+    device_name(device)
     # a rate that cannot diverge, whatever the recipe's: speed does not depend on it
     short = recipe.model_copy(update=dict(epochs=1, rewind=0.0, warmup=0.0, lr=1e-6))
     network = model.build(data, seed=0)
@@ -38,22 +38,19 @@ def images_per_second(
         done = train(network, burst, short, seed=0, device=device, progress=False)
         return done.images / done.seconds
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with fixed_threads(threads):
         warm = train_for(1)
-        batches = 8 if 8 * recipe.batch_size < seconds * warm else 1  # large networks take long for one
+        # large networks take long for one
+        batches = 8 if 8 * recipe.batch_size < seconds * warm else 1
         rates, began = [train_for(batches)], time.perf_counter()
         while time.perf_counter() - began < seconds:
             rates.append(train_for(batches))
-    finally:
-        torch.set_num_threads(before)
     return statistics.median(rates)
 
 
 def noise(source: DataSource, recipe: Recipe) -> tuple[Dataset, Recipe]:
-    """In place of data that are not here, where only speed matters: eight batches of noise of that shape, in memory, and
-    the recipe for such."""
+    """Return eight batches of noise in memory and the recipe for such, in place of data that are not here, where only
+    speed matters."""
     like = shape(source)
     count = 8 * recipe.batch_size
     images = torch.rand(count, like.channels, like.size, like.size, generator=generator(0, "speed"))
@@ -62,9 +59,3 @@ def noise(source: DataSource, recipe: Recipe) -> tuple[Dataset, Recipe]:
         name="noise", train=split, val=split, test=split, class_names=tuple(map(str, range(like.classes)))
     )
     return data, recipe.model_copy(update=dict(crop="padded"))
-
-
-def remaining(todo: list[tuple[Cell, dict[str, Record]]], store: Store) -> list[Cell]:
-    """The trainings behind what is missing, shared rounds counted once, those that would diverge again left out."""
-    every = with_ancestors([cell for cell, _ in todo], store.has_ticket)
-    return [cell for cell in every if not store.has_ticket(cell) and not store.is_final(cell)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,7 +20,9 @@ from torch import nn
 from .. import datasets, metrics, models, pruners
 from ..datasets import Dataset
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError, first_problem
+from ..files import component
 from ..training import Recipe
+from .strict import check_taken_literally, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "profiles"
 ROUND = 0.2  # share of the remaining weights that a round removes
@@ -131,17 +132,21 @@ class ModelSpec(_Strict):
 
 
 class Live(_Strict):
-    """The small case that notebooks train in front of the reader: images a split and recipe."""
+    """The small case that notebooks train in front of the reader: images per split and recipe."""
 
     limit: Annotated[int, Field(ge=1)]
     recipe: Recipe
 
 
 class Profile(_Strict):
-    """One study. Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of
-    it, and all of it where ``pruners`` is empty. ``longer`` names the profile that trains the dense network for longer, to
-    show that the recipe converges. ``fewer_seeds`` (pruner → some of the seeds) and ``metric_seeds`` (those on which more
-    than accuracy is measured; empty: all) are for what not all seeds have been spent on."""
+    """One study.
+
+    Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it, and all of it where ``pruners``
+    is empty. ``smoke`` says that its numbers mean nothing, and ``live`` what notebooks train in front of the reader.
+    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges.
+    ``fewer_seeds`` (pruner → some of the seeds) and ``metric_seeds`` (those on which more than accuracy is measured;
+    empty: all) are for studies too costly for all metrics on all seeds.
+    """
 
     name: str
     title: str = ""
@@ -158,6 +163,12 @@ class Profile(_Strict):
     longer: str | None = None
     fewer_seeds: dict[str, list[int]] = {}
     metric_seeds: list[int] = []
+
+    @field_validator("name")
+    @classmethod
+    def _harmless(cls, name: str) -> str:
+        """Folders are called by it."""
+        return component(name)
 
     @field_validator("pruners", "metrics", mode="before")
     @classmethod
@@ -221,42 +232,41 @@ class Profile(_Strict):
         seeds: list[int] | None = None,
         sparsities: list[float] | None = None,
     ) -> Profile:
-        """The same study with some of its pruners, seeds and sparsities alone (None: all); the networks keep their names
-        in a store. ``only`` may name "dense"; sparsities may be rounded to a tenth of a per cent.
+        """Return the same study with some of its pruners, seeds and sparsities alone (None: all); the networks keep their
+        names in a store. ``only`` may name "dense"; sparsities may be rounded to a tenth of a per cent.
 
-        Raises ``UnknownNameError`` or ``SettingError`` for what is not in the profile.
+        Raises:
+            UnknownNameError, SettingError: for what is not in the profile.
         """
         changes: dict[str, Any] = {}
+        for name in only or ():
+            if name not in ("dense", *self.pruners):
+                raise UnknownNameError("pruner of this profile", name, ["dense", *self.pruners])
         if only is not None:
-            for name in only:
-                if name not in ("dense", *self.pruners):
-                    raise UnknownNameError("pruner of this profile", name, ["dense", *self.pruners])
             changes["pruners"] = {name: s for name, s in self.pruners.items() if name in only}
+        for seed in seeds or ():
+            if seed not in self.seeds:
+                raise SettingError(f"seed {seed} is not in the profile {self.name}: it has {self.seeds}")
         if seeds is not None:
-            for seed in seeds:
-                if seed not in self.seeds:
-                    raise SettingError(f"seed {seed} is not in the profile {self.name}: it has {self.seeds}")
             changes["seeds"] = [seed for seed in self.seeds if seed in seeds]
+        for sparsity in sparsities or ():
+            if not any(_same(sparsity, level) for level in self.levels):
+                has = ", ".join(f"{level:.3f}" for level in self.levels)
+                raise SettingError(f"sparsity {sparsity:g} is not in the profile {self.name}: it has {has}")
         if sparsities is not None:
-            for sparsity in sparsities:
-                if not any(_same(sparsity, level) for level in self.levels):
-                    has = ", ".join(f"{level:.3f}" for level in self.levels)
-                    raise SettingError(
-                        f"sparsity {sparsity:g} is not in the profile {self.name}: it has {has}"
-                    )
             kept = [level for level in self.levels if any(_same(s, level) for s in sparsities)]
             changes |= {"rounds": [], "sparsities": kept}
         return self.model_copy(update=changes)
 
     def metrics_at(self, seed: int) -> dict[str, dict[str, Any]]:
-        """What is measured on the networks of a seed: metric → settings."""
+        """Return what is measured on the networks of a seed: metric → settings."""
         if seed in (self.metric_seeds or self.seeds):
             return self.metrics
         return {"accuracy": self.metrics["accuracy"]}
 
     def live_case(self, seed: int = 0) -> tuple[nn.Module, Dataset, Recipe]:
-        """An untrained network, a little data in memory (the whole test set is left out) and a short recipe, to be trained in
-        well under a minute; numbers from it illustrate, they are no results."""
+        """Return an untrained network, a little data in memory (the whole test set is left out) and a short recipe, to be
+        trained in well under a minute; numbers from it illustrate, they are no results."""
         source = self.dataset.model_copy(
             update={"limit": min(self.live.limit, self.dataset.limit or self.live.limit)}
         )
@@ -269,24 +279,34 @@ def _same(sparsity: float, level: float) -> bool:
 
 
 def profile_names() -> list[str]:
-    """Profiles that come with the package."""
+    """Return the names of the profiles that come with the package."""
     return sorted(p.stem for p in FOLDER.glob("*.yaml"))
 
 
-def load_profile(name: str | Path) -> Profile:
-    """A shipped profile by name, or any YAML file by path.
+def load_profile(name: str | Path | Profile) -> Profile:
+    """Return a shipped profile by name, or any YAML file by path; a profile comes back as it is.
 
     A file may say ``extends:`` and name another one, shipped or by a path from its own folder: what it does not say is as
     there. Mappings are merged key by key; anything else, lists too, is replaced.
 
-    Raises ``UnknownNameError`` for a name that is neither, ``SettingError`` in one line for a file that is no profile:
-    file, key, and what would be right.
+    Raises:
+        UnknownNameError: for a name that is neither.
+        SettingError: in one line for a file that is no profile: file, key, and what would be right.
     """
+    if isinstance(name, Profile):
+        return name
     path = _path(name)
+    content = {"name": path.stem, **_content(path)}
     try:
-        return Profile.model_validate({"name": path.stem, **_content(path)})
+        profile = Profile.model_validate(content)
+        check_taken_literally(content, profile)
+        built = {name: pruners.build(name, **own) for name, own in profile.pruners.items()}
+        check_taken_literally(profile.pruners, built, "pruners")
     except ValidationError as error:
         raise SettingError(f"{path}: {first_problem(error)}") from None
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from None
+    return profile
 
 
 def _path(name: str | Path, folder: Path = Path()) -> Path:
@@ -298,13 +318,8 @@ def _path(name: str | Path, folder: Path = Path()) -> Path:
 
 
 def _content(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What the file says, over what the one that it extends says. ``within``: the files that led here."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    """Return what the file says, over what the one that it extends says. ``within``: the files that led here."""
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise SettingError(
             f"{path}: want keys and values (name, dataset, models, …), got {type(content).__name__}"

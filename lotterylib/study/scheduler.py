@@ -22,16 +22,16 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from tqdm import tqdm
 
 from ..errors import LotteryError, SettingError
-from ..files import exists, is_remote, remove, write_whole
+from ..files import is_remote, remove, write_whole
 from ..machine.devices import pick_device, places, processors
 from ..training import Launch
 from .cells import Cell, with_ancestors
+from .index import Index
 from .store import Record, Store
-from .work import Outcome, find_ticket, measure_ticket
+from .work import Outcome, Worker, attempt, blame
 
-_alone = threading.Lock()  # threads of one worker would share PyTorch's random state and number of threads
-
-ATTEMPTS = 3  # a cell that takes its worker down is tried this often
+# threads of one worker process would share PyTorch's random state and number of threads
+_alone = threading.Lock()
 
 _LOCAL = {
     # Dask's own default adds MALLOC_TRIM_THRESHOLD_=65536, which gives memory back to the system after every layer and
@@ -39,9 +39,10 @@ _LOCAL = {
     "distributed.nanny.pre-spawn-environ": {
         f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")
     },
-    # Dask suspects every task that waited on a worker that died, not only the one that ran; ``_attempt`` counts better
+    # Dask suspects every task that waited on a worker that died, not only the one that ran; ``attempt`` counts better
     "distributed.scheduler.allowed-failures": 100,
-    "distributed.worker.daemon": False,  # else it may not start processes that read images or train with it
+    # else it may not start processes that read images or train with it
+    "distributed.worker.daemon": False,
     # a worker that holds much data would pause for ever; one that outgrows its share of the memory is ended
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -49,18 +50,78 @@ _LOCAL = {
 }
 
 
+class SchedulerGone(LotteryError):
+    """The scheduler went away while it was needed."""
+
+    status = 1
+
+
 @dataclass
 class Summary:
     """What a run did: tasks by outcome, and what failed and why (label → reason). ``final`` are the labels of those
-    that the next run will not try again: diverged cells, and cells that need them."""
+    that the next run will not try again: diverged cells, and cells that need them. ``mended`` are damaged tickets that
+    were found again."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
     final: set[str] = field(default_factory=set)
+    mended: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome, final: bool) -> None:
+        """Count one task; ``final``: if it failed, it would fail again."""
+        self.counts[outcome.what] += 1
+        self.mended += outcome.mended
+        for label, reason in outcome.reasons.items():
+            self.failures.setdefault(label, reason)
+            if final:
+                self.final.add(label)
+
+
+@dataclass(frozen=True)
+class How:
+    """How a study is computed.
+
+    Args:
+        scheduler: Address of a running Dask scheduler, whose workers must see the same store; without it, a local cluster
+            is started on loopback.
+        workers: Processes of the local cluster; by default one per GPU or, without GPUs, per core.
+        threads: PyTorch threads of each worker.
+        device: "cpu", "cuda", "cuda:1" …; by default a GPU if there is one.
+        per_gpu: So many cells share a GPU.
+        processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
+            ``processes``/``per_gpu`` of the resource ``GPU``.
+    """
+
+    scheduler: str | None = None
+    workers: int | None = None
+    threads: int = 1
+    device: str | None = None
+    per_gpu: int | None = None
+    processes: int = 1
+
+    def devices(self) -> tuple[str | None, ...]:
+        """Return the device of each local worker, or of any worker of a running scheduler."""
+        if self.scheduler:
+            return (self.device,)
+        return tuple(places(self.workers, self.threads, self.device, self.per_gpu or 1, self.processes))
+
+    def launch(self, devices: tuple[str | None, ...]) -> Launch:
+        """Return how trainings are launched. Beside each training process of a local worker, the processors that GPUs
+        leave idle read images in files, shared out; a worker elsewhere knows best itself."""
+        if self.scheduler:
+            return Launch(self.processes)
+        on_gpus = pick_device(devices[0]).type == "cuda"
+        readers = processors() // (len(devices) * self.processes) if on_gpus else 0
+        return Launch(self.processes, workers=readers)
+
+    def share(self) -> dict[str, float]:
+        """Return what each task asks of a running scheduler's workers."""
+        asks = self.scheduler and (self.per_gpu or self.processes > 1)
+        return {"GPU": self.processes / (self.per_gpu or 1)} if asks else {}
 
 
 def hush() -> None:
-    """Silences Dask's own log for the rest of this process, where it would print tracebacks of connections that end
+    """Silence Dask's own log for the rest of this process, where it would print tracebacks of connections that end
     because we end. What matters of it, ``run`` says in the summary or raises."""
     for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
         if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
@@ -70,65 +131,31 @@ def hush() -> None:
 def run(
     todo: list[tuple[Cell, dict[str, Record]]],
     store: Store,
+    how: How | None = None,
     *,
-    scheduler: str | None = None,
-    workers: int | None = None,
-    threads: int = 1,
-    device: str | None = None,
-    per_gpu: int | None = None,
-    processes: int = 1,
     progress: bool = True,
+    worker: Callable[..., Worker] = Worker,
 ) -> Summary:
-    """Computes what ``missing`` listed: tickets, in an order that shares rounds and dense networks, then metrics.
-
-    ``scheduler``: address of a running Dask scheduler (its workers must see the same store); without it, a local
-    cluster of ``workers`` processes (one a GPU or, without GPUs, one a core) of ``threads`` PyTorch threads each is started
-    on loopback. ``per_gpu``: that many cells share a GPU. ``processes``: that many, a GPU each, train one ticket together. Of
-    a running scheduler's workers, each cell then asks for ``processes``/``per_gpu`` of the resource ``GPU``.
+    """Compute what ``missing`` listed: tickets, in an order that shares rounds and dense networks, then metrics.
 
     A cell that fails is named in the summary and the others go on. Ctrl-C ends within seconds; the next run resumes.
-    Raises ``LotteryError`` if no scheduler answers, or if it goes away, ``SettingError`` for processes that there are no
-    GPUs for or that a batch cannot be shared out to.
+    ``worker`` makes what does the work in each process.
+
+    Raises:
+        LotteryError: if no scheduler answers, or if it goes away.
+        SettingError: for processes that there are no GPUs for or that a batch cannot be shared out to.
+        OSError: if the store cannot be written to.
     """
-    return _run(
-        todo,
-        store,
-        scheduler,
-        workers,
-        threads,
-        device,
-        progress,
-        find_ticket,
-        measure_ticket,
-        per_gpu,
-        processes,
-    )
-
-
-def _run(
-    todo: list[tuple[Cell, dict[str, Record]]],
-    store: Store,
-    scheduler: str | None,
-    workers: int | None,
-    threads: int,
-    device: str | None,
-    progress: bool,
-    find: Callable[..., Outcome],
-    measure: Callable[..., Outcome],
-    per_gpu: int | None = None,
-    processes: int = 1,
-) -> Summary:
-    """``run``, with the work itself as arguments."""
+    how = how or How()
     for batch in {cell.recipe.batch_size for cell, _ in todo}:
-        if batch % processes:
+        if batch % how.processes:
             raise SettingError(
-                f"a batch of {batch} images cannot be shared out evenly to {processes} processes"
+                f"a batch of {batch} images cannot be shared out evenly to {how.processes} processes"
             )
-    summary = Summary()
-    cells = []
-    for cell in with_ancestors([cell for cell, _ in todo], store.has_ticket):
-        if store.is_final(cell):
-            summary.failures[cell.label] = store.failure(cell)["reason"]
+    summary, index, cells = Summary(), Index(store), []
+    for cell in with_ancestors([cell for cell, _ in todo], index.has_ticket):
+        if index.is_final(cell):
+            summary.failures[cell.label] = index.failure(cell)["reason"]
             summary.final.add(cell.label)
         else:
             cells.append(cell)
@@ -136,128 +163,100 @@ def _run(
     if not any(cell.id in metrics for cell in cells):
         return summary
     if not is_remote(store.root):
-        store = Store(store.root.resolve())  # workers may have another working folder
-    attempts = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
-    devices = None if scheduler else tuple(places(workers, threads, device, per_gpu or 1, processes))
-    wants_gpus = scheduler and (per_gpu or processes > 1)
-    share = {"GPU": processes / (per_gpu or 1)} if wants_gpus else {}
-    how = threads, devices or device, Launch(processes, workers=_readers(devices, processes))
+        # workers may have another working folder
+        store = Store(store.root.resolve())
+    devices = how.devices()
+    marks = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
+    job = _Job(worker, store, marks, how.threads, devices, how.launch(devices))
     try:
-        with _client(scheduler, len(devices or ()), share) as client:
-            tasks = _submit(client, store, cells, metrics, attempts, how, share, find, measure)
+        # a full or read-only store is better noticed now than after the first training
+        write_whole(marks / "began", b"." * 4096)
+        with _client(how.scheduler, len(devices), how.share()) as client:
+            tasks = _submit(client, job, cells, metrics, index, how.share())
             _watch(tasks, store, summary, progress, lambda: _running(client))
     finally:
-        remove(attempts)
+        remove(marks)
     return summary
 
 
-def _readers(devices: tuple[str | None, ...] | None, processes: int) -> int | None:
-    """Processes that read images in files beside each training process of a local worker: the processors that GPUs leave
-    idle, shared out. A worker elsewhere knows best itself (None)."""
-    if devices is None:
-        return None
-    return processors() // (len(devices) * processes) if pick_device(devices[0]).type == "cuda" else 0
+@dataclass(frozen=True)
+class _Job:
+    """What every task of a run has in common."""
+
+    make: Callable[..., Worker]
+    store: Store
+    marks: Path
+    threads: int
+    devices: tuple[str | None, ...]
+    launch: Launch
+
+    def find(self, before: list[Outcome], cell: Cell) -> Outcome:
+        """Find a ticket; ``before`` only makes Dask wait for the parents, whose tickets are in the store."""
+        return self._attempt("find", cell, lambda: self._worker().find(cell))
+
+    def measure(self, before: list[Outcome], cell: Cell, wanted: dict[str, Record]) -> Outcome:
+        """Measure a ticket; ``before`` as in ``find``."""
+        return self._attempt("measure", cell, lambda: self._worker().measure(cell, wanted))
+
+    def _attempt(self, what: str, cell: Cell, work: Callable[[], Outcome]) -> Outcome:
+        with _alone:
+            return attempt(self.marks / f"{what}-{cell.id}", self.store, cell, work)
+
+    def _worker(self) -> Worker:
+        """Return this process's worker, which lasts as long as the run: it keeps data in memory."""
+        here = get_worker()
+        if getattr(here, "lottery_marks", None) != self.marks:
+            # local workers are numbered, and each has a device
+            device = (
+                self.devices[int(here.name) % len(self.devices)] if len(self.devices) > 1 else self.devices[0]
+            )
+            here.lottery_marks = self.marks
+            here.lottery_worker = self.make(self.store, self.threads, device, self.launch)
+        return here.lottery_worker
 
 
 def _submit(
     client: Client,
-    store: Store,
+    job: _Job,
     cells: list[Cell],
-    metrics: dict[str, Any],
-    attempts: Path,
-    how: tuple[int, Any, Launch],
+    metrics: dict[str, dict[str, Record]],
+    index: Index,
     share: dict[str, float],
-    find: Callable[..., Outcome],
-    measure: Callable[..., Outcome],
 ) -> dict[Future, Cell]:
-    """One task a missing ticket, one a cell to measure; parents are arguments, so Dask orders them. Keys carry the
-    run's name: two runs on one scheduler may have different stores and different metrics."""
-    steps = _steps_to_come(cells)
+    """Submit one task per missing ticket and one per cell to measure; parents are arguments, so Dask orders them. Keys
+    carry the run's name: two runs on one scheduler may have different stores and different metrics."""
+    steps, name = _steps_to_come(cells), job.marks.name
+    how: dict[str, Any] = dict(pure=False, resources=share)
     tickets: dict[str, Future] = {}
     tasks: dict[Future, Cell] = {}
     for cell in cells:
-        if not store.has_ticket(cell):
+        if not index.has_ticket(cell):
             before = [tickets[p.id] for p in cell.parents() if p.id in tickets]
-            task = client.submit(
-                _attempt, before, attempts / f"find-{cell.id}", find, store, cell, *how,
-                key=f"find-{cell.id}-{attempts.name}", pure=False, priority=steps[cell.id], resources=share,
-            )  # fmt: skip
-            tickets[cell.id] = task
-            tasks[task] = cell
-        if cell.id in metrics:
+            key = f"find-{cell.id}-{name}"
+            tickets[cell.id] = client.submit(job.find, before, cell, key=key, priority=steps[cell.id], **how)
+            tasks[tickets[cell.id]] = cell
+        if wanted := metrics.get(cell.id):
             before = [tickets[c.id] for c in {cell, cell.twin()} if c.id in tickets]
-            task = client.submit(
-                _attempt, before, attempts / f"measure-{cell.id}", measure, store, cell, metrics[cell.id], *how,
-                key=f"measure-{cell.id}-{attempts.name}", pure=False, priority=0, resources=share,
-            )  # fmt: skip
-            tasks[task] = cell
+            key = f"measure-{cell.id}-{name}"
+            tasks[client.submit(job.measure, before, cell, wanted, key=key, priority=0, **how)] = cell
     return tasks
 
 
-def _attempt(
-    _before: list[Outcome], marks: Path, work: Callable[..., Outcome], store: Store, cell: Cell, *how
-):
-    """Runs ``work`` on a worker. The parents' outcomes only make Dask wait: what they left is in the store. A byte in
-    the file ``marks`` says that an attempt began; it stays if the worker dies."""
-    with _alone:
-        died = 0
-        with contextlib.suppress(Exception):  # a full disk, no answer; the work will say so
-            died = len(marks.read_bytes()) if exists(marks) else 0
-            if died < ATTEMPTS:
-                write_whole(marks, b"." * (died + 1))
-        if died >= ATTEMPTS:
-            reason = f"the worker died {died} times while computing it (out of memory?)"
-            _blame(store, cell, reason)
-            return Outcome("failed", {cell.label: reason})
-        outcome = work(store, cell, *(_own(value) for value in how))
-        with contextlib.suppress(Exception):
-            marks.unlink()
-        return outcome
-
-
-def _own(value: Any) -> Any:
-    """Of the devices of all local workers (a tuple), this worker's: they are numbered. Anything else stays as it is."""
-    return value[int(get_worker().name) % len(value)] if isinstance(value, tuple) else value
-
-
 def _running(client: Client) -> int:
-    """Tasks that workers are at, as they last said."""
+    """Return the number of tasks that workers are at, as they last said."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     counts = (worker.get("metrics", {}).get("task_counts", {}) for worker in workers)
     return sum(int(count.get("executing", 0)) for count in counts)
 
 
 def _watch(
-    tasks: dict[Future, Cell],
-    store: Store,
-    summary: Summary,
-    progress: bool,
-    running: Callable[[], int] = lambda: 0,
+    tasks: dict[Future, Cell], store: Store, summary: Summary, progress: bool, running: Callable[[], int]
 ) -> None:
     with tqdm(total=len(tasks), desc="study", unit="task", disable=not progress, smoothing=0.05) as bar:
         for task in as_completed(list(tasks)):
             cell = tasks[task]
-            try:
-                outcome = task.result()
-            except CancelledError:
-                raise LotteryError(
-                    "the scheduler is gone; what is finished is kept, the same command resumes"
-                ) from None
-            except KilledWorker as error:
-                if error.task == task.key:
-                    reason = f"{error.allowed_failures + 1} workers died while it ran or waited on them"
-                    _blame(store, cell, reason)
-                else:
-                    first = next((c for t, c in tasks.items() if t.key == error.task), None)
-                    reason = f"needs {first.label if first else error.task}, which failed"
-                outcome = Outcome("failed", {cell.label: reason})
-            except Exception as error:  # e.g. a worker that cannot import this package
-                outcome = Outcome("failed", {cell.label: f"{type(error).__name__}: {error}"})
-            summary.counts[outcome.what] += 1
-            for label, reason in outcome.reasons.items():
-                summary.failures.setdefault(label, reason)
-            if outcome.what == "failed" and store.is_final(cell):
-                summary.final.add(cell.label)
+            outcome = _outcome(task, tasks, store)
+            summary.add(outcome, final=outcome.what == "failed" and store.is_final(cell))
             if progress:
                 failed = summary.counts["failed"]
                 counts = f"{bar.n + 1 - failed} finished, {running()} running, {failed} failed"
@@ -265,17 +264,34 @@ def _watch(
             bar.update()
 
 
-def _blame(store: Store, cell: Cell, reason: str) -> None:
-    with contextlib.suppress(OSError):
-        if not store.has_ticket(cell):
-            store.save_failure(cell, "killed", reason, {})
+def _outcome(task: Future, tasks: dict[Future, Cell], store: Store) -> Outcome:
+    """Return what came of a task, also where its worker could not say."""
+    cell = tasks[task]
+    try:
+        return task.result()
+    except CancelledError:
+        raise SchedulerGone(
+            "the scheduler is gone; what is finished is kept, the same command resumes"
+        ) from None
+    except KilledWorker as error:
+        if error.task == task.key:
+            reason = f"{error.allowed_failures + 1} workers died while it ran or waited on them"
+            blame(store, cell, reason)
+        else:
+            first = next((c for t, c in tasks.items() if t.key == error.task), None)
+            reason = f"needs {first.label if first else error.task}, which failed"
+    # e.g. a worker that cannot import this package
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    return Outcome("failed", {cell.label: reason})
 
 
 def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
-    """How many trainings wait in line behind each cell: long chains start first, so that none is left at the end."""
+    """Return how many trainings wait in line behind each cell: long chains start first, so that none is left at the end."""
     steps = {cell.id: 1 for cell in cells}
     for cell in reversed(cells):
-        for parent in (p for p in cell.parents() if p.id in steps):  # else nothing waits on it
+        # else nothing waits on it
+        for parent in (p for p in cell.parents() if p.id in steps):
             steps[parent.id] = max(steps[parent.id], steps[cell.id] + 1)
     return steps
 
@@ -294,7 +310,8 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
                     n_workers=workers,
                     threads_per_worker=1,
                     host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",  # any free port, so that two runs do not meet
+                    # any free port, so that two runs do not meet
+                    dashboard_address="127.0.0.1:0",
                     scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL,
                 )
@@ -331,10 +348,12 @@ def _connected(scheduler: str, share: dict[str, float]) -> Iterator[Client]:
 def _sigint_held() -> Iterator[None]:
     """Ctrl-C is for us, not for the workers, to whom the terminal sends it too: the threads that start them, now and
     after a death, inherit what is held here, and so do they. We get ours at the block's end."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    # Windows has none
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # it would let go of the signal in the thread that starts it
+    # it would let go of the signal in the thread that starts it
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

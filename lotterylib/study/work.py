@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import metrics
 from ..datasets import Dataset
-from ..errors import DivergedError, LotteryError
+from ..errors import DamagedError, DivergedError, LotteryError
+from ..files import exists, write_whole
 from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision, versions
+from ..masks import Mask
 from ..pruners import train_dense
 from ..ticket import Ticket
 from ..training import Launch, launching
@@ -23,7 +27,12 @@ from .cells import DENSE, Cell, digest
 from .profile import DataSource
 from .store import Record, Store
 
-SPACING = 60.0  # seconds between two checkpoints of a training: what a killed one repeats, at least an epoch
+# seconds between two checkpoints of a training: what a killed one repeats, at least an epoch
+SPACING = 60.0
+# a cell that takes its worker down is tried this often
+ATTEMPTS = 3
+# what a measurement's record says of the training
+_OF_TRAINING = ("kept", "prunable", "sparsity", "precision", "processes")
 
 
 class ParentFailed(Exception):
@@ -32,119 +41,183 @@ class ParentFailed(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """``what``: "found", "kept" (it was there) or "failed", which comes with ``reasons``: what failed → why."""
+    """``what``: "found", "kept" (it was there) or "failed", which comes with ``reasons``: what failed → why. ``mended``:
+    tickets that were damaged and have been found again."""
 
     what: str
     reasons: dict[str, str] = field(default_factory=dict)
+    mended: tuple[str, ...] = ()
 
 
-ALONE = Launch()
+class Worker:
+    """Finds and measures tickets of a store, one cell at a time. Data sets and the dense networks that tickets are compared
+    with stay in memory, since the next cells mostly need the same."""
 
+    def __init__(
+        self, store: Store, threads: int = 1, device: str | None = None, launch: Launch | None = None
+    ):
+        self.store, self.threads, self.device, self.launch = store, threads, device, launch or Launch()
+        self._data: Callable[[DataSource], Dataset] = functools.lru_cache(maxsize=2)(DataSource.load)
+        self._mended: list[str] = []
+        # some seeds: a worker meets them in turns
+        self._dense: Callable[[Cell], metrics.Subject] = functools.lru_cache(maxsize=4)(self._dense_subject)
 
-def find_ticket(
-    store: Store, cell: Cell, threads: int, device: str | None, launch: Launch = ALONE
-) -> Outcome:
-    """Trains the cell's ticket and stores it, unless it is there; a long training that was killed goes on from its
-    checkpoint. One that diverges, or any other error, is stored as the cell's failure, if the disk takes it; nothing is
-    raised, the study goes on."""
-    began = time.perf_counter()
-    try:
-        if store.has_ticket(cell):
-            return Outcome("kept")
-        with _threads(threads), launching(replace(launch, checkpoints=store.checkpoints, spacing=SPACING)):
-            ticket = _find(store, cell, device)
-            store.save_ticket(cell, ticket, _form(_data(cell.dataset)) | _facts(began, device))
-        return Outcome("found")
-    except ParentFailed as error:  # not stored: it stops being true when the parent is there
-        return Outcome("failed", {cell.label: str(error)})
-    except Exception as error:
-        kind, reason = "error", _words(error)
-        if isinstance(error, DivergedError):
-            kind, reason = "diverged", str(error)
-        with contextlib.suppress(Exception):
-            store.save_failure(cell, kind, reason, _facts(began, device))
-        return Outcome("failed", {cell.label: reason})
-
-
-def measure_ticket(
-    store: Store,
-    cell: Cell,
-    wanted: dict[str, Record],
-    threads: int,
-    device: str | None,
-    launch: Launch = ALONE,
-) -> Outcome:
-    """Measures the metrics (name → settings) that the store lacks. One that fails does not hold up the others; it is
-    stored and named as ``find_ticket`` does."""
-    failed: dict[str, str] = {}
-    try:
-        todo = {m: s for m, s in wanted.items() if store.record(cell, m, s) is None}
-        if not todo:
-            return Outcome("kept")
-        if not store.has_ticket(cell):
-            failure = store.failure(cell) or {"reason": "there is no ticket to measure"}
-            return Outcome("failed", {cell.label: failure["reason"]})
-        if not store.has_ticket(cell.twin()):
-            return Outcome("failed", {f"measuring {cell.label}": f"needs {cell.twin().label}, which failed"})
-        ticket, data = store.load_ticket(cell), _data(cell.dataset)
-        dense = None if cell.pruner == DENSE else _dense_subject(store, cell.twin(), device)
-    except Exception as error:
-        return Outcome("failed", {f"measuring {cell.label}": _words(error)})
-    subject = metrics.Subject(ticket.model, data, ticket.mask, cell.seed, device, dense, store.generated)
-    facts = ("kept", "prunable", "sparsity", "precision", "processes")
-    training = {k: ticket.record[k] for k in facts if k in ticket.record}
-    for metric, settings in todo.items():
+    def find(self, cell: Cell) -> Outcome:
+        """Train the cell's ticket and store it, unless it is there; a long training that was killed goes on from its
+        checkpoint. One that diverges, or any other error, is stored as the cell's failure, if the disk takes it; nothing is
+        raised, the study goes on."""
         began = time.perf_counter()
         try:
-            with _threads(threads), launching(launch):
-                measured = metrics.evaluate(subject, metric, settings)
-                apart = dense and metrics.paired(measured, _of_dense(dense, metric, settings))
-                row = _row(cell, metric, settings, measured, apart, data)
-                store.save_record(cell, metric, settings, row | {"ticket": training} | _facts(began, device))
+            if self.store.has_ticket(cell):
+                return Outcome("kept")
+            launch = replace(self.launch, checkpoints=self.store.checkpoints, spacing=SPACING)
+            with fixed_threads(self.threads), launching(launch):
+                ticket = self._train(cell)
+                self.store.save_ticket(cell, ticket, _form(self._data(cell.dataset)) | self._facts(began))
+            return Outcome("found", mended=self._mended_now())
+        # not stored: it stops being true when the parent is there
+        except ParentFailed as error:
+            return Outcome("failed", {cell.label: str(error)})
         except Exception as error:
-            failed[f"{metric} of {cell.label}"] = reason = _words(error)
+            kind = "diverged" if isinstance(error, DivergedError) else "error"
             with contextlib.suppress(Exception):
-                store.save_unmeasured(cell, metric, settings, reason, _facts(began, device))
-    return Outcome("failed", failed) if failed else Outcome("found")
+                self.store.save_failure(cell, kind, _words(error), self._facts(began))
+            return Outcome("failed", {cell.label: _words(error)})
+
+    def measure(self, cell: Cell, wanted: dict[str, Record]) -> Outcome:
+        """Measure the metrics (name → settings) that the store lacks. One that fails does not hold up the others; it is
+        stored and named as by ``find``."""
+        try:
+            todo = {m: s for m, s in wanted.items() if self.store.record(cell, m, s) is None}
+            if not todo:
+                return Outcome("kept")
+            if lacking := self._lacking(cell):
+                return Outcome("failed", lacking)
+            ticket = self._load(cell)
+            dense = None if cell.pruner == DENSE else self._dense(cell.twin())
+            subject = self._subject(cell, ticket.model, ticket.mask, dense)
+        except Exception as error:
+            return Outcome("failed", {f"measuring {cell.label}": _words(error)})
+        failed: dict[str, str] = {}
+        for metric, settings in todo.items():
+            began = time.perf_counter()
+            try:
+                with fixed_threads(self.threads), launching(self.launch):
+                    row = _row(cell, metric, settings, subject, ticket)
+                    self.store.save_record(cell, metric, settings, row | self._facts(began))
+            except Exception as error:
+                failed[f"{metric} of {cell.label}"] = reason = _words(error)
+                with contextlib.suppress(Exception):
+                    self.store.save_unmeasured(cell, metric, settings, reason, self._facts(began))
+        return Outcome("failed" if failed else "found", failed, self._mended_now())
+
+    def _lacking(self, cell: Cell) -> dict[str, str]:
+        """Return the ticket that is not there to measure or to compare with, and why; empty if both are."""
+        if not self.store.has_ticket(cell):
+            failure = self.store.failure(cell) or {"reason": "there is no ticket to measure"}
+            return {cell.label: failure["reason"]}
+        if not self.store.has_ticket(cell.twin()):
+            return {f"measuring {cell.label}": f"needs {cell.twin().label}, which failed"}
+        return {}
+
+    def _train(self, cell: Cell) -> Ticket:
+        for parent in cell.parents():
+            if not self.store.has_ticket(parent):
+                needs = (self.store.failure(parent) or {}).get("needs", parent.label)
+                raise ParentFailed(f"needs {needs}, which failed")
+        data = self._data(cell.dataset)
+        model = cell.model.build(data, cell.seed)
+        how: dict[str, Any] = dict(device=self.device, progress=False)
+        if cell.pruner == DENSE:
+            return train_dense(model, data, cell.recipe, cell.seed, **how)
+        dense, previous = (parent and self._load(parent) for parent in (cell.dense(), cell.previous()))
+        return cell.build_pruner().find(
+            model, data, cell.sparsity, cell.recipe, cell.seed, dense=dense, previous=previous, **how
+        )
+
+    def _load(self, cell: Cell) -> Ticket:
+        """Return a ticket; one that turns out to be damaged is found again first."""
+        try:
+            return self.store.load_ticket(cell)
+        except DamagedError:
+            self.store.drop_ticket(cell)
+        outcome = self.find(cell)
+        if outcome.what == "failed":
+            raise ParentFailed("; ".join(outcome.reasons.values()))
+        self._mended.append(cell.label)
+        return self.store.load_ticket(cell)
+
+    def _mended_now(self) -> tuple[str, ...]:
+        """Return what has been mended since the last call."""
+        mended, self._mended = tuple(self._mended), []
+        return mended
+
+    def _dense_subject(self, cell: Cell) -> metrics.Subject:
+        return self._subject(cell, self._load(cell).model)
+
+    def _subject(
+        self, cell: Cell, model: nn.Module, mask: Mask | None = None, dense: metrics.Subject | None = None
+    ) -> metrics.Subject:
+        data, cache = self._data(cell.dataset), self.store.generated
+        return metrics.Subject(model, data, mask, cell.seed, self.device, dense, cache)
+
+    def _facts(self, began: float) -> Record:
+        return {
+            "revision": revision(),
+            "versions": versions(),
+            "device": describe_device(pick_device(self.device)),
+            "threads": torch.get_num_threads(),
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+
+
+def attempt(marks: Path, store: Store, cell: Cell, work: Callable[[], Outcome]) -> Outcome:
+    """Do some work on a cell, unless it has taken its worker down ``ATTEMPTS`` times. A byte in the file ``marks`` says that
+    an attempt began; it stays if the worker dies."""
+    died = 0
+    # a full disk, no answer; the work will say so
+    with contextlib.suppress(Exception):
+        died = len(marks.read_bytes()) if exists(marks) else 0
+        if died < ATTEMPTS:
+            write_whole(marks, b"." * (died + 1))
+    if died >= ATTEMPTS:
+        reason = f"the worker died {died} times while computing it (out of memory?)"
+        blame(store, cell, reason)
+        return Outcome("failed", {cell.label: reason})
+    outcome = work()
+    with contextlib.suppress(Exception):
+        marks.unlink()
+    return outcome
+
+
+def blame(store: Store, cell: Cell, reason: str) -> None:
+    """Note that a cell without a ticket took its worker down, if the disk takes it."""
+    with contextlib.suppress(OSError):
+        if not store.has_ticket(cell):
+            store.save_failure(cell, "killed", reason, {})
 
 
 def _words(error: Exception) -> str:
-    """Our own errors say all in their message; of others the type is half of what one needs to know."""
-    return str(error) if isinstance(error, LotteryError) else f"{type(error).__name__}: {error}"
-
-
-def _find(store: Store, cell: Cell, device: str | None) -> Ticket:
-    for parent in cell.parents():
-        if not store.has_ticket(parent):
-            needs = (store.failure(parent) or {}).get("needs", parent.label)
-            raise ParentFailed(f"needs {needs}, which failed")
-    data = _data(cell.dataset)
-    model = cell.model.build(data, cell.seed)
-    if cell.pruner == DENSE:
-        return train_dense(model, data, cell.recipe, cell.seed, device=device, progress=False)
-    dense, previous = (parent and store.load_ticket(parent) for parent in (cell.dense(), cell.previous()))
-    return cell.build_pruner().find(
-        model, data, cell.sparsity, cell.recipe, cell.seed,
-        dense=dense, previous=previous, device=device, progress=False,
-    )  # fmt: skip
+    """Return the message; our own errors say all in it, of others the type is half of what one needs to know."""
+    known = isinstance(error, (LotteryError, ParentFailed))
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def _of_dense(dense: metrics.Subject, metric: str, settings: Record) -> metrics.Measurement:
-    """The dense network's own measurement, made once for all tickets of its seed."""
+    """Return the dense network's own measurement, made once for all tickets of its seed."""
     return dense.once(
         ("measured", metric, digest(settings)), lambda: metrics.evaluate(dense, metric, settings)
     )
 
 
-def _row(
-    cell: Cell,
-    metric: str,
-    settings: Record,
-    measured: metrics.Measurement,
-    apart: metrics.Measurement | None,
-    data: Dataset,
-) -> Record:
-    """The record of a measurement; ``apart``: how far the ticket lies from the dense network of its seed."""
+def _row(cell: Cell, metric: str, settings: Record, subject: metrics.Subject, ticket: Ticket) -> Record:
+    """Measure, and return the record: the values and how far they lie from those of the dense network of the seed."""
+    measured, dense, data = metrics.evaluate(subject, metric, settings), subject.dense, subject.data
+    difference = dense and metrics.paired(measured, _of_dense(dense, metric, settings))
+    variants = {
+        name: _numbers(variant, difference and difference.variants.get(name))
+        for name, variant in measured.variants.items()
+    }
     return {
         "id": cell.metric_id(metric, settings),
         "dataset": cell.dataset.name,
@@ -153,12 +226,13 @@ def _row(
         "sparsity": round(cell.sparsity, 9),
         "seed": cell.seed,
         "metric": metric,
-        **_numbers(measured, apart),
+        **_numbers(measured, difference),
         "chance": 1 / data.classes,
         **_form(data),
         "settings": {"metric": settings, "cell": cell.identity},
-        **({"variants": variants} if (variants := _variants(measured, apart)) else {}),
+        **({"variants": variants} if variants else {}),
         **({"extra": measured.extra} if measured.extra else {}),
+        "ticket": {name: ticket.record[name] for name in _OF_TRAINING if name in ticket.record},
     }
 
 
@@ -166,41 +240,16 @@ def _form(data: Dataset) -> Record:
     return {"form": data.form} if data.form else {}
 
 
-def _variants(measured: metrics.Measurement, apart: metrics.Measurement | None) -> Record:
-    return {n: _numbers(m, apart and apart.variants.get(n)) for n, m in measured.variants.items()}
-
-
-def _numbers(measured: metrics.Measurement, apart: metrics.Measurement | None) -> Record:
+def _numbers(measured: metrics.Measurement, difference: metrics.Measurement | None) -> Record:
     numbers = {"value": measured.value, "error": measured.error, "samples": measured.samples}
-    return numbers | ({"difference": {"value": apart.value, "error": apart.error}} if apart else {})
-
-
-def _facts(began: float, device: str | None) -> dict[str, Any]:
-    return {
-        "revision": revision(),
-        "versions": versions(),
-        "device": describe_device(pick_device(device)),
-        "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - began, 3),
-    }
-
-
-@functools.lru_cache(maxsize=4)  # some seeds: a worker meets them in turns
-def _dense_subject(store: Store, cell: Cell, device: str | None) -> metrics.Subject:
-    """The dense network that tickets are compared with; what was measured on it serves all tickets of its seed."""
-    ticket = store.load_ticket(cell)
-    return metrics.Subject(ticket.model, _data(cell.dataset), None, cell.seed, device, cache=store.generated)
-
-
-@functools.lru_cache(maxsize=2)
-def _data(source: DataSource) -> Dataset:
-    """A worker loads a data set once, not once a cell."""
-    return source.load()
+    if difference:
+        numbers["difference"] = {"value": difference.value, "error": difference.error}
+    return numbers
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Sums depend on the number of threads in their last bit: the study fixes it."""
+def fixed_threads(count: int) -> Iterator[None]:
+    """Give PyTorch so many threads in the block: sums depend on their number in the last bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

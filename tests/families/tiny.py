@@ -12,7 +12,7 @@ from PIL import Image
 
 from lotterylib.study import Store, expand, load_profile
 from lotterylib.study.cells import with_ancestors
-from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.study.work import Worker
 from tests.datasets.formats import write_cifar, write_cifar_c, write_imagenet_o, write_svhn
 from tests.families.hurry import hurrying
 
@@ -124,8 +124,8 @@ def compute(path: Path, store: Path) -> None:
         for patch in hurrying():
             stack.enter_context(patch)
         for cell in with_ancestors(cells):
-            outcome = find_ticket(kept, cell, 1, "cpu")
+            outcome = Worker(kept, 1, "cpu").find(cell)
             assert outcome.what == "found", outcome.reasons
         for cell in cells:
-            outcome = measure_ticket(kept, cell, profile.metrics_at(cell.seed), 1, "cpu")
+            outcome = Worker(kept, 1, "cpu").measure(cell, profile.metrics_at(cell.seed))
             assert outcome.what == "found", outcome.reasons

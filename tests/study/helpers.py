@@ -16,7 +16,8 @@ import yaml
 
 from lotterylib.study import Cell, Profile, Store, expand
 from lotterylib.study.cells import with_ancestors
-from lotterylib.study.work import Outcome, find_ticket
+from lotterylib.study.lookup import missing
+from lotterylib.study.work import Outcome, Worker
 
 TINY = {
     "name": "tiny",
@@ -41,6 +42,25 @@ SLOW = TINY | {
 
 def tiny(**changes) -> Profile:
     return Profile(**(TINY | changes))
+
+
+PROFILE = tiny(pruners=["random", "lottery"])
+
+
+def complete(profile: Profile, store: Store) -> Store:
+    """Do a whole study here, as workers would."""
+    worker = Worker(store.open_for_writing(), 1, "cpu")
+    for cell in with_ancestors(expand(profile)):
+        worker.find(cell)
+    for cell, settings in missing(profile, store):
+        worker.measure(cell, settings)
+    return store
+
+
+def one_line(caught) -> str:
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def cell_of(profile: Profile, pruner: str, level: int = 0) -> Cell:
@@ -127,8 +147,10 @@ def same_state(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
-def fatal_for_one(store: Store, cell: Cell, *how) -> Outcome:
+class FatalForOne(Worker):
     """Work of which one cell takes its worker down, as running out of memory would."""
-    if cell.pruner == "magnitude" and cell.seed == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return find_ticket(store, cell, *how)
+
+    def find(self, cell: Cell) -> Outcome:
+        if cell.pruner == "magnitude" and cell.seed == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().find(cell)

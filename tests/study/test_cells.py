@@ -1,9 +1,11 @@
 """What a cell is. Committed records name their cells by hash: the ids written down here must not change."""
 
+from collections import Counter
+
 import pytest
 
 from lotterylib.study import expand, load_profile
-from lotterylib.study.cells import with_ancestors
+from lotterylib.study.cells import wanted, with_ancestors
 from tests.study.helpers import TINY, cell_of, tiny
 
 
@@ -106,3 +108,11 @@ def test_a_pruner_may_have_fewer_seeds():
 def test_fewer_seeds_must_be_seeds_of_a_pruner_of_the_profile(fewer):
     with pytest.raises(ValueError, match="fewer_seeds of"):
         tiny(pruners=["lottery"], fewer_seeds=fewer)
+
+
+def test_more_than_accuracy_may_be_measured_on_some_seeds_only():
+    profile = tiny(seeds=[0, 1], metrics=["accuracy", "nll"], metric_seeds=[1])
+    counted = Counter((m, cell.seed) for cell, m, _ in wanted(profile))
+    assert counted == {("accuracy", 0): 7, ("accuracy", 1): 7, ("nll", 1): 7}
+    with pytest.raises(ValueError, match="metric_seeds: want some of the seeds"):
+        tiny(metric_seeds=[3])

@@ -8,14 +8,15 @@ from pathlib import Path
 import dask
 import pytest
 import torch
-from distributed import Scheduler, SpecCluster, Worker, get_worker
+from distributed import Scheduler, SpecCluster, get_worker
+from distributed import Worker as DaskWorker
 
 from lotterylib.errors import SettingError
 from lotterylib.machine.devices import places
 from lotterylib.study import Store
-from lotterylib.study.scheduler import _run
-from lotterylib.study.store import missing
-from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.study.lookup import missing
+from lotterylib.study.scheduler import How, run
+from lotterylib.study.work import Worker
 from tests.study.helpers import assert_same_study, tiny
 
 
@@ -75,24 +76,28 @@ def test_cells_go_where_their_share_of_a_gpu_is_offered(tmp_path):
         cluster = SpecCluster(
             scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
             workers={
-                "half": {"cls": Worker, "options": offers | {"host": "127.0.0.1", "dashboard": False}},
-                "none": {"cls": Worker, "options": {"nthreads": 1, "host": "127.0.0.1", "dashboard": False}},
+                "half": {"cls": DaskWorker, "options": offers | {"host": "127.0.0.1", "dashboard": False}},
+                "none": {
+                    "cls": DaskWorker,
+                    "options": {"nthreads": 1, "host": "127.0.0.1", "dashboard": False},
+                },
             },
             silence_logs=50,
         )
 
-    def find(store, cell, *how):
-        (tmp_path / f"{cell.id} was found by {get_worker().name}").touch()
-        return find_ticket(store, cell, *how)
+    class Signing(Worker):
+        def find(self, cell):
+            (tmp_path / f"{cell.id} was found by {get_worker().name}").touch()
+            return super().find(cell)
 
     with cluster:
-        how = (store, cluster.scheduler_address, None, 1, "cpu", False)
-        summary = _run(missing(profile, store), *how, find, measure_ticket, per_gpu=2)
+        how = How(cluster.scheduler_address, device="cpu", per_gpu=2)
+        summary = run(missing(profile, store), store, how, progress=False, worker=Signing)
     assert summary.failures == {} and summary.counts == {"found": 4}
     assert {path.name.split()[-1] for path in tmp_path.glob("* was found by *")} == {"half"}
     for cell, wanted in missing(profile, plain):
-        find_ticket(plain, cell, 1, "cpu")
-        measure_ticket(plain, cell, wanted, 1, "cpu")
+        Worker(plain, 1, "cpu").find(cell)
+        Worker(plain, 1, "cpu").measure(cell, wanted)
     assert_same_study(profile, store.root, plain.root)
 
 

@@ -15,16 +15,16 @@ import pytest
 
 from lotterylib.cli import main
 from lotterylib.study import Profile, Store, records
-from lotterylib.study.scheduler import ATTEMPTS, _run
-from lotterylib.study.store import failures, missing
-from lotterylib.study.work import measure_ticket
+from lotterylib.study.lookup import failures, missing
+from lotterylib.study.scheduler import How, run
+from lotterylib.study.work import ATTEMPTS
 from tests.study.helpers import (
     SLOW,
     TINY,
+    FatalForOne,
     assert_same_study,
     cell_of,
     family,
-    fatal_for_one,
     finish,
     lottery,
     start,
@@ -149,7 +149,7 @@ def test_cells_of_several_processes_each(tmp_path):
 def test_a_cell_that_always_kills_its_worker_fails_by_name_and_takes_no_other_along(tmp_path):
     profile, store = tiny(pruners=["random", "magnitude"], rounds=[1], seeds=[0, 1]), Store(tmp_path / "s")
     todo, guilty = missing(profile, store), cell_of(profile, "magnitude").label
-    summary = _run(todo, store, None, 2, 1, None, False, fatal_for_one, measure_ticket)
+    summary = run(todo, store, How(workers=2), progress=False, worker=FatalForOne)
     assert summary.failures == {
         guilty: f"the worker died {ATTEMPTS} times while computing it (out of memory?)"
     }

@@ -6,8 +6,8 @@ import torch
 from lotterylib.errors import DataError, SettingError
 from lotterylib.files import exists, place, write_whole
 from lotterylib.study import Store, records, ticket
-from lotterylib.study.store import failures, missing
-from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.study.lookup import failures, missing
+from lotterylib.study.work import Worker
 from tests.study.helpers import cell_of, same_state, tiny
 
 pytest.importorskip("upath")
@@ -43,11 +43,11 @@ def test_a_study_in_a_bucket_gives_what_it_gives_in_a_folder(bucket, tmp_path, m
     for store in (remote, local):
         store.open_for_writing()
         for cell, wanted in missing(profile, store):
-            assert find_ticket(store, cell, 1, "cpu").what == "found"
-            assert measure_ticket(store, cell, wanted, 1, "cpu").what == "found"
+            assert Worker(store, 1, "cpu").find(cell).what == "found"
+            assert Worker(store, 1, "cpu").measure(cell, wanted).what == "found"
     assert missing(profile, remote) == [] and failures(profile, remote) == {}
     cell = cell_of(profile, "magnitude")
-    assert find_ticket(Store(f"{bucket}/study"), cell, 1, "cpu").what == "kept"
+    assert Worker(Store(f"{bucket}/study"), 1, "cpu").find(cell).what == "kept"
     here, there = (s.load_ticket(cell) for s in (local, remote))
     assert here.mask.equals(there.mask) and same_state(here.model.state_dict(), there.model.state_dict())
     again = ticket(profile, "dense", 0, f"{bucket}/study")

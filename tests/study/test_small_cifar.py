@@ -5,7 +5,7 @@ import pytest
 from lotterylib import Ticket, datasets, results
 from lotterylib.study import Store, expand, records
 from lotterylib.study.cells import with_ancestors
-from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.study.work import Worker
 from tests.datasets.formats import write_cifar, write_cifar_c, write_svhn
 from tests.study.helpers import tiny
 
@@ -44,9 +44,9 @@ def test_a_study(tmp_path, root, name, classes, corruptions, others):
     )
     store = Store(tmp_path / "store").open_for_writing()
     for cell in with_ancestors(expand(profile)):
-        assert find_ticket(store, cell, 1, "cpu").what == "found"
+        assert Worker(store, 1, "cpu").find(cell).what == "found"
     for cell in expand(profile):
-        outcome = measure_ticket(store, cell, dict(profile.metrics), 1, "cpu")
+        outcome = Worker(store, 1, "cpu").measure(cell, dict(profile.metrics))
         assert outcome.what == "found", outcome.reasons
     rows = records(profile, store)
     assert len(rows) == 2 * 4 and {row["chance"] for row in rows} == {1 / classes}
@@ -79,7 +79,7 @@ def test_each_network_trains_prunes_and_comes_back_from_disk(tmp_path, root, mod
     )
     store = Store(tmp_path / "store").open_for_writing()
     for cell in with_ancestors(expand(profile)):
-        outcome = find_ticket(store, cell, 1, "cpu")
+        outcome = Worker(store, 1, "cpu").find(cell)
         assert outcome.what == "found", outcome.reasons
         ticket = store.load_ticket(cell)
         assert isinstance(ticket, Ticket) and ticket.model.spec["name"] == model

@@ -4,17 +4,16 @@ import errno
 import os
 
 import pytest
+import torch
 
-from lotterylib import Ticket, files
+from lotterylib import files
 from lotterylib.metrics import About, Measurement, Metric, Tolerance, register
 from lotterylib.metrics.generalization.accuracy import Accuracy
 from lotterylib.study import Store, records, work
 from lotterylib.study.cells import with_ancestors
-from lotterylib.study.scheduler import ATTEMPTS, _attempt, run
-from lotterylib.study.store import failures, missing
-from lotterylib.study.work import _threads as one_thread
-from lotterylib.study.work import find_ticket, measure_ticket
-from lotterylib.training import run as run_of_training
+from lotterylib.study.lookup import failures, missing
+from lotterylib.study.scheduler import How, run
+from lotterylib.study.work import ATTEMPTS, Worker, attempt, fixed_threads
 from tests.conftest import untouched_rng
 from tests.study.helpers import TINY, cell_of, same_state, tiny
 
@@ -41,20 +40,20 @@ def fail_to_write(monkeypatch, where: str = ""):
 def test_a_worker_leaves_the_random_state_alone(store):
     with untouched_rng():
         cell = cell_of(tiny(), "random")
-        assert find_ticket(store, cell.twin(), 1, "cpu").what == "found"
-        assert find_ticket(store, cell, 1, "cpu").what == "found"
-        assert measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu").what == "found"
+        assert Worker(store, 1, "cpu").find(cell.twin()).what == "found"
+        assert Worker(store, 1, "cpu").find(cell).what == "found"
+        assert Worker(store, 1, "cpu").measure(cell, {"accuracy": {}}).what == "found"
 
 
 def test_divergence_is_final_and_what_needs_it_is_named(store):
     dense, lottery = cell_of(DIVERGING, "dense"), cell_of(DIVERGING, "lottery", 1)
-    outcome = find_ticket(store, dense, 1, "cpu")
+    outcome = Worker(store, 1, "cpu").find(dense)
     assert outcome.what == "failed" and "training diverged: the loss was" in outcome.reasons[dense.label]
     assert store.is_final(dense) and store.is_final(lottery) and not store.has_ticket(dense)
     assert not store.is_final(cell_of(DIVERGING, "random"))
-    outcome = find_ticket(store, lottery, 1, "cpu")
+    outcome = Worker(store, 1, "cpu").find(lottery)
     assert outcome.reasons == {lottery.label: f"needs {dense.label}, which failed"}
-    outcome = measure_ticket(store, lottery, {"accuracy": {}}, 1, "cpu")
+    outcome = Worker(store, 1, "cpu").measure(lottery, {"accuracy": {}})
     assert outcome.reasons == {lottery.label: f"needs {dense.label}, which failed"}
     assert records(DIVERGING, store) == []
     found = failures(DIVERGING, store)
@@ -65,32 +64,32 @@ def test_divergence_is_final_and_what_needs_it_is_named(store):
 def test_a_study_of_final_failures_ends_at_once(store):
     """No cluster is started for it, and all of it is named."""
     for pruner, level in (("dense", 0), ("random", 0), ("random", 1)):
-        find_ticket(store, cell_of(DIVERGING, pruner, level), 1, "cpu")
-    summary = run(missing(DIVERGING, store), store, scheduler="tcp://127.0.0.1:1")
+        Worker(store, 1, "cpu").find(cell_of(DIVERGING, pruner, level))
+    summary = run(missing(DIVERGING, store), store, How(scheduler="tcp://127.0.0.1:1"))
     assert summary.failures.keys() == summary.final == failures(DIVERGING, store).keys()
     assert not summary.counts
 
 
 def test_nothing_to_do_is_no_work(store):
-    assert not run([], store, scheduler="tcp://127.0.0.1:1").counts
+    assert not run([], store, How(scheduler="tcp://127.0.0.1:1")).counts
 
 
 def test_a_passing_failure_is_tried_again_and_forgotten(store, monkeypatch):
     cell = cell_of(tiny(), "dense")
     with monkeypatch.context() as patch:
         fail_to_write(patch, "tickets")
-        assert find_ticket(store, cell, 1, "cpu").what == "failed"
+        assert Worker(store, 1, "cpu").find(cell).what == "failed"
     assert "No space left" in failures(tiny(), store)[cell.label]["reason"]
     assert not store.is_final(cell) and not store.is_final(cell_of(tiny(), "lottery"))
     assert failures(tiny(), store)[cell_of(tiny(), "lottery").label]["reason"] == f"needs {cell.label}, which failed"  # fmt: skip
-    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    assert Worker(store, 1, "cpu").find(cell).what == "found"
     assert failures(tiny(), store) == {}
 
 
 def test_a_disk_too_full_even_for_the_failure_still_names_the_cell(store, monkeypatch):
     cell = cell_of(tiny(), "random")
     fail_to_write(monkeypatch)
-    outcome = find_ticket(store, cell, 1, "cpu")
+    outcome = Worker(store, 1, "cpu").find(cell)
     assert outcome.what == "failed" and "No space left" in outcome.reasons[cell.label]
     left = [p for p in store.root.rglob("*") if p.is_file()]
     assert [p.name for p in left] == ["store.json"]
@@ -99,10 +98,10 @@ def test_a_disk_too_full_even_for_the_failure_still_names_the_cell(store, monkey
 def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, own_metrics, monkeypatch):
     """It neither hides behind the ticket nor takes the ticket's own record away, and other metrics go on."""
     profile, cell = tiny(), cell_of(tiny(), "random")
-    assert find_ticket(store, cell, 1, "cpu").what == "found"
-    alone = measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu")
+    assert Worker(store, 1, "cpu").find(cell).what == "found"
+    alone = Worker(store, 1, "cpu").measure(cell, {"accuracy": {}})
     assert "needs dense 0.0% lenet digits seed 0, which failed" in alone.reasons.values()
-    assert find_ticket(store, cell.twin(), 1, "cpu").what == "found"
+    assert Worker(store, 1, "cpu").find(cell.twin()).what == "found"
     training = store.about(cell)
 
     def broken(self, subject):
@@ -117,36 +116,25 @@ def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, own_m
 
     with monkeypatch.context() as patch:
         patch.setattr(Accuracy, "measure", broken)
-        outcome = measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu")
+        outcome = Worker(store, 1, "cpu").measure(cell, {"accuracy": {}, "fine": {}})
     name = f"accuracy of {cell.label}"
     assert outcome.what == "failed" and outcome.reasons == {name: "ValueError: no such luck"}
     assert store.record(cell, "fine", {})["value"] == 1.0 and store.record(cell, "accuracy", {}) is None
     assert failures(profile, store) == {name: {"kind": "measuring", "reason": "ValueError: no such luck"}}
     assert store.about(cell) == training and store.failure(cell) is None
     assert cell.id in {c.id for c, _ in missing(profile, store)}
-    assert measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu").what == "found"
+    assert Worker(store, 1, "cpu").measure(cell, {"accuracy": {}, "fine": {}}).what == "found"
     assert failures(profile, store) == {} and not list((store.root / "unmeasured").iterdir())
-    assert measure_ticket(store, cell, {"accuracy": {}, "fine": {}}, 1, "cpu").what == "kept"
-
-
-def test_a_damaged_record_fails_its_cell_not_the_study(store):
-    cell = cell_of(tiny(), "random")
-    find_ticket(store, cell, 1, "cpu")
-    path = store.record_path(cell, "accuracy", {})
-    path.parent.mkdir()
-    path.write_text("{")
-    outcome = measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu")
-    [(label, reason)] = outcome.reasons.items()
-    assert cell.label in label and str(path) in reason and "delete it" in reason
+    assert Worker(store, 1, "cpu").measure(cell, {"accuracy": {}, "fine": {}}).what == "kept"
 
 
 def test_tickets_of_a_lottery_chain_do_not_depend_on_who_found_them(store):
     """Round by round through the store, or all at once in memory: the same bits."""
     cell = cell_of(tiny(rounds=[3]), "lottery")
     for step in with_ancestors([cell]):
-        assert find_ticket(store, step, 1, "cpu").what == "found"
+        assert Worker(store, 1, "cpu").find(step).what == "found"
     data = cell.dataset.load()
-    with one_thread(1):
+    with fixed_threads(1):
         alone = cell.build_pruner().find(
             cell.model.build(data, cell.seed), data, cell.sparsity, cell.recipe, cell.seed,
             device="cpu", progress=False,
@@ -168,28 +156,28 @@ def test_attempts_are_counted_by_who_ran_not_by_who_waited(store, tmp_path):
     """Three attempts that never ended: the fourth gives up, however often it is asked; one that ends is forgotten."""
     cell, marks, ran = cell_of(tiny(), "random"), tmp_path / "attempts" / "find-x", []
 
-    def dies(*_):
+    def dies():
         ran.append(marks.stat().st_size)
         raise SystemExit  # the worker is gone
 
     for _ in range(ATTEMPTS):
         with pytest.raises(SystemExit):
-            _attempt([], marks, dies, store, cell)
+            attempt(marks, store, cell, dies)
     for _ in range(2):  # a lost outcome is computed again
-        outcome = _attempt([], marks, dies, store, cell)
+        outcome = attempt(marks, store, cell, dies)
         assert outcome.reasons == {cell.label: "the worker died 3 times while computing it (out of memory?)"}
     assert ran == [1, 2, 3]
     assert store.failure(cell)["kind"] == "killed" and not store.is_final(cell)
     marks.unlink()
-    assert _attempt([], marks, find_ticket, store, cell, 1, "cpu").what == "found"
+    assert attempt(marks, store, cell, lambda: Worker(store, 1, "cpu").find(cell)).what == "found"
     assert not marks.exists()
 
 
 def test_a_ticket_is_recorded_beside_the_dense_network_of_its_seed(store):
     cell, wanted = cell_of(tiny(), "random"), {"accuracy": {}, "nll": {"images": 10}}
     for each in (cell.twin(), cell):
-        assert find_ticket(store, each, 1, "cpu").what == "found"
-        assert measure_ticket(store, each, wanted, 1, "cpu").what == "found"
+        assert Worker(store, 1, "cpu").find(each).what == "found"
+        assert Worker(store, 1, "cpu").measure(each, wanted).what == "found"
     for metric, settings in wanted.items():
         ticket, dense = (store.record(c, metric, settings) for c in (cell, cell.twin()))
         assert ticket["difference"]["value"] == ticket["value"] - dense["value"]
@@ -201,14 +189,13 @@ def test_a_ticket_is_recorded_beside_the_dense_network_of_its_seed(store):
 
 def test_a_worker_that_dies_while_it_stores_a_ticket_leaves_none_without_its_record(store, monkeypatch):
     cell = cell_of(tiny(), "dense")
-    for dying in ("write", "save"):  # the record, the ticket
+    for dying in ("lotterylib.study.store.write_whole", "lotterylib.ticket.Ticket.save"):
         with monkeypatch.context() as patch:
-            owner = {"write": Store, "save": Ticket}[dying]
-            patch.setattr(owner, {"write": "_write", "save": "save"}[dying], interrupted)
+            patch.setattr(dying, interrupted)
             with pytest.raises(KeyboardInterrupt):
-                find_ticket(store, cell, 1, "cpu")
+                Worker(store, 1, "cpu").find(cell)
         assert not store.has_ticket(cell)
-    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    assert Worker(store, 1, "cpu").find(cell).what == "found"
     assert store.about(cell)["training"]["seed"] == 0
 
 
@@ -220,21 +207,22 @@ def test_a_long_training_goes_on_where_its_worker_died(tmp_path, store, monkeypa
     """Checkpoints lie in the store; where an object store holds the rest, on the machine."""
     cell = cell_of(tiny(recipe=TINY["recipe"] | {"epochs": 3}), "dense")
     plain = Store(tmp_path / "plain").open_for_writing()
-    assert find_ticket(plain, cell, 1, "cpu").what == "found"
+    assert Worker(plain, 1, "cpu").find(cell).what == "found"
     monkeypatch.setattr(work, "SPACING", 0.0)
-    step, seen = run_of_training.batch_loss, []
+    step, seen = torch.optim.SGD.step, []
 
-    def dies_in_the_third_epoch(*batch):
+    def dies_in_the_third_epoch(optimizer, *closure):
         seen.append(1)
-        if len(seen) == 8:  # of nine
+        # of nine
+        if len(seen) == 8:
             raise KeyboardInterrupt
-        return step(*batch)
+        return step(optimizer, *closure)
 
-    monkeypatch.setattr(run_of_training, "batch_loss", dies_in_the_third_epoch)
+    monkeypatch.setattr(torch.optim.SGD, "step", dies_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
-        find_ticket(store, cell, 1, "cpu")
+        Worker(store, 1, "cpu").find(cell)
     assert len(list(store.checkpoints.iterdir())) == 1
-    assert find_ticket(store, cell, 1, "cpu").what == "found"
+    assert Worker(store, 1, "cpu").find(cell).what == "found"
     assert len(seen) == 8 + 3 and not list(store.checkpoints.iterdir())
     one, other = (s.load_ticket(cell).model.state_dict() for s in (plain, store))
     assert same_state(one, other)

@@ -1,0 +1,159 @@
+"""``lottery plan``, ``run``, ``status`` and ``export``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..machine.devices import device_name, places
+from ..study import Cell, Profile, Store, expand, load_profile, records
+from ..study.cells import with_ancestors
+from ..study.estimate import images_per_second
+from ..study.index import Index
+from ..study.lookup import Todo, failures, missing, remaining
+from ..study.needs import needs
+from ..study.plan import Plan, rates
+from ..study.plan import plan as costs
+from ..study.reference import adopt
+from ..study.reference import export as write_reference
+from ..text import duration, printable
+from ..training import Launch, launching
+from . import tables
+
+if TYPE_CHECKING:
+    from ..study.scheduler import Summary
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print what a study costs and what of it is missing, then how long that takes."""
+    profile, store = _part(options), Store(options.store)
+    if options.device:
+        # says clearly if it is not there
+        device_name(options.device)
+    index, cells = Index(store), expand(profile)
+    todo = missing(profile, index)
+    trainings = remaining(todo, index)
+    found = costs(profile, cells, todo, trainings)
+    print(f"{profile.name}: {profile.title}\n")
+    print(tables.pruners(profile, cells, todo, trainings, found))
+    if todo:
+        print(f"\n{tables.metrics(todo, found)}\n")
+    needed = needs(profile)
+    for need in needed:
+        if not need.met:
+            print(f"missing: {need.what}: {need.remark or need.place}")
+    print(_time(profile, options, found, data_here=needed[0].met) if todo else "nothing to compute")
+    return 0
+
+
+def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here: bool) -> str:
+    """Return how long the rest takes at the speed given or measured."""
+    workers = len(places(options.workers, options.threads, options.device, 1, options.processes))
+    if options.images_per_second:
+        speeds, how = rates(profile, options.images_per_second), "reckoned with"
+    elif data_here:
+        speeds, how = _measured(profile, options), f"measured now on {device_name(options.device)}:"
+    else:
+        return "hours: name the speed with --images-per-second N, since there are no data to measure it with"
+    each = ", ".join(f"{name} {rate:,.0f} images/s a worker" for name, rate in speeds.items())
+    seconds = sum(found.work[name] / rate for name, rate in speeds.items()) / workers
+    return f"{how} {each}\nestimated time with {workers} worker(s): {duration(seconds)}, measuring included"
+
+
+def _measured(profile: Profile, options: argparse.Namespace) -> dict[str, float]:
+    data, how = profile.dataset.load(), dict(threads=options.threads, device=options.device)
+    with launching(Launch(options.processes)):
+        return {m.name: images_per_second(m, data, profile.recipe, **how) for m in profile.models}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compute what is missing; 1 if something of it failed."""
+    profile, store = _part(options), Store(options.store)
+    index = Index(store)
+    todo = missing(profile, index)
+    for path in index.damaged:
+        print(f"{profile.name}: {path} is damaged and computed again", file=sys.stderr)
+    if not todo:
+        print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
+        return 0
+    return 1 if compute(profile, todo, store, options, options.shipped).failures else 0
+
+
+def compute(
+    profile: Profile, todo: list[Todo], store: Store, options: argparse.Namespace, shipped: bool
+) -> Summary:
+    """Compute what ``missing`` listed and say how it went; ``shipped``: use tickets that come with the package."""
+    # Dask, which plan and status do without
+    from ..study.scheduler import How, hush, run
+
+    hush()
+    cells = [cell for cell, _ in todo]
+    if not options.scheduler:
+        _try_out(cells, options.device)
+    if shipped and (copied := adopt(profile, store, cells)):
+        print(f"{profile.name}: {copied} tickets come with the package", file=sys.stderr)
+    how = How(
+        options.scheduler,
+        options.workers,
+        options.threads,
+        options.device,
+        options.per_gpu,
+        options.processes,
+    )
+    summary = run(todo, store, how, progress=not options.quiet)
+    done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
+    print(f"{profile.name}: tasks: {done}; store: {store.root}")
+    for label in summary.mended:
+        print(f"  was damaged, found again: {label}", file=sys.stderr)
+    for label, reason in summary.failures.items():
+        print(_failed(label, reason, label in summary.final), file=sys.stderr)
+    return summary
+
+
+def _try_out(cells: list[Cell], device: str | None) -> None:
+    """Meet here, in one line and before workers start, what would fail every cell: no such device, data that are not
+    there, a setting that a model does not have."""
+    device_name(device)
+    for dataset in {cell.dataset for cell in cells}:
+        data = dataset.load()
+        for model in {cell.model.name: cell.model for cell in cells if cell.dataset == dataset}.values():
+            model.build(data, seed=0)
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print how many cells are finished, what failed, and whether the next run tries it again."""
+    profile, store = _part(options), Store(options.store)
+    index, cells = Index(store), expand(profile)
+    todo, every, failed = missing(profile, index), with_ancestors(cells), failures(profile, index)
+    tickets = sum(map(index.has_ticket, every))
+    print(
+        f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
+        f"{tickets} of {len(every)} tickets found, {len(failed)} failed"
+    )
+    for label, failure in failed.items():
+        print(_failed(label, failure["reason"], failure["kind"] == "diverged"))
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a finished study as reference, with a picture of it."""
+    # pandas and Matplotlib, which plan, run and status do without
+    from .. import figures, results
+
+    profile, store = load_profile(options.profile), Store(options.store)
+    folder = write_reference(profile, store, options.to)
+    figure, _ = figures.sweep(results.tidy(records(profile, store)), smoke=profile.smoke)
+    figures.save(figure, folder / "accuracy.png")
+    print(f"reference records and their picture: {folder}")
+    return 0
+
+
+def _failed(label: str, reason: str, final: bool) -> str:
+    what_next = "final: it would diverge again" if final else "the next run tries again"
+    return f"  failed: {label}: {printable(reason)} ({what_next})"
+
+
+def _part(options: argparse.Namespace) -> Profile:
+    """Return the profile, cut down as the options say."""
+    return load_profile(options.profile).cut(options.only, options.seeds, options.sparsities)

@@ -1,0 +1,51 @@
+"""The tables of ``lottery plan``."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..study import Cell, Profile
+from ..study.cells import DENSE
+from ..study.lookup import Todo
+from ..study.plan import Plan
+from ..text import amount, table
+
+
+def pruners(profile: Profile, cells: list[Cell], todo: list[Todo], trainings: list[Cell], found: Plan) -> str:
+    """Return one row per pruner: cells, what of them is missing and what that costs; then their sum and a key."""
+    every, waiting, train = (
+        Counter(cell.pruner for cell in some) for some in (cells, [cell for cell, _ in todo], trainings)
+    )
+    counts = [
+        (
+            every[name],
+            every[name] - waiting[name],
+            train[name],
+            waiting[name],
+            found.training[name],
+            sum(found.measuring[name].values()),
+            found.storage[name],
+        )
+        for name in (DENSE, *profile.pruners)
+    ]
+    counts.append(tuple(map(sum, zip(*counts, strict=True))))
+    rows = [("pruner", "cells", "finished", "to train", "to measure", "training", "measuring", "storage")]
+    for name, numbers in zip((DENSE, *profile.pruners, "all"), counts, strict=True):
+        rows.append((name, *map(str, numbers[:4]), *map(amount, numbers[4:])))
+    return (
+        f"{table(rows)}\n\n"
+        "training and measuring in multiply-adds of unpruned networks, storage in bytes, of what is missing\n"
+        f"{found.together} trainings in all, rounds and dense networks shared: "
+        f"{found.alone - found.together} saved"
+    )
+
+
+def metrics(todo: list[Todo], found: Plan) -> str:
+    """Return one row per metric: how many networks it is to be measured on, and what that costs."""
+    cost = Counter()
+    for by_metric in found.measuring.values():
+        cost.update(by_metric)
+    wanted = Counter(metric for _, settings in todo for metric in settings)
+    rows = [("metric", "to measure", "multiply-adds")]
+    rows += [(m, str(n), amount(cost[m]) if cost[m] else "with another") for m, n in wanted.items()]
+    return table(rows)

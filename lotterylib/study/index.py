@@ -1,0 +1,130 @@
+"""What a store holds, seen at once: thousands of files are listed, and only those that changed since are read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..files import is_remote, names
+from ..ticket import is_whole
+from .cells import Cell
+from .store import Record, Shelf, Store, parse_record, read_record
+
+FILE = "index.sqlite"
+# a store of fewer files is read as quickly without one
+WORTH_KEEPING = 1000
+_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content BLOB) WITHOUT ROWID"
+
+
+class Index(Shelf):
+    """A store as it was when this was made. ``damaged`` are the files that count as missing because they are not whole.
+
+    What was read stays in ``index.sqlite`` with each file's size and time. That file may be lost or damaged at no cost but
+    time; where it cannot be written, or where the store is no folder of this machine, nothing is kept.
+    """
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.damaged: list[Path] = []
+        self._noted, self._database = names(store.root / "cells"), None
+        self._failures: dict[str, dict[str, str] | None] = {}
+        if is_remote(store.root):
+            # one question per folder, not one per file
+            self._whole = {f"{part}/{name}" for part in _READ for name in names(store.root / part)}
+            return
+        self._database = _database(store.root)
+        self._whole = {
+            path for (path,) in self._database.execute("SELECT path FROM files WHERE content NOT NULL")
+        }
+        torn = self._database.execute("SELECT path FROM files WHERE content IS NULL ORDER BY path")
+        self.damaged = [store.root / path for (path,) in torn]
+
+    @classmethod
+    def of(cls, store: Store | Index) -> Index:
+        """Return the index of a store, or the index that is given."""
+        return store if isinstance(store, Index) else cls(store)
+
+    def has_ticket(self, cell: Cell) -> bool:
+        return f"tickets/{cell.id}.safetensors" in self._whole
+
+    def about(self, cell: Cell) -> Record | None:
+        return self.store.about(cell) if f"{cell.id}.json" in self._noted else None
+
+    def failure(self, cell: Cell) -> dict[str, str] | None:
+        if cell.id not in self._failures:
+            self._failures[cell.id] = super().failure(cell)
+        return self._failures[cell.id]
+
+    def has_record(self, id: str) -> bool:
+        """Return whether there is a record of that name, and whole."""
+        return f"records/{id}.json" in self._whole
+
+    def records(self, ids: Iterable[str]) -> Iterator[Record | None]:
+        """Yield the records of these names, None for those that are missing or damaged."""
+        for id in ids:
+            yield self._record(f"records/{id}.json") if self.has_record(id) else None
+
+    def _record(self, path: str) -> Record | None:
+        if self._database:
+            with contextlib.suppress(sqlite3.DatabaseError):
+                for (content,) in self._database.execute("SELECT content FROM files WHERE path = ?", (path,)):
+                    if record := parse_record(content):
+                        return record
+        return read_record(self.store.root / path)
+
+
+def _ticket(path: Path) -> bytes | None:
+    return b"" if is_whole(path) else None
+
+
+def _record(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return None if parse_record(content) is None else content
+
+
+# folder → what is kept of each of its files, None if it is damaged
+_READ = {"tickets": _ticket, "records": _record}
+
+
+def _database(root: Path) -> sqlite3.Connection:
+    """Return the table of all files: path, stamp, content."""
+    stamps = dict(_stamps(root))
+    file = root / FILE
+    if len(stamps) >= WORTH_KEEPING:
+        for _ in range(2):
+            try:
+                return _updated(sqlite3.connect(file, timeout=5), root, stamps)
+            except sqlite3.OperationalError:
+                # read-only, full, or held by another process
+                break
+            except sqlite3.DatabaseError:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+    return _updated(sqlite3.connect(":memory:"), root, stamps)
+
+
+def _stamps(root: Path) -> Iterator[tuple[str, str]]:
+    for part in _READ:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / part) as entries:
+            for entry in entries:
+                # temporary files begin with a dot
+                if not entry.name.startswith("."):
+                    about = entry.stat()
+                    yield f"{part}/{entry.name}", f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _updated(database: sqlite3.Connection, root: Path, stamps: dict[str, str]) -> sqlite3.Connection:
+    database.execute(_TABLE)
+    known = dict(database.execute("SELECT path, stamp FROM files"))
+    gone = [(path,) for path in known.keys() - stamps.keys()]
+    new = ((p, s, _READ[p.partition("/")[0]](root / p)) for p, s in stamps.items() if known.get(p) != s)
+    with database:
+        database.executemany("DELETE FROM files WHERE path = ?", gone)
+        database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", new)
+    return database

@@ -1,0 +1,138 @@
+"""Questions to a study: its records and tickets, what is missing, and what failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import names
+from ..ticket import Ticket
+from .cells import Cell, expand, with_ancestors
+from .cells import wanted as measurements
+from .index import Index
+from .profile import Profile, load_profile
+from .reference import Reference
+from .store import Record, Store, open_store
+
+# a cell, and what to measure on it: metric → settings
+Todo = tuple[Cell, dict[str, Record]]
+
+
+def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+    """Return all measurements of a profile that are there: from the store, else from the package's reference run.
+
+    Those that are damaged count as missing; the error output names them.
+    """
+    profile = load_profile(profile)
+    reference, local = Reference(profile.name).rows, open_store(store)
+    ids = [cell.metric_id(metric, settings) for cell, metric, settings in measurements(profile)]
+    if not local:
+        return [reference[id] for id in ids if id in reference]
+    index = Index(local)
+    for path in index.damaged:
+        print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
+    found = ((row or reference.get(id)) for id, row in zip(ids, index.records(ids), strict=True))
+    return [row for row in found if row]
+
+
+def ticket(
+    profile: Profile | str | Path,
+    pruner: str,
+    sparsity: float,
+    store: Store | str | Path | None = None,
+    *,
+    seed: int | None = None,
+    model: str | None = None,
+) -> Ticket:
+    """Return one ticket of a profile: from the store, else from those that come with the package.
+
+    Args:
+        pruner: A pruner of the profile, or "dense".
+        sparsity: One of the profile's; 0 for "dense".
+        seed: By default the profile's first.
+        model: By default the profile's first.
+
+    Raises:
+        DataError: if the profile has no such cell, or if its ticket is in neither place.
+    """
+    profile = load_profile(profile)
+    seed = profile.seeds[0] if seed is None else seed
+    model = model or profile.models[0].name
+    sought = f"{pruner} {sparsity:.1%} {model} seed {seed}"
+    for cell in expand(profile):
+        same = (cell.pruner, cell.model.name, cell.seed) == (pruner, model, seed)
+        if same and abs(cell.sparsity - sparsity) < 1e-6:
+            break
+    else:
+        raise DataError(f"the profile {profile.name} has no {sought}")
+    local = open_store(store)
+    if local and local.has_ticket(cell):
+        return local.load_ticket(cell)
+    if shipped := Reference(profile.name).ticket_path(cell):
+        return Ticket.load(shipped)
+    raise DataError(f"no ticket of {sought}: run `lottery run --profile {profile.name}` and name its store")
+
+
+def tickets(
+    profile: Profile | str | Path,
+    wanted: Iterable[str],
+    sparsity: float,
+    store: Store | str | Path | None = None,
+    *,
+    on_message: Callable[[str], object] = print,
+    **which: Any,
+) -> dict[str, Ticket]:
+    """Return the tickets of those pruners that the profile has, in the order wanted, or if it has none of them, of its
+    own first ones. ``on_message`` is given a sentence about the others; ``which`` (seed, model) and errors as in
+    ``ticket``."""
+    profile, wanted = load_profile(profile), list(wanted)
+    if left_out := [name for name in wanted if name not in profile.pruners]:
+        on_message(f"The study {profile.name} does without {' and '.join(left_out)}.")
+    if left_out == wanted:
+        wanted = list(profile.pruners)[: len(wanted)]
+    return {n: ticket(profile, n, sparsity, store, **which) for n in wanted if n in profile.pruners}
+
+
+def missing(profile: Profile, store: Store | Index, reference: bool = False) -> list[Todo]:
+    """Return the cells with measurements that neither the store nor (if asked) the reference holds whole."""
+    known: Iterable[str] = Reference(profile.name).rows if reference else ()
+    index, todo = Index.of(store), {}
+    for cell, metric, settings in measurements(profile):
+        id = cell.metric_id(metric, settings)
+        if id not in known and not index.has_record(id):
+            todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
+    return list(todo.values())
+
+
+def remaining(todo: list[Todo], store: Store | Index) -> list[Cell]:
+    """Return the trainings behind what is missing, shared rounds once, those that would diverge again left out."""
+    index = Index.of(store)
+    every = with_ancestors([cell for cell, _ in todo], index.has_ticket)
+    return [cell for cell in every if not index.has_ticket(cell) and not index.is_final(cell)]
+
+
+def failures(profile: Profile, store: Store | Index) -> dict[str, dict[str, str]]:
+    """Return what failed or is damaged, and has not been mended since: label → ``{"kind": …, "reason": …}``, tickets
+    before measurements."""
+    index, found = Index.of(store), {}
+    damaged = {path.stem for path in index.damaged}
+    for cell in with_ancestors(expand(profile)):
+        if failure := index.failure(cell):
+            found[cell.label] = failure
+        elif cell.id in damaged:
+            found[cell.label] = {"kind": "damaged", "reason": _DAMAGED.format(index.store.ticket_path(cell))}
+    tried = {Path(name).stem for name in names(index.store.root / "unmeasured")}
+    for cell, metric, settings in measurements(profile) if tried or damaged else ():
+        id, label = cell.metric_id(metric, settings), f"{metric} of {cell.label}"
+        if id in damaged:
+            path = index.store.record_path(cell, metric, settings)
+            found[label] = {"kind": "damaged", "reason": _DAMAGED.format(path)}
+        elif id in tried and (reason := index.store.unmeasured(cell, metric, settings)):
+            found[label] = {"kind": "measuring", "reason": reason}
+    return found
+
+
+_DAMAGED = "{} is damaged and counts as missing"

@@ -1,0 +1,135 @@
+"""What comes with the package for a profile: the records of its reference run, and tickets to draw and start from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+from ..datasets.base import verify
+from ..errors import DataError
+from ..files import component, exists, write_whole
+from ..ticket import Ticket
+from .cells import DENSE, Cell, expand, wanted, with_ancestors
+from .index import Index
+from .profile import Profile
+from .store import Record, Store
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+
+
+class Reference:
+    """``records.jsonl`` and the tickets of a profile, with their checksums in ``manifest.json``.
+
+    Raises:
+        DataError: by every attribute, if a file is damaged.
+    """
+
+    def __init__(self, profile: str):
+        self.folder = REFERENCE / profile
+
+    @cached_property
+    def manifest(self) -> Record:
+        """Checksums by file; empty if the profile has no reference."""
+        return _manifest(self.folder)
+
+    @cached_property
+    def rows(self) -> dict[str, Record]:
+        """Record id → row."""
+        if not self.manifest:
+            return {}
+        content = verify(self.folder / "records.jsonl", self.manifest["sha256"])
+        rows = [row for line in content.decode().splitlines() for row in _unpacked(json.loads(line))]
+        return {row["id"]: row for row in rows}
+
+    def ticket_path(self, cell: Cell) -> Path | None:
+        """Return where the cell's ticket lies, its content checked, if it is one of those that come with the package."""
+        checksum = self.manifest.get("tickets", {}).get(cell.id)
+        if checksum is None:
+            return None
+        path = _ticket_path(self.folder, cell.id)
+        verify(path, checksum)
+        return path
+
+
+def adopt(profile: Profile, store: Store, cells: list[Cell]) -> int:
+    """Copy into the store those of the cells' tickets that come with the package, so that a new metric needs no
+    training. Return how many were copied."""
+    reference, copied = Reference(profile.name), 0
+    for cell in with_ancestors(cells, store.has_ticket):
+        if not store.has_ticket(cell) and (shipped := reference.ticket_path(cell)):
+            ticket = Ticket.load(shipped)
+            store.open_for_writing().save_ticket(cell, ticket, {"source": f"reference/{profile.name}"})
+            copied += 1
+    return copied
+
+
+def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
+    """Write a complete study as reference: a text file of records, a line per cell; the tickets of the first seed and the
+    dense networks of all (with their rewind states, which pruners start from), as far as the store holds them; and a
+    manifest with the checksums. Of an earlier reference in the folder, the tickets that its manifest names are removed.
+
+    Raises:
+        DataError: if a measurement is missing or damaged: a reference has no holes.
+    """
+    rows: dict[str, list[Record]] = {}
+    asked = wanted(profile)
+    found = Index(store).records(cell.metric_id(metric, settings) for cell, metric, settings in asked)
+    for (cell, metric, settings), row in zip(asked, found, strict=True):
+        if row is None:
+            state = "damaged" if exists(store.record_path(cell, metric, settings)) else "missing"
+            raise DataError(
+                f"{metric} of {cell.label} is {state} in {store.root}: run the study to its end first"
+            )
+        rows.setdefault(cell.id, []).append(row)
+    folder = folder or REFERENCE / profile.name
+    for id in _manifest(folder).get("tickets", {}):
+        _ticket_path(folder, id).unlink(missing_ok=True)
+    tickets = {}
+    shipped = [c for c in expand(profile) if c.pruner == DENSE or c.seed == profile.seeds[0]]
+    for cell in filter(store.has_ticket, shipped):
+        path, found = _ticket_path(folder, cell.id), store.load_ticket(cell)
+        found.rewind = found.rewind if cell.pruner == DENSE else None
+        found.save(path)
+        tickets[cell.id] = hashlib.sha256(path.read_bytes()).hexdigest()
+    lines = "".join(json.dumps(_packed(rows[i]), sort_keys=True) + "\n" for i in sorted(rows))
+    every = [row for cell_rows in rows.values() for row in cell_rows]
+    manifest = {
+        "profile": profile.name,
+        "records": len(every),
+        "revisions": sorted({row["revision"] for row in every}),
+        "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "tickets": tickets,
+    }
+    write_whole(folder / "records.jsonl", lines.encode())
+    write_whole(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    return folder
+
+
+def _manifest(folder: Path) -> Record:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        return {"sha256": manifest["sha256"], "tickets": dict(manifest["tickets"])}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} is damaged; fetch it again") from None
+
+
+def _ticket_path(folder: Path, id: str) -> Path:
+    return folder / "tickets" / f"{component(id, 'ticket')}.safetensors"
+
+
+def _packed(rows: list[Record]) -> Record:
+    """Return the records of one cell with what all of them say, half of their text, said once."""
+    flat = [{**row, "settings": row["settings"]["metric"], "cell": row["settings"]["cell"]} for row in rows]
+    common = {k: v for k, v in flat[0].items() if k != "settings" and all(row.get(k) == v for row in flat)}
+    each = [{k: v for k, v in row.items() if k not in common} for row in flat]
+    return {"all": common, "each": sorted(each, key=lambda row: row.get("metric", ""))}
+
+
+def _unpacked(line: Record) -> list[Record]:
+    rows = [line["all"] | row for row in line["each"]]
+    return [row | {"settings": {"metric": row["settings"], "cell": row.pop("cell")}} for row in rows]

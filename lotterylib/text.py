@@ -1,0 +1,56 @@
+"""Numbers, durations, tables and foreign words as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the unit that suits it.
+
+    >>> duration(0.2), duration(600), duration(9000)
+    ('1 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def amount(number: float, unit: str = "") -> str:
+    """Return three digits of a number, with a prefix.
+
+    >>> amount(12_345_678), amount(640, "B"), amount(0)
+    ('12.3 M', '640 B', '0')
+    """
+    prefixes = ["", "k", "M", "G", "T", "P", "E"]
+    while number >= 999.5 and len(prefixes) > 1:
+        number /= 1000
+        del prefixes[0]
+    return f"{number:.3g} {prefixes[0]}{unit}".strip()
+
+
+def table(rows: Sequence[Sequence[object]], left: Sequence[int] = (0,)) -> str:
+    """Return rows in columns, those at ``left`` flush left, the others flush right.
+
+    >>> print(table([("name", "n"), ("a", 10)]))
+    name   n
+    a     10
+    """
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            f"{value!s:<{w}}" if i in left else f"{value!s:>{w}}"
+            for i, (value, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Return foreign text with its control characters written out, so that no terminal obeys them.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
