@@ -10,7 +10,7 @@ import nbformat
 from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lotterylib.publish import publish
+from lotterylib.publish.book import build_book
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ALT = "A straight line that falls from 0.9 to 0.8 & more"
@@ -112,8 +112,7 @@ def write_sample(root: Path) -> Path:
 
 def publish_sample(root: Path) -> Path:
     """Publish the book at ``root`` to ``root/out``; returns the site's folder."""
-    parameters = {"top": 0.925}
-    return publish(CARD, root / "notebooks", root, root / "out", parameters, fingerprint="1").parent
+    return build_book(root, root / "out", {"top": 0.925}, CARD).parent
 
 
 def shared_site(base: Path) -> Path:
