@@ -44,7 +44,7 @@ def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: M
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, stage / name)
     if card.get("smoke"):
-        for page in (stage / "book").rglob("*.md"):
+        for page in (stage / "book").glob("*.md"):
             page.write_text(_warn(page.read_text(encoding="utf-8")), encoding="utf-8")
     notebooks = [nbformat.read(execution.output, as_version=4) for execution in executions]
     add_scripts(notebooks, stage / "book" / "_static" / "widgets")

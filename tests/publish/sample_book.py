@@ -1,4 +1,4 @@
-"""A book of two pages, made with the repository's own configuration, extension and styles."""
+"""A book of three pages, made with the repository's own configuration, extensions and styles."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ parts:
     chapters:
       - file: notebooks/sample
       - file: notebooks/explorer
+      - file: book/reference/masks
 """
 
 
@@ -105,6 +106,8 @@ def write_sample(root: Path) -> Path:
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignore)
     shutil.copy(REPOSITORY / "_config.yml", root)
     (root / "_toc.yml").write_text(TOC)
+    (root / "book" / "reference").mkdir()
+    shutil.copy(REPOSITORY / "book" / "reference" / "masks.md", root / "book" / "reference")
     (root / "book" / "references.bib").write_text("")
     (root / "book" / "index.md").write_text(INDEX)
     return root

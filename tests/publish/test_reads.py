@@ -39,7 +39,9 @@ def test_imports_are_followed_down_and_only_those():
     found = imported(ast.parse("from lotterylib import masks, Recipe"))
     assert {"lotterylib", "lotterylib.masks", "lotterylib.masks.mask", "lotterylib.errors"} <= found
     assert "lotterylib.training.recipe" in found
-    assert not {m for m in found if m.startswith(("lotterylib.publish", "lotterylib.score", "lotterylib.cli"))}
+    assert not {
+        m for m in found if m.startswith(("lotterylib.publish", "lotterylib.score", "lotterylib.cli"))
+    }
     assert imported(ast.parse("import numpy, lotterylibrary")) == set()
 
 
