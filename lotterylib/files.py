@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 from .errors import SettingError
 
@@ -42,7 +43,8 @@ def place(address: str | Path) -> Path:
     try:
         from upath import UPath
 
-        return UPath(str(address), use_listings_cache=False)  # others write there too
+        # others write there too
+        return cast(Path, UPath(str(address), use_listings_cache=False))
     except ImportError as error:
         raise SettingError(f'{address} needs `pip install "lotterylib[remote]"` ({error})') from None
     except ValueError as error:
@@ -77,7 +79,8 @@ def remove(folder: Path) -> None:
     """Removes a folder with all that is in it, and the one above if that is then empty; what cannot be removed stays."""
     with contextlib.suppress(Exception):
         if is_remote(folder):
-            folder.fs.rm(folder.path, recursive=True)
+            remote: Any = folder
+            remote.fs.rm(remote.path, recursive=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.rmdir()

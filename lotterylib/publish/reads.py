@@ -39,8 +39,8 @@ class Reads:
 
     def __call__(self, notebook: Path) -> str:
         code = notebook_code(notebook)
-        named = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant)}
-        studies = [self.profile.longer, *sorted(named & set(profile_names()))]
+        constants = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant)}
+        studies = [self.profile.longer, *(name for name in profile_names() if name in constants)]
         found = [
             self._common,
             self._study(self.profile),
@@ -96,7 +96,8 @@ def imported(code: ast.Module) -> set[str]:
             found.add(module)
             path = _path(module)
             package = module.split(".")[: None if path.name == "__init__.py" else -1]
-            left += _imports(_tree(path), tuple(package))
+            # those of the top level are for type checkers; at run time it imports what is asked for
+            left += _imports(_tree(path), tuple(package)) if module != ROOT else ()
     return found
 
 
