@@ -13,6 +13,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,8 +23,13 @@ SOURCE, EXECUTED = "source.ipynb", "executed.ipynb"
 KERNEL = "publish"
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-LONGEST = 200_000  # characters of text that an output may print
-LARGEST = 20_000_000  # characters of a picture, table or page that an output may show
+LONGEST = 200_000  # characters that a cell may print
+LARGEST = 5_000_000  # characters of a picture, table or page that an output may show
+STARTUP = """\
+from lotterylib.publish.execute import limit_printing
+limit_printing(get_ipython())
+del limit_printing
+"""
 
 
 class UnfinishedError(Exception):
@@ -127,10 +133,30 @@ def merge_streams(outputs: list) -> list:
     return merged
 
 
-def cut(output) -> None:
-    """Shorten an output that no page could show, in place, with a note that says so."""
-    if output.output_type == "stream" and len(output.text) > LONGEST:
-        output.text = f"{output.text[:LONGEST]}\n… cut here: {len(output.text):,} characters were printed\n"
+def limit_printing(shell) -> None:
+    """Cut what a cell of this kernel prints beyond the limit, with a note; the kernel runs it before the first cell."""
+    printed, write = 0, sys.stdout.write
+
+    def limited(text: str) -> int:
+        nonlocal printed
+        shown = text[: max(0, LONGEST - printed)]
+        printed += len(text)
+        if shown:
+            write(shown)
+        return len(text)
+
+    def note(*_) -> None:
+        nonlocal printed
+        if printed > LONGEST:
+            write(f"\n… cut here: {printed:,} characters were printed\n")
+        printed = 0
+
+    sys.stdout.write = limited
+    shell.events.register("post_run_cell", note)
+
+
+def leave_out(output) -> None:
+    """Replace an output that no page could show by a note, in place."""
     data = output.get("data", {})
     size = sum(len(str(content)) for content in data.values())
     if size > LARGEST:
@@ -151,7 +177,7 @@ def canonical(notebook) -> str:
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
             for output in cell.outputs:
-                cut(output)
+                leave_out(output)
     text = re.sub(r"ipykernel_\d+", "ipykernel", nbformat.writes(notebook))
     models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for number, model in enumerate(models):  # in the order of creation; the text has them sorted by random id

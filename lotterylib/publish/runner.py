@@ -28,7 +28,7 @@ from ..files import write_whole
 from ..machine.revision import versions
 from .environment import environment
 from .errors import NotebookError
-from .execute import EXECUTED, KERNEL, SOURCE
+from .execute import EXECUTED, KERNEL, SOURCE, STARTUP
 from .folders import claim
 
 PROGRAM = "import sys; from lotterylib.publish.execute import main; sys.exit(main(sys.argv[1]))"
@@ -209,6 +209,9 @@ class _Session:
         folder = self.work / "jobs" / name
         folder.mkdir(parents=True)
         (folder / SOURCE).write_bytes(code)
+        startup = folder / "ipython" / "profile_default" / "startup" / "limits.py"
+        startup.parent.mkdir(parents=True)
+        startup.write_text(STARTUP)
         output.parent.mkdir(parents=True, exist_ok=True)
         for stale in (output, output.with_suffix(".run.json"), output.with_suffix(".failed.ipynb")):
             stale.unlink(missing_ok=True)
@@ -262,7 +265,7 @@ class _Session:
             PYTHONHASHSEED="0",  # sets print in the same order each time
             JUPYTER_PATH=str(self.work / "jupyter"),
             JUPYTER_RUNTIME_DIR=str(folder / "runtime"),
-            IPYTHONDIR=str(folder / "ipython"),  # no start-up files of the user's
+            IPYTHONDIR=str(folder / "ipython"),  # our start-up file, none of the user's
             MPLBACKEND="module://matplotlib_inline.backend_inline",
             OMP_NUM_THREADS=threads,
             MKL_NUM_THREADS=threads,

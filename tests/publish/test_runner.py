@@ -274,15 +274,15 @@ def test_publish_names_each_failed_notebook_and_builds_nothing(tmp_path):
 def test_a_huge_output_is_cut_with_a_note(tmp_path):
     source = write_notebook(
         tmp_path / "a.ipynb",
-        "print('x' * 200_000_000)",
-        "from IPython.display import HTML, display\ndisplay(HTML('y' * 30_000_000))",
+        "print('x' * 200_000_000)\nprint('more')",
+        "from IPython.display import HTML, display\ndisplay(HTML('y' * 6_000_000))",
         "print('short')",
     )
     execution = run(tmp_path, source)[0]
     assert execution.ok, execution.error
     long, large, short = [c.outputs[0] for c in read(execution.output).cells[-3:]]
-    assert len(long.text) < 300_000 and long.text.endswith("cut here: 200,000,001 characters were printed\n")
-    assert set(large.data) == {"text/plain"} and "30,000,0" in large.data["text/plain"]
+    assert len(long.text) < 300_000 and long.text.endswith("cut here: 200,000,006 characters were printed\n")
+    assert set(large.data) == {"text/plain"} and "6,000,0" in large.data["text/plain"]
     assert short.text == "short\n"
 
 
