@@ -9,11 +9,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lotterylib
 
@@ -45,7 +44,7 @@ class Reads:
             self._common,
             self._study(self.profile),
             *(self._study(load_profile(name)) for name in studies if name),
-            {module: meaning(module) for module in sorted(imported(code))},
+            {name: _module(name).meaning for name in imported(code)},
         ]
         return _sha256(json.dumps(found, sort_keys=True).encode())
 
@@ -89,31 +88,43 @@ def notebook_code(notebook: Path) -> ast.Module:
 def imported(code: ast.Module) -> set[str]:
     """Return the modules of this package that some code imports, and those that these import in turn."""
     found: set[str] = set()
-    left = list(_imports(code, ()))
+    left = _imports(code, ())
     while left:
         module = left.pop()
         if module not in found:
             found.add(module)
-            path = _path(module)
-            package = module.split(".")[: None if path.name == "__init__.py" else -1]
             # those of the top level are for type checkers; at run time it imports what is asked for
-            left += _imports(_tree(path), tuple(package)) if module != ROOT else ()
+            left |= _module(module).imports if module != ROOT else set()
     return found
 
 
+class _Module(NamedTuple):
+    """What counts of a module: a hash of its code without comments, docstrings and layout, and what it imports."""
+
+    meaning: str
+    imports: set[str]
+
+
+def _module(name: str) -> _Module:
+    path = _path(name)
+    return _parsed(name, path, path.stat().st_mtime_ns)
+
+
 @cache
-def meaning(module: str) -> str:
-    """Return a hash of a module's code without comments, docstrings and layout."""
-    tree = _tree(_path(module))
+def _parsed(name: str, path: Path, changed: int) -> _Module:
+    tree = ast.parse(path.read_bytes())
+    parts = tuple(name.split("."))
+    imports = _imports(tree, parts if path.name == "__init__.py" else parts[:-1])
     for node in ast.walk(tree):
         scope = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if scope and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
-    return _sha256(ast.dump(tree).encode())
+    return _Module(_sha256(ast.dump(tree).encode()), imports)
 
 
-def _imports(code: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
+def _imports(code: ast.Module, package: tuple[str, ...]) -> set[str]:
     """The modules of this package that the code names, and the packages around them."""
+    found: set[str] = set()
     for node in ast.walk(code):
         if isinstance(node, ast.Import):
             named = [alias.name for alias in node.names]
@@ -126,7 +137,9 @@ def _imports(code: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
         for name in named:
             parts = name.split(".")
             if parts[0] == ROOT:
-                yield from (m for n in range(len(parts)) if _path(m := ".".join(parts[: n + 1])).is_file())
+                around = (".".join(parts[: n + 1]) for n in range(len(parts)))
+                found.update(module for module in around if _path(module).is_file())
+    return found
 
 
 def _home(base: str, name: str) -> str:
@@ -139,10 +152,6 @@ def _home(base: str, name: str) -> str:
 def _path(module: str) -> Path:
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
 
 
 def _stamp(path: Path) -> tuple[str, int, float] | None:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lotterylib.publish import reads
-from lotterylib.publish.reads import PACKAGE, Reads, imported, meaning
+from lotterylib.publish.reads import PACKAGE, Reads, imported
 from lotterylib.study import Store, expand, load_profile
 from tests.publish.sample_book import REPOSITORY, write_notebook
 
@@ -20,13 +20,10 @@ def package(tmp_path, monkeypatch):
     ignore = shutil.ignore_patterns("__pycache__", "reference", "*.gz")
     shutil.copytree(PACKAGE, copy, ignore=ignore)
     monkeypatch.setattr(reads, "PACKAGE", copy)
-    meaning.cache_clear()
-    yield copy
-    meaning.cache_clear()
+    return copy
 
 
 def key(notebook, profile="smoke", store="none"):
-    meaning.cache_clear()
     return Reads(load_profile(profile), Store(store))(notebook)
 
 
