@@ -5,7 +5,7 @@ STORE ?= runs
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help book test families run bench colab lint clean
+.PHONY: help book test cover families run bench colab lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,6 +16,11 @@ book: .venv/book  ## compute what is missing, run every notebook, build the site
 # Two workers, a thread each: more threads than cores spend their time waiting for one another.
 test: .venv/dev  ## all tests, with a smoke run from scratch and a strict book build
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+cover: .venv/dev  ## all tests, and how much of the library they run: written to the README
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		--cov=lotterylib --cov-report=json:_build/coverage.json
+	@$(BIN)/python -m tools.cover _build/coverage.json
 
 families: .venv/dev  ## every notebook under a tiny profile of each family of data (`make test`: each under one of them)
 	@OMP_NUM_THREADS=1 EVERY_FAMILY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/families
@@ -30,8 +35,11 @@ bench: .venv/dev  ## measure speed, side by side, as ratios
 colab:  ## every notebook with Google Colab's versions (heavy; needs Python 3.13: make colab PYTHON=python3.13)
 	@$(PYTHON) -m tests.colab.contract
 
-lint: .venv/dev  ## ruff: style and common mistakes
+lint: .venv/dev  ## style and common mistakes (ruff), the floors of the library, types (pyright), the notebooks' set-up cell
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tools.colab --check
+	@$(BIN)/pyright
 
 clean:  ## remove what was built; runs/ and .venv stay
 	rm -rf _build build dist

@@ -12,9 +12,21 @@ The parts are imported when first used, so ``import lotterylib`` is quick.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_MODULES = (
+if TYPE_CHECKING:
+    from . import datasets, figures, masks, metrics, models, pruners, results, study, verdict
+    from .machine.environment import check_environment
+    from .masks import Mask
+    from .score import scorecard
+    from .ticket import Ticket
+    from .training import Recipe, train
+
+__all__ = [
+    "Mask",
+    "Recipe",
+    "Ticket",
+    "check_environment",
     "datasets",
     "figures",
     "masks",
@@ -22,26 +34,26 @@ _MODULES = (
     "models",
     "pruners",
     "results",
+    "scorecard",
     "study",
+    "train",
     "verdict",
-)
-_NAMES = {
-    "Recipe": "training",
-    "train": "training",
-    "Ticket": "ticket",
+]
+_HOME = {
     "Mask": "masks",
+    "Recipe": "training",
+    "Ticket": "ticket",
     "check_environment": "machine.environment",
     "scorecard": "score",
+    "train": "training",
 }
-
-__all__ = [*_MODULES, *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    if name in __all__:
         return importlib.import_module(f".{name}", __name__)
-    if name in _NAMES:
-        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

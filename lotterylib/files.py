@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 from .errors import SettingError
 
@@ -50,7 +51,7 @@ def place(address: str | Path) -> Path:
         from upath import UPath
 
         # others write there too
-        return UPath(str(address), use_listings_cache=False)
+        return cast(Path, UPath(str(address), use_listings_cache=False))
     except ImportError as error:
         raise SettingError(f'{address} needs `pip install "lotterylib[remote]"` ({error})') from None
     except ValueError as error:
@@ -90,7 +91,8 @@ def remove(folder: Path) -> None:
     """Remove a folder with all that is in it, and the one above if that is then empty; what cannot be removed stays."""
     with contextlib.suppress(Exception):
         if is_remote(folder):
-            folder.fs.rm(folder.path, recursive=True)
+            remote: Any = folder
+            remote.fs.rm(remote.path, recursive=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.rmdir()

@@ -77,7 +77,7 @@ class Registry(Generic[T]):
             return
         self._looked = True
         for point in metadata.entry_points(group=self.group):
-            found = point.load()
+            found: T = point.load()
             # a module has registered what it holds by being imported
             if isinstance(found, type) and self.name_of(found) not in self._known:
                 self.register(found)

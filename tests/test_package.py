@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import lotterylib
+from tests.sources import ROOT
 
 HEAVY = (
     "torch",
@@ -50,6 +52,15 @@ check_environment()
 def test_public_names(name):
     assert getattr(lotterylib, name) is getattr(lotterylib, name)
     assert name in dir(lotterylib) and name in lotterylib.__all__
+
+
+def test_imports_go_down_the_floors(capsys):
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_type_checkers_are_told_that_there_are_types():
+    assert (ROOT / "lotterylib/py.typed").is_file()
 
 
 def test_a_name_that_is_not_there():

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lotterylib import metrics
 from lotterylib.cli import parser
 from tests.colab.contract import VERSIONS, drift, pinned
 from tests.sources import DOCUMENTS, PAGES, ROOT, name
@@ -70,12 +69,20 @@ def test_commands_and_files_that_documents_name_exist(path):
         assert "NAME" in file or (ROOT / file).exists(), file
 
 
-def test_the_recipes_name_what_is_there():
-    assert "`Metric`" in CONTRIBUTING and hasattr(metrics, "Metric")
-    assert "`Tolerance`" in CONTRIBUTING and hasattr(metrics, "Tolerance")
-    assert "`Measurement`" in CONTRIBUTING and hasattr(metrics, "Measurement")
+def test_the_recipes_are_there():
     for word in ("Add a pruner", "Add a metric", "Add a notebook", "Release"):
         assert f"## {word}\n" in CONTRIBUTING
+
+
+def test_what_is_checked_before_a_commit_is_what_make_lint_checks():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"], (
+        "nothing is fetched; the versions are those of .venv"
+    )
+    programs = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks[0]["hooks"]}
+    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    assert {"ruff", "pyright", "lint-imports"} <= programs
+    assert programs <= set(re.findall(r"\$\(BIN\)/([\w-]+)", lint))
 
 
 def test_drift_of_colabs_versions_is_noticed():

@@ -1,29 +1,42 @@
-"""The book of one profile: its card, its records' fingerprint, and the call that publishes it."""
+"""The book of one profile, from its notebooks to its site and its PDF."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..machine.devices import describe_device, pick_device
-from ..machine.revision import revision, versions
-from ..study import Profile, Store, records
-from . import publish
+from ..machine.revision import revision
+from ..study import Profile, Store
 from .errors import PublishError
+from .folders import building
 from .pdf import build_pdf
-
-PACKAGE = Path(__file__).parents[1]
+from .reads import PACKAGE, Reads
+from .runner import run_notebooks
+from .site import build_site
+from .stage import stage_book
+from .toc import notebooks_in_toc
 
 
 def make_book(
     profile: Profile, name: str, store: Store, out: Path, workers: int, progress: bool = True
 ) -> Path:
-    """Runs every notebook under ``profile`` (``name``: as the user gave it) and builds the site below ``out``; returns
-    its ``index.html``. What has not changed since the last call is not done again. Raises ``PublishError``."""
-    root = find_root()
-    rows = records(profile, store)
+    """Make the book of a profile below ``out``; return its ``index.html``.
+
+    What has not changed since the last call is not done again.
+
+    Args:
+        profile: The study.
+        name: The profile's name or file, as the user gave it.
+        store: Where its records and tickets lie.
+        out: The folder that gets one of this profile.
+        workers: Notebooks that run at once.
+        progress: Show a bar.
+
+    Raises:
+        PublishError: with all that failed, a line for each.
+    """
     card = {
         "profile": profile.name,
         "seeds": profile.seeds,
@@ -36,32 +49,48 @@ def make_book(
         "profile": str(Path(name).resolve()) if is_file else name,
         "store": str(store.root.resolve()),
     }
-    return publish(
-        card, root / "notebooks", root, out / profile.name, parameters, fingerprint(rows), workers=workers,
-        progress=progress,
-    )  # fmt: skip
+    reads = Reads(profile, store)
+    return build_book(find_root(), out / profile.name, parameters, card, reads, workers, progress)
+
+
+def build_book(
+    root: Path,
+    out: Path,
+    parameters: Mapping[str, Any],
+    card: Mapping[str, Any],
+    reads: Callable[[Path], str] = lambda notebook: "",
+    workers: int = 2,
+    progress: bool = True,
+) -> Path:
+    """Run, stage and build the book that ``root/_toc.yml`` lists; return the site's ``index.html``.
+
+    ``card`` is what every page says about its run (see ``stage.run_card``); for the others see ``run_notebooks``.
+    """
+    root, out = root.resolve(), out.resolve()
+    sources = notebooks_in_toc(root, root / "notebooks")
+    facts = {key: card[key] for key in ("device", "revision") if key in card}
+    with building(out):
+        executions = run_notebooks(
+            sources, out, parameters, root=root, workers=workers, reads=reads, facts=facts, progress=progress
+        )
+        failed = [execution.error for execution in executions if not execution.ok]
+        if failed:
+            raise PublishError(f"{len(failed)} of {len(executions)} notebooks failed: " + "; ".join(failed))
+        stage = stage_book(executions, root, out / "stage", card)
+        return build_site(stage, out / "site")
 
 
 def print_book(index: Path) -> Path:
-    """Prints the book whose site ``make_book`` has built to ``book.pdf`` beside the site's folder; returns that file.
-    Raises ``SiteError``."""
+    """Print the book whose site ``make_book`` has built to ``book.pdf`` beside the site's folder; return that file."""
     made = index.resolve().parents[1]
     return build_pdf(made / "stage", made / "book.pdf")
 
 
 def find_root() -> Path:
-    """The checkout that holds the book's sources: here or above, else the one that the package lies in."""
+    """Return the checkout that holds the book's sources: here or above, else the one that the package lies in."""
     for folder in (Path.cwd(), *Path.cwd().parents, PACKAGE.parent):
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder
     raise PublishError(
         "no _toc.yml and notebooks/ here: run `lottery book` in a clone of the book's repository"
     )
-
-
-def fingerprint(rows: list[dict[str, Any]]) -> str:
-    """A hash of what a notebook's output depends on beside its own text: the library's code, the records, versions."""
-    whole = hashlib.sha256(json.dumps([versions(), rows], sort_keys=True).encode())
-    for source in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.glob("profiles/*.yaml")]):
-        whole.update(source.read_bytes())
-    return whole.hexdigest()

@@ -13,14 +13,23 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 SOURCE, EXECUTED = "source.ipynb", "executed.ipynb"
 KERNEL = "publish"
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+LONGEST = 200_000  # characters that a cell may print
+LARGEST = 5_000_000  # characters of a picture, table or page that an output may show
+STARTUP = """\
+from lotterylib.publish.execute import limit_printing
+limit_printing(get_ipython())
+del limit_printing
+"""
 
 
 class UnfinishedError(Exception):
@@ -28,16 +37,16 @@ class UnfinishedError(Exception):
 
 
 def main(job: str) -> int:
-    job = json.loads(job)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored, if a shell started us in the background
+    """Run one job; return the exit code."""
+    settings: dict[str, Any] = json.loads(job)
+    # ignored, if a shell started us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
     try:
-        notebook = execute(**job)
+        notebook = execute(**settings)
         Path(EXECUTED).write_text(canonical(notebook), encoding="utf-8")
     except Exception as error:  # the boundary: whatever it is, the caller gets it as one line
-        print(json.dumps(where() | {"reason": explain(error, job["timeout"])}))
+        print(json.dumps(where() | {"reason": explain(error, settings["timeout"])}))
         return 1
     return 0
 
@@ -49,8 +58,8 @@ def follow(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def execute(parameters: dict, root: str, timeout: int):
-    """The executed notebook; raises whatever papermill, nbclient or the kernel raise."""
+def execute(parameters: dict[str, Any], root: str, timeout: int):
+    """Return the executed notebook; raise whatever papermill, nbclient or the kernel raise."""
     import papermill
 
     notebook = papermill.execute_notebook(
@@ -61,9 +70,8 @@ def execute(parameters: dict, root: str, timeout: int):
         language="python",
         progress_bar=False,
         execution_timeout=timeout,
-        resources={
-            "metadata": {"path": root}
-        },  # the kernel's directory; papermill's `cwd` moves this process
+        # the kernel's directory; papermill's `cwd` moves this process
+        resources={"metadata": {"path": root}},
         record_timing=False,
     )
     check_finished(notebook)
@@ -82,8 +90,8 @@ def check_finished(notebook) -> None:
             raise UnfinishedError("a cell was not executed")
 
 
-def where() -> dict:
-    """Number (from 1, as in the source) and first line of the last cell that started."""
+def where() -> dict[str, Any]:
+    """Return number (from 1, as in the source) and first line of the last cell that started."""
     import nbformat
 
     place = {"cell": 0, "line": ""}
@@ -99,8 +107,8 @@ def where() -> dict:
 
 
 def explain(error: Exception, timeout: int) -> str:
+    """Return one line on why a notebook failed."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
     if isinstance(error, CellTimeoutError):
         return f"took longer than the {timeout} s that a cell may take"
@@ -108,27 +116,56 @@ def explain(error: Exception, timeout: int) -> str:
         return "the kernel died: out of memory, or the cell ended its own process"
     if isinstance(error, UnfinishedError):
         return str(error)
-    if isinstance(error, PapermillExecutionError):
-        name, text = error.ename, error.evalue
-    else:
-        name, text = type(error).__name__, str(error)
+    # papermill's error carries the name and the message of the kernel's
+    name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     return f"{name}: {text.strip()}".partition("\n")[0]
 
 
 def merge_streams(outputs: list) -> list:
-    """Neighbouring texts of one stream as one: how print's text is cut into messages depends on the clock."""
+    """Join neighbouring texts of one stream: how print's text is cut into messages depends on the clock."""
     merged: list = []
     for output in outputs:
-        last = merged[-1] if merged else {}
-        if output.output_type == "stream" and output.name == last.get("name"):
+        last = merged[-1] if merged else None
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
             last.text += output.text
         else:
             merged.append(output)
     return merged
 
 
+def limit_printing(shell) -> None:
+    """Cut what a cell of this kernel prints beyond the limit, with a note; the kernel runs it before the first cell."""
+    printed, write = 0, sys.stdout.write
+
+    def limited(text: str) -> int:
+        nonlocal printed
+        shown = text[: max(0, LONGEST - printed)]
+        printed += len(text)
+        if shown:
+            write(shown)
+        return len(text)
+
+    def note(*_) -> None:
+        nonlocal printed
+        if printed > LONGEST:
+            write(f"\n… cut here: {printed:,} characters were printed\n")
+        printed = 0
+
+    sys.stdout.write = limited
+    shell.events.register("post_run_cell", note)
+
+
+def leave_out(output) -> None:
+    """Replace an output that no page could show by a note, in place."""
+    data = output.get("data", {})
+    size = sum(len(str(content)) for content in data.values())
+    if size > LARGEST:
+        data.clear()
+        data["text/plain"] = f"… left out: an output of {size:,} characters is too large for a page"
+
+
 def canonical(notebook) -> str:
-    """The notebook as JSON text without times, paths, process ids and random ids: same input, same bytes."""
+    """Return the notebook as JSON text without times, paths, process ids and random ids: same input, same bytes."""
     import nbformat
 
     notebook.metadata.pop("papermill", None)
@@ -139,6 +176,8 @@ def canonical(notebook) -> str:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                leave_out(output)
     text = re.sub(r"ipykernel_\d+", "ipykernel", nbformat.writes(notebook))
     models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for number, model in enumerate(models):  # in the order of creation; the text has them sorted by random id

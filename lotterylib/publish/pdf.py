@@ -18,7 +18,7 @@ SECONDS = 600  # that printing may take; the whole book takes some fifteen
 
 
 def find_browser() -> str:
-    """Path of a Chromium or Chrome. Raises ``SiteError`` if there is none."""
+    """Return the path of a Chromium or Chrome, or raise ``SiteError``."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         raise SiteError("a PDF is printed by Chromium or Chrome, and none is on the PATH: install one")
@@ -26,9 +26,10 @@ def find_browser() -> str:
 
 
 def build_pdf(stage: Path, pdf: Path) -> Path:
-    """Print the book in ``stage`` to ``pdf``, all solutions shown; returns it. The log of the build is ``<pdf>.log``.
+    """Print the book in ``stage`` to ``pdf``, all solutions shown; return it. The log of the build is ``<pdf>.log``.
 
-    Raises ``SiteError`` with the warnings of the build, or if there is no browser or it fails; an older PDF stays.
+    Raises:
+        SiteError: with the warnings of the build, or if there is no browser or it fails; an older PDF stays.
     """
     stage, pdf, browser = Path(stage).resolve(), Path(pdf).resolve(), find_browser()
     pdf.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def build_pdf(stage: Path, pdf: Path) -> Path:
 
 
 def single_page(folder: Path, root: str) -> Path:
-    """Put the page where its addresses start from, and open what a reader would click open; returns it.
+    """Put the page where its addresses start from, and open what a reader would click open; return it.
 
     Sphinx writes it below the folder of ``root``, with addresses as seen from ``folder``, and lets some of its links lead
     to that file.
@@ -64,9 +65,9 @@ def _print(browser: str, page: Path, pdf: Path) -> None:
             f"--user-data-dir={home}",
             "--no-pdf-header-footer",
         ]
-        command += [f"--print-to-pdf={pdf}", "--virtual-time-budget=60000", page.as_uri()]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
-            command.insert(1, "--no-sandbox")  # its sandbox does not start for root; the page is our own
+            command.append("--no-sandbox")  # its sandbox does not start for root; the page is our own
+        command += [f"--print-to-pdf={pdf}", "--virtual-time-budget=60000", page.as_uri()]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:

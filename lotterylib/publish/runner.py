@@ -10,13 +10,14 @@ import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +27,15 @@ from typing import Any
 from ..files import write_whole
 from ..machine.devices import processors
 from ..machine.revision import versions
+from .environment import environment
 from .errors import NotebookError
-from .execute import EXECUTED, KERNEL, SOURCE
+from .execute import EXECUTED, KERNEL, SOURCE, STARTUP
+from .folders import claim
 
-PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 PROGRAM = "import sys; from lotterylib.publish.execute import main; sys.exit(main(sys.argv[1]))"
 GRACE = 10  # seconds that an interrupted notebook has to shut its kernel down
+START = 120  # seconds that a kernel may take to start and to end
+CONTROL = re.compile(r"\x1b\[[\d;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 REFUSED_TAGS = {
     "raises-exception": "papermill fails on it all the same: catch the exception in the cell and print it",
     "skip-execution": "a page shows no cell that did not run: delete the cell",
@@ -52,6 +56,7 @@ class Execution:
 
     @property
     def sidecar(self) -> Path:
+        """The file beside the output that says how it came to be."""
         return self.output.with_suffix(".run.json")
 
     @property
@@ -68,31 +73,41 @@ def run_notebooks(
     root: Path,
     workers: int = 2,
     timeout: int = 600,
-    fingerprint: str = "",
+    reads: Callable[[Path], str] = lambda notebook: "",
     facts: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Execution]:
-    """Execute each notebook, with ``root`` as its working directory; one ``Execution`` each, in order.
+    """Execute each notebook, with ``root`` as its working directory; return one ``Execution`` each, in order.
 
-    ``timeout`` is seconds a cell. ``fingerprint`` stands for all that results depend on beside the notebook
-    and its parameters. ``facts`` (device, revision) are copied to the sidecars. Raises ``NotebookError``
-    before anything runs; a notebook that fails later is reported, not raised, and leaves
-    ``<name>.failed.ipynb`` in place of ``<name>.ipynb``.
+    Args:
+        notebooks: Clean sources below ``root``.
+        out: Where the executed ones go: a folder of its own.
+        parameters: Values for the cell tagged ``parameters`` of each.
+        root: The book's repository.
+        workers: Notebooks that run at once.
+        timeout: Seconds that a cell may take.
+        reads: Gives a hash of what a notebook's result depends on beside its text and parameters.
+        facts: Copied to the sidecars, like ``device`` and ``revision``.
+        progress: Show a bar.
+
+    Raises:
+        NotebookError: before anything runs. A notebook that fails later is reported, not raised, and leaves
+            ``<name>.failed.ipynb`` in place of ``<name>.ipynb``.
     """
     from tqdm import tqdm
 
     root, out = Path(root).resolve(), Path(out).resolve()
     sources = [Path(notebook).resolve() for notebook in notebooks]
     _check(sources, dict(parameters), root, out, workers)
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     with TemporaryDirectory(prefix=".run-", dir=out, ignore_cleanup_errors=True) as work:
-        key = {"parameters": json.loads(json.dumps(dict(parameters))), "fingerprint": fingerprint}
+        key = {"parameters": json.loads(json.dumps(dict(parameters)))}
         session = _Session(root, out, Path(work), key, dict(facts or {}), workers, timeout)
         with (
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(sources), desc="notebooks", unit="notebook", disable=not progress) as bar,
         ):
-            futures = [pool.submit(session.run, source) for source in sources]
+            futures = [pool.submit(session.run, source, reads(source)) for source in sources]
             try:
                 for future in as_completed(futures):
                     bar.set_postfix_str(future.result().source.stem, refresh=False)
@@ -102,31 +117,6 @@ def run_notebooks(
                 session.stop()
                 raise
     return [future.result() for future in futures]
-
-
-def _check(sources: list[Path], parameters: dict, root: Path, out: Path, workers: int) -> None:
-    """Raise one ``NotebookError`` with a line for each fault found in any notebook."""
-    if workers < 1:
-        raise NotebookError(f"workers is {workers}; it must be at least 1")
-    if out == root:
-        raise NotebookError(
-            f"the output folder is the repository itself ({root}): give it a folder of its own"
-        )
-    try:
-        json.dumps(parameters)
-    except TypeError as error:
-        raise NotebookError(f"notebook parameters must be text, numbers, lists or null: {error}") from None
-    faults = []
-    for source in sources:
-        if not source.is_relative_to(root):
-            faults.append(f"{source} is not below {root}")
-            continue
-        try:
-            inspect_notebook(source, parameters)
-        except NotebookError as error:
-            faults.append(f"{source.relative_to(root).as_posix()}: {error}")
-    if faults:
-        raise NotebookError("\n".join(faults))
 
 
 def inspect_notebook(source: Path, parameters: Mapping[str, Any]) -> None:
@@ -152,6 +142,31 @@ def inspect_notebook(source: Path, parameters: Mapping[str, Any]) -> None:
     unknown = sorted(parameters.keys() - _assigned(tagged[0].source))
     if unknown:
         raise NotebookError(f"the cell tagged parameters does not set {', '.join(unknown)}")
+
+
+def _check(sources: list[Path], parameters: dict, root: Path, out: Path, workers: int) -> None:
+    """Raise one ``NotebookError`` with a line for each fault found in any notebook."""
+    if workers < 1:
+        raise NotebookError(f"workers is {workers}; it must be at least 1")
+    if out == root:
+        raise NotebookError(
+            f"the output folder is the repository itself ({root}): give it a folder of its own"
+        )
+    try:
+        json.dumps(parameters)
+    except TypeError as error:
+        raise NotebookError(f"notebook parameters must be text, numbers, lists or null: {error}") from None
+    faults = []
+    for source in sources:
+        if not source.is_relative_to(root):
+            faults.append(f"{source} is not below {root}")
+            continue
+        try:
+            inspect_notebook(source, parameters)
+        except NotebookError as error:
+            faults.append(f"{source.relative_to(root).as_posix()}: {error}")
+    if faults:
+        raise NotebookError("\n".join(faults))
 
 
 def _assigned(code: str) -> set[str]:
@@ -183,27 +198,31 @@ class _Session:
     def __post_init__(self):
         _write_kernelspec(self.work / "jupyter")
 
-    def run(self, source: Path) -> Execution:
+    def run(self, source: Path, read: str) -> Execution:
+        """Run one notebook, unless its page is there and still fits."""
         name = source.relative_to(self.root)
         output = self.out / name
         code = source.read_bytes()
-        key = self.key | {"source": _sha256(code)}
+        key = self.key | {"source": _sha256(code), "reads": read}
         done = _cached(source, output, key)
         if done:
             return done
         folder = self.work / "jobs" / name
         folder.mkdir(parents=True)
         (folder / SOURCE).write_bytes(code)
+        startup = folder / "ipython" / "profile_default" / "startup" / "limits.py"
+        startup.parent.mkdir(parents=True)
+        startup.write_text(STARTUP)
         output.parent.mkdir(parents=True, exist_ok=True)
         for stale in (output, output.with_suffix(".run.json"), output.with_suffix(".failed.ipynb")):
             stale.unlink(missing_ok=True)
         start = time.perf_counter()
-        error = self._execute(folder)
+        error = self._execute(folder, limit=START + self.timeout * len(json.loads(code)["cells"]))
         seconds = round(time.perf_counter() - start, 2)
         if error:
             if not self.stopped.is_set():  # an interrupted notebook has not failed
                 _keep(folder / EXECUTED, output.with_suffix(".failed.ipynb"))
-            return Execution(source, output, False, seconds, error=f"{name.as_posix()}{error}")
+            return Execution(source, output, False, seconds, error=CONTROL.sub("", name.as_posix() + error))
         _keep(folder / EXECUTED, output)
         execution = Execution(source, output, True, seconds)
         run = {"output": _sha256(output.read_bytes()), "seconds": seconds, "versions": versions()}
@@ -211,8 +230,8 @@ class _Session:
         write_whole(execution.sidecar, f"{sidecar}\n".encode())
         return execution
 
-    def _execute(self, folder: Path) -> str:
-        """Run the job in ``folder``; an empty text, or what went wrong where."""
+    def _execute(self, folder: Path, limit: float) -> str:
+        """Run the job in ``folder`` for at most ``limit`` seconds; an empty text, or what went wrong where."""
         job = {"parameters": self.key["parameters"], "root": str(self.root), "timeout": self.timeout}
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, json.dumps(job)],
@@ -222,30 +241,35 @@ class _Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # the terminal's Ctrl-C reaches this process only, which passes it on
+            # the terminal's Ctrl-C reaches this process only, which passes it on
+            start_new_session=True,
         )
         self.running.add(process)
         if self.stopped.is_set():
             _interrupt(process)
-        stdout, stderr = process.communicate()
-        self.running.discard(process)
+        try:
+            stdout, stderr = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its kernel notices within a second that its parent is gone, and ends
+            process.communicate()
+            return f": did not end within {limit:.0f} s"
+        finally:
+            self.running.discard(process)
         return _verdict(process.returncode, stdout, stderr)
 
     def _environment(self, folder: Path) -> dict[str, str]:
         """The environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
-        paths = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
         threads = str(max(1, processors() // self.workers))
-        return os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),  # notebooks import the library that runs them
-            "PYTHONHASHSEED": "0",  # sets print in the same order each time
-            "JUPYTER_PATH": str(self.work / "jupyter"),
-            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-            "IPYTHONDIR": str(folder / "ipython"),  # no start-up files of the user's
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "TQDM_DISABLE": "1",
-        }
+        return environment(
+            PYTHONHASHSEED="0",  # sets print in the same order each time
+            JUPYTER_PATH=str(self.work / "jupyter"),
+            JUPYTER_RUNTIME_DIR=str(folder / "runtime"),
+            IPYTHONDIR=str(folder / "ipython"),  # our start-up file, none of the user's
+            MPLBACKEND="module://matplotlib_inline.backend_inline",
+            OMP_NUM_THREADS=threads,
+            MKL_NUM_THREADS=threads,
+            TQDM_DISABLE="1",
+        )
 
     def stop(self) -> None:
         """Interrupt what runs, so that each process shuts its kernel down; kill what does not obey."""
@@ -257,7 +281,7 @@ class _Session:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()  # its kernel notices within a second that its parent is gone, and ends
+                process.kill()
 
 
 def _interrupt(process: subprocess.Popen) -> None:
@@ -270,9 +294,9 @@ def _verdict(code: int, stdout: str, stderr: str) -> str:
     if code == 0:
         return ""
     try:
-        told = json.loads(stdout.strip().splitlines()[-1])
-        place = f", cell {told['cell']} ({told['line']})" if told["cell"] else ""
-        return f"{place}: {told['reason']}"
+        said = json.loads(stdout.strip().splitlines()[-1])
+        place = f", cell {said['cell']} ({said['line']})" if said["cell"] else ""
+        return f"{place}: {said['reason']}"
     except (IndexError, KeyError, TypeError, ValueError):
         last = (stderr.strip().splitlines() or ["no message"])[-1]
         return f": its process ended with code {code}: {last}"
@@ -281,10 +305,9 @@ def _verdict(code: int, stdout: str, stderr: str) -> str:
 def _write_kernelspec(folder: Path) -> None:
     """A kernel that is this very interpreter, whatever kernels are registered under whatever name."""
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
     path = folder / "kernels" / KERNEL / "kernel.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(spec), encoding="utf-8")
+    path.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
 
 
 def _cached(source: Path, output: Path, key: dict[str, Any]) -> Execution | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -12,19 +11,24 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .environment import environment
 from .errors import SiteError
 
 BUILDERS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme")
 PROGRAM = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 HASH = ".stage-sha256"
 FAULT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|^(?!RuntimeError:\s*$)[\w.]*(Error|Exception): |\w error: ")
+SECONDS = 3600  # that a build may take; the whole book takes some fifty
 SHOWN = 20  # faults that the error quotes; the log has them all
 
 
 def build_site(stage: Path, site: Path) -> Path:
-    """Build the book in ``stage``; returns ``site/index.html``, new or, if nothing changed, as it was.
+    """Build the book in ``stage``; return ``site/index.html``, new or, if nothing changed, as it was.
 
-    The full log is ``<site>.log``. Raises ``SiteError`` with the warnings of the build.
+    The full log is ``<site>.log``.
+
+    Raises:
+        SiteError: with the warnings of the build, or if ``site`` holds something else.
     """
     stage, site = Path(stage).resolve(), Path(site).resolve()
     check_jupyter_book()
@@ -54,7 +58,7 @@ def check_jupyter_book() -> None:
 
 
 def hash_tree(folder: Path, *more: str) -> str:
-    """One sha256 over the paths and contents of all files below ``folder``, and the texts in ``more``."""
+    """Return one sha256 over the paths and contents of all files below ``folder``, and the texts in ``more``."""
     digest = hashlib.sha256("\0".join(more).encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -63,20 +67,24 @@ def hash_tree(folder: Path, *more: str) -> str:
 
 
 def run_jupyter_book(stage: Path, work: Path, log: Path, builder: str = "html") -> Path:
-    """Build below ``work`` from scratch (an incremental strict build forgets old warnings); returns the folder of pages.
+    """Build below ``work`` from scratch (an incremental strict build forgets old warnings); return the folder of pages.
 
-    ``builder`` is ``html`` or ``singlehtml``. Raises ``SiteError`` with the warnings; ``log`` gets all that was said.
+    ``builder`` is ``html`` or ``singlehtml``; ``log`` gets all that was said.
+
+    Raises:
+        SiteError: with the warnings.
     """
     options = ["-W", "-n", "--keep-going", "--path-output", str(work), "--builder", builder]
     command = [sys.executable, "-c", PROGRAM, "build", str(stage), *options]
-    result = subprocess.run(
-        command,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # the staged extension's folder stays as it was
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    # the staged extension's folder stays as it was
+    settings = environment(PYTHONDONTWRITEBYTECODE="1")
+    try:
+        result = subprocess.run(
+            command, env=settings, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise SiteError(f"Jupyter Book did not build the site within {SECONDS} s") from None
     output = re.sub(r"\x1b\[[\d;]*m", "", result.stdout + result.stderr)
     log.write_text(output, encoding="utf-8")
     html = work / "_build" / builder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import StageError
+from .folders import empty
 from .runner import Execution
 from .widgets import add_scripts
 
@@ -23,23 +24,27 @@ SMOKE = (
 
 
 def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: Mapping[str, Any]) -> Path:
-    """Fill a clean ``stage`` with the book of ``root`` and the executed notebooks; returns ``stage``.
+    """Fill a clean ``stage`` with the book of ``root`` and the executed notebooks; return ``stage``.
 
     Figures that carry a name are written to ``book/figures/<name>.png`` as well, for any page to show.
     ``card`` is what each page says about its run; seconds, device and revision of the run itself win.
+
+    Raises:
+        StageError: for a figure that a page cannot show well.
+        PublishError: if ``stage`` holds what this program did not put there.
     """
     import nbformat
 
     root, stage = Path(root).resolve(), Path(stage).resolve()
     if stage == root or stage in root.parents:
         raise StageError(f"the staging folder {stage} is emptied first, and it holds the repository {root}")
-    shutil.rmtree(stage, ignore_errors=True)
+    empty(stage)
     ignore = shutil.ignore_patterns("__pycache__", ".*", "_build")
     shutil.copytree(root / "book", stage / "book", ignore=ignore)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, stage / name)
     if card.get("smoke"):
-        for page in (stage / "book").rglob("*.md"):
+        for page in (stage / "book").glob("*.md"):
             page.write_text(_warn(page.read_text(encoding="utf-8")), encoding="utf-8")
     notebooks = [nbformat.read(execution.output, as_version=4) for execution in executions]
     add_scripts(notebooks, stage / "book" / "_static" / "widgets")
@@ -54,10 +59,10 @@ def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: M
 
 
 def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, bytes]:
-    """Dress an executed notebook for the page, in place; returns its named figures as PNG bytes.
+    """Dress an executed notebook for the page, in place; return its named figures as PNG bytes.
 
     Adds the run card, hides the cells no reader needs, and gives every image the alt text and caption that
-    its output metadata carry under ``lotterylib``. Raises ``StageError``.
+    its output metadata carry under ``lotterylib``.
     """
     figures: dict[str, bytes] = {}
     number = 0
@@ -73,7 +78,7 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
 
 
 def run_card(card: Mapping[str, Any]) -> str:
-    """One quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``.
+    """Return one quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``.
 
     Absent keys are left out; ``smoke: True`` puts a warning above the line. Values are escaped.
     """

@@ -10,15 +10,19 @@ from .errors import PublishError
 
 
 def notebooks_in_toc(root: Path, notebooks: Path) -> list[Path]:
-    """The notebooks that ``root/_toc.yml`` lists; each page must exist and each notebook must be listed."""
+    """Return the notebooks that ``root/_toc.yml`` lists.
+
+    Raises:
+        PublishError: for a page that is not there, and for a notebook that is not listed.
+    """
     root, notebooks = Path(root).resolve(), Path(notebooks).resolve()
-    found = {page: _find(root, page) for page in _pages(_read_toc(root))}
-    missing = [page for page, path in found.items() if path is None]
+    pages = {page: _find(root, page) for page in _pages(_read_toc(root))}
+    missing = [page for page, path in pages.items() if path is None]
     if missing:
         raise PublishError(
             f"_toc.yml lists {', '.join(missing)}, for which there is no .ipynb and no .md file"
         )
-    listed = [path for path in found.values() if path.suffix == ".ipynb"]
+    listed = [path for path in pages.values() if path and path.suffix == ".ipynb"]
     present = (p for p in sorted(notebooks.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts)
     unlisted = [path.relative_to(root).as_posix() for path in present if path not in listed]
     if unlisted:
@@ -27,7 +31,7 @@ def notebooks_in_toc(root: Path, notebooks: Path) -> list[Path]:
 
 
 def root_page(root: Path) -> str:
-    """The first page of the book in ``root``, as ``root/_toc.yml`` names it."""
+    """Return the first page of the book in ``root``, as ``root/_toc.yml`` names it."""
     return _read_toc(root)["root"]
 
 

@@ -28,12 +28,12 @@ STILL = "*The slider that belongs here needs a script that was not there when th
 
 
 def has_widgets(notebook) -> bool:
-    """Whether an executed notebook shows a widget."""
+    """Return whether an executed notebook shows a widget."""
     return bool(notebook.metadata.get("widgets", {}).get(STATE, {}).get("state"))
 
 
 def make_still(notebook) -> None:
-    """Replaces each widget of an executed notebook by a sentence, in place."""
+    """Replace each widget of an executed notebook by a sentence, in place."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
@@ -42,7 +42,7 @@ def make_still(notebook) -> None:
 
 
 def add_scripts(notebooks: list, folder: Path) -> None:
-    """Puts the scripts into ``folder`` if any of the executed ``notebooks`` needs them. Where they cannot be had, one
+    """Put the scripts into ``folder`` if any of the executed ``notebooks`` needs them. Where they cannot be had, one
     line on stderr says why, and the notebooks are made still instead: a book without a slider beats no book."""
     live = [notebook for notebook in notebooks if has_widgets(notebook)]
     if not live:
@@ -61,8 +61,11 @@ def add_scripts(notebooks: list, folder: Path) -> None:
 
 
 def fetch(entry: dict[str, Any], cache: Path | None = None) -> dict[str, bytes]:
-    """The files of one entry of the lock, from the cache or from npm: where each goes → content. Raises
-    ``WidgetError``: no npm, no network, or a package that is not the one that the lock names."""
+    """Return the files of one entry of the lock, from the cache or from npm: where each goes → content.
+
+    Raises:
+        WidgetError: no npm, no network, or a package that is not the one that the lock names.
+    """
     package = f"{entry['package']}@{entry['version']}"
     cached = (cache or default_cache()) / f"{package.replace('/', '-')}.tgz"
     if not (cached.is_file() and integrity(cached.read_bytes()) == entry["integrity"]):
@@ -71,20 +74,22 @@ def fetch(entry: dict[str, Any], cache: Path | None = None) -> dict[str, bytes]:
             raise WidgetError(f"{package} from npm is not what {LOCK.name} has the checksum of: refused")
         write_whole(cached, packed)
     with tarfile.open(cached) as archive:
-        return {name: archive.extractfile(member).read() for name, member in entry["files"].items()}
+        files = {name: archive.extractfile(member) for name, member in entry["files"].items()}
+        return {name: file.read() for name, file in files.items() if file}
 
 
 def default_cache() -> Path:
+    """Return the folder of what was fetched once."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lotterylib"
 
 
 def integrity(content: bytes) -> str:
-    """The checksum in npm's form."""
+    """Return the checksum in npm's form."""
     return "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
 
 
 def pack(package: str) -> bytes:
-    """The archive of a package, as ``npm pack`` downloads it."""
+    """Return the archive of a package, as ``npm pack`` downloads it."""
     npm = shutil.which("npm")
     if npm is None:
         raise WidgetError(

@@ -1,10 +1,6 @@
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "publish"))  # for the sample book
-from sample_book import shared_site
+from tests.publish.sample_book import shared_site
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,13 @@ import pytest
 
 from tests.visit import PHONE, WIDE, Visit, served
 
-PAGES = ["book/index.html", "notebooks/sample.html", "notebooks/explorer.html", "search.html"]
+PAGES = [
+    "book/index.html",
+    "notebooks/sample.html",
+    "notebooks/explorer.html",
+    "book/reference/masks.html",
+    "search.html",
+]
 
 
 @pytest.fixture(scope="module")

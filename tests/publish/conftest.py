@@ -1,5 +1,6 @@
 import pytest
-from sample_book import shared_site
+
+from tests.publish.sample_book import shared_site
 
 
 @pytest.fixture(scope="session")

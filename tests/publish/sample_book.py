@@ -1,4 +1,4 @@
-"""A book of two pages, made with the repository's own configuration, extension and styles."""
+"""A book of three pages, made with the repository's own configuration, extensions and styles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import nbformat
 from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lotterylib.publish import publish
+from lotterylib.publish.book import build_book
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ALT = "A straight line that falls from 0.9 to 0.8 & more"
@@ -73,6 +73,7 @@ parts:
     chapters:
       - file: notebooks/sample
       - file: notebooks/explorer
+      - file: book/reference/masks
 """
 
 
@@ -105,6 +106,8 @@ def write_sample(root: Path) -> Path:
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignore)
     shutil.copy(REPOSITORY / "_config.yml", root)
     (root / "_toc.yml").write_text(TOC)
+    (root / "book" / "reference").mkdir()
+    shutil.copy(REPOSITORY / "book" / "reference" / "masks.md", root / "book" / "reference")
     (root / "book" / "references.bib").write_text("")
     (root / "book" / "index.md").write_text(INDEX)
     return root
@@ -112,8 +115,7 @@ def write_sample(root: Path) -> Path:
 
 def publish_sample(root: Path) -> Path:
     """Publish the book at ``root`` to ``root/out``; returns the site's folder."""
-    parameters = {"top": 0.925}
-    return publish(CARD, root / "notebooks", root, root / "out", parameters, fingerprint="1").parent
+    return build_book(root, root / "out", {"top": 0.925}, CARD).parent
 
 
 def shared_site(base: Path) -> Path:

@@ -11,10 +11,12 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
-from sample_book import cell, write_notebook
 
-from lotterylib.publish import NotebookError, PublishError, notebooks_in_toc, publish, run_notebooks
+from lotterylib.publish import NotebookError, PublishError, notebooks_in_toc, run_notebooks
+from lotterylib.publish.book import build_book
+from lotterylib.publish.folders import MARKER, claim
 from lotterylib.publish.runner import inspect_notebook
+from tests.publish.sample_book import cell, write_notebook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -54,9 +56,11 @@ def batch(tmp_path_factory):
         "raises": [new_markdown_cell("text"), "fine = 1", "# compute\nfine / 0", "1"],
         "slow": ["import time\ntime.sleep(30)"],
         "dead": ["import os; os._exit(1)"],
+        "rude": ["raise ValueError('\\x1b[31mred\\x07')"],
         "leaves": ["import sys; sys.exit()", "print('never')"],
     }
     sources = [write_notebook(root / "notebooks" / f"{name}.ipynb", *cells) for name, cells in code.items()]
+    claim(root / "out")
     for name in code:
         stale = root / "out" / "notebooks" / f"{name}.ipynb"
         stale.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +91,7 @@ def test_sidecar_says_what_the_page_was_made_from(batch):
         ("raises", "cell 5 (# compute): ZeroDivisionError: division by zero"),
         ("slow", "cell 3 (import time): took longer than the 3 s that a cell may take"),
         ("dead", "cell 3 (import os; os._exit(1)): the kernel died"),
+        ("rude", "cell 3 (raise ValueError('\\x1b[31mred\\x07')): ValueError: red"),
         ("leaves", "cell 3 (import sys; sys.exit()): SystemExit ended the notebook early"),
     ],
 )
@@ -124,7 +129,7 @@ def test_two_runs_give_the_same_bytes_and_a_cached_run_is_instant(tmp_path):
     assert first.output.stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("change", ["source", "parameters", "fingerprint", "output", "sidecar"])
+@pytest.mark.parametrize("change", ["source", "parameters", "reads", "output", "sidecar"])
 def test_cache_misses_when_anything_it_depends_on_changes(tmp_path, change):
     source = write_notebook(tmp_path / "a.ipynb")
     first = run(tmp_path, source)[0]
@@ -136,7 +141,7 @@ def test_cache_misses_when_anything_it_depends_on_changes(tmp_path, change):
     elif change == "sidecar":
         first.sidecar.write_text('{"source"')
     else:
-        settings = {"parameters": {"top": 2}} if change == "parameters" else {"fingerprint": "new"}
+        settings = {"parameters": {"top": 2}} if change == "parameters" else {"reads": lambda notebook: "new"}
     assert not run(tmp_path, source, **settings)[0].cached
 
 
@@ -176,10 +181,9 @@ def test_interrupt_or_kill_ends_kernels_and_leaves_no_page(tmp_path, how):
     _, stderr = process.communicate(timeout=20)
     assert process.returncode != 0 and ("KeyboardInterrupt" in stderr) == (how == signal.SIGINT)
     assert gone(kernel)
-    left = [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".run-")]
-    assert left == []
-    if how == signal.SIGINT:
-        assert list((tmp_path / "out").iterdir()) == []
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {MARKER} or how == signal.SIGKILL
+    assert all(name == MARKER or name.startswith(".run-") for name in left)
 
 
 REFUSALS = [
@@ -259,12 +263,47 @@ def test_publish_names_each_failed_notebook_and_builds_nothing(tmp_path):
     write_notebook(tmp_path / "notebooks" / "b.ipynb", "unknown")
     toc(tmp_path, "notebooks/a", "notebooks/b")
     with pytest.raises(PublishError) as caught:
-        publish({}, tmp_path / "notebooks", tmp_path, tmp_path / "out", {}, "")
+        build_book(tmp_path, tmp_path / "out", {}, {})
     assert str(caught.value) == (
         "2 of 2 notebooks failed: notebooks/a.ipynb, cell 3 (1/0): ZeroDivisionError: division by zero; "
         "notebooks/b.ipynb, cell 3 (unknown): NameError: name 'unknown' is not defined"
     )
     assert not (tmp_path / "out" / "stage").exists() and not (tmp_path / "out" / "site").exists()
+
+
+def test_a_huge_output_is_cut_with_a_note(tmp_path):
+    source = write_notebook(
+        tmp_path / "a.ipynb",
+        "print('x' * 200_000_000)\nprint('more')",
+        "from IPython.display import HTML, display\ndisplay(HTML('y' * 6_000_000))",
+        "print('short')",
+    )
+    execution = run(tmp_path, source)[0]
+    assert execution.ok, execution.error
+    long, large, short = [c.outputs[0] for c in read(execution.output).cells[-3:]]
+    assert len(long.text) < 300_000 and long.text.endswith("cut here: 200,000,006 characters were printed\n")
+    assert set(large.data) == {"text/plain"} and "6,000,0" in large.data["text/plain"]
+    assert short.text == "short\n"
+
+
+def test_a_notebook_sees_the_listed_part_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    monkeypatch.setenv("LC_MEASUREMENT", "C")
+    source = write_notebook(tmp_path / "a.ipynb", "import os\nprint(sorted(os.environ.items()))")
+    seen = outputs(run(tmp_path, source)[0].output)
+    assert "LC_MEASUREMENT" in seen and "'PATH'" in seen and "secret" not in seen
+    monkeypatch.setenv("LOTTERY_BOOK_ENV", "OTHER, MY_TOKEN")
+    assert "('MY_TOKEN', 'secret')" in outputs(run(tmp_path, source, out="again")[0].output)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    source = write_notebook(tmp_path / "notebooks" / "a.ipynb")
+    theirs = tmp_path / "out" / "notebooks" / "a.ipynb"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years of work")
+    with pytest.raises(PublishError, match="out was not made by `lottery book`, so it is left alone"):
+        run(tmp_path, source)
+    assert theirs.read_text() == "years of work"
 
 
 def test_importing_publish_is_cheap():

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 from importlib import metadata
 
 import pytest
-from sample_book import ALT
 
 from lotterylib.publish import SiteError, build_site
+from tests.publish.sample_book import ALT
 
 
 class Page(HTMLParser):

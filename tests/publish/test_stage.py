@@ -5,10 +5,12 @@ import base64
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from sample_book import write_notebook
 
 from lotterylib.publish import Execution, StageError, run_card, stage_book
+from lotterylib.publish.errors import PublishError
+from lotterylib.publish.folders import MARKER, claim
 from lotterylib.publish.stage import stage_notebook
+from tests.publish.sample_book import write_notebook
 
 PNG = base64.b64encode(b"not really a picture").decode()
 
@@ -107,11 +109,18 @@ def root(tmp_path):
 
 
 def test_stage_is_clean_and_laid_out_like_the_repository(root):
-    (root / "stage" / "old").mkdir(parents=True)
+    (claim(root / "stage") / "old").mkdir()
     execution = executed(root, "a", figure(alt="a", name="line"))
     stage = stage_book([execution], root, root / "stage", {"profile": "laptop", "revision": "now"})
     files = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()}
-    assert files == {"_config.yml", "_toc.yml", "book/index.md", "book/figures/line.png", "notebooks/a.ipynb"}
+    assert files == {
+        MARKER,
+        "_config.yml",
+        "_toc.yml",
+        "book/index.md",
+        "book/figures/line.png",
+        "notebooks/a.ipynb",
+    }
     assert not (stage / "old").exists() and not (stage / "book" / "__pycache__").exists()
     card = nbformat.read(stage / "notebooks" / "a.ipynb", as_version=4).cells[1].source
     assert "revision <code>ran</code> · ran in 7 s" in card and "laptop" in card
@@ -128,6 +137,16 @@ def test_staging_never_empties_the_repository(root):
         with pytest.raises(StageError, match="holds the repository"):
             stage_book([], root, folder, {})
     assert (root / "book" / "index.md").is_file()
+
+
+def test_a_stage_of_somebody_else_is_left_alone(root, tmp_path_factory):
+    theirs = tmp_path_factory.mktemp("thesis")
+    (theirs / "thesis.tex").write_text("years of work")
+    (root / "link").symlink_to(theirs)
+    for stage in (theirs, root / "link"):
+        with pytest.raises(PublishError, match="was not made by `lottery book`, so it is left alone"):
+            stage_book([], root, stage, {})
+    assert (theirs / "thesis.tex").read_text() == "years of work"
 
 
 def test_smoke_run_warns_on_pages_of_prose_too(root):

@@ -1,6 +1,7 @@
 """The set-up cell, the one place that names the release, and what a lone notebook gets from the wheel."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,85 +10,76 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sample_book import REPOSITORY, write_notebook
 
-from lotterylib.publish import PublishError, colab
-from lotterylib.publish.colab import Release, outdated, rewrite, setup_cell, with_setup
+from tests.publish.sample_book import REPOSITORY, write_notebook
+from tools.colab import main, outdated, release, setup_cell, with_setup
 
-NEXT = Release("https://github.com/someone/a-book", "v9.8.7")
-
-
-@pytest.fixture
-def clone(tmp_path):
-    """The files that repeat the release, and one notebook that does not yet."""
-    for file in colab.REPEATED:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / file, tmp_path / file)
-    write_notebook(tmp_path / "notebooks" / "deep" / "a.ipynb", "print(1)")
-    return tmp_path
+NEXT = "https://github.com/someone/a-book", "v9.8.7"
 
 
-def test_repository_and_notebooks_agree_on_the_release():
-    wrong = [path.relative_to(REPOSITORY).as_posix() for path in outdated(REPOSITORY, Release.read())]
-    assert wrong == [], "run: python -m lotterylib.publish.colab"
+def write_project(root, repository=NEXT[0], version="9.8.7"):
+    text = f'[project]\nversion = "{version}"\n[project.urls]\nRepository = "{repository}"\n'
+    (root / "pyproject.toml").write_text(text)
+    return root
 
 
-def test_a_new_release_is_put_everywhere_and_nowhere_twice(clone):
-    changes = outdated(clone, NEXT)
-    assert {path.relative_to(clone).as_posix() for path in changes} == {
-        *colab.REPEATED,
-        "notebooks/deep/a.ipynb",
-    }
-    for path, text in changes.items():
-        path.write_text(text)
-    assert outdated(clone, NEXT) == {}
-    old = Release.read()
-    for path in changes:
-        text = path.read_text()
-        assert old.repository not in text and old.tag not in text, path.name
-    assert 'version = "9.8.7"' in (clone / "pyproject.toml").read_text()
+def test_notebooks_install_the_release_of_the_project():
+    wrong = [path.relative_to(REPOSITORY).as_posix() for path in outdated()]
+    assert wrong == [], "run: .venv/bin/python -m tools.colab"
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("_config.yml", r"^  url: (\S+)$"),
+        ("CITATION.cff", r"^repository-code: (\S+)$"),
+        ("README.md", r"^git clone (\S+?)(?:\.git)? lottery-ticket-book$"),
+        (".github/ISSUE_TEMPLATE/config.yml", r"url: (https://github\.com/[^/\s]+/[^/\s]+)/"),
+    ],
+)
+def test_files_agree_on_the_address_of_the_repository(file, line):
+    assert re.findall(line, (REPOSITORY / file).read_text(), re.MULTILINE) == [release()[0]]
+
+
+def test_citation_and_changelog_name_the_version_of_the_project():
+    version = release()[1].removeprefix("v")
+    assert f"\nversion: {version}\n" in (REPOSITORY / "CITATION.cff").read_text()
+    assert f"\n## [{version}] - " in (REPOSITORY / "CHANGELOG.md").read_text()
 
 
 def test_the_cell_goes_below_the_title_and_stays_there(tmp_path):
     path = write_notebook(tmp_path / "a.ipynb", "print(1)")
-    once = with_setup(path.read_text(), NEXT)
-    assert with_setup(once, NEXT) == once
+    once = with_setup(path.read_text(), *NEXT)
+    assert with_setup(once, *NEXT) == once
     before, after = json.loads(path.read_text()), json.loads(once)
     assert after["metadata"].pop("accelerator") == "GPU"
     assert after["cells"].pop(1)["metadata"]["tags"] == ["colab-setup"]
     assert after == before
     moved = json.loads(once)
     moved["cells"].append(moved["cells"].pop(1))
-    assert json.loads(with_setup(json.dumps(moved), NEXT))["cells"][-1]["metadata"]["tags"] == ["colab-setup"]
+    assert json.loads(with_setup(json.dumps(moved), *NEXT))["cells"][-1]["metadata"]["tags"] == [
+        "colab-setup"
+    ]
     moved["cells"].append(moved["cells"][-1])
-    with pytest.raises(PublishError, match="2 cells are tagged colab-setup"):
-        with_setup(json.dumps(moved), NEXT)
+    with pytest.raises(ValueError, match="2 cells are tagged colab-setup"):
+        with_setup(json.dumps(moved), *NEXT)
 
 
 @pytest.mark.parametrize(
-    "repository, tag",
-    [("github.com/a/b", "v1.0.0"), ("https://github.com/a/b.git", "v1.0.0"), ("https://github.com/a/b", "1.0"),
-     ("https://github.com/a/b", 'v1.0.0"; evil')],
-)  # fmt: skip
-def test_what_is_no_address_or_tag_is_refused(repository, tag):
-    with pytest.raises(PublishError, match="use "):
-        Release(repository, tag)
+    "project",
+    [{"repository": "github.com/a/b"}, {"repository": "https://github.com/a/b.git"}, {"version": "1.0"}],
+)
+def test_what_is_no_address_or_version_is_refused(tmp_path, project):
+    with pytest.raises(ValueError, match="use "):
+        release(write_project(tmp_path, **project))
 
 
-def test_a_file_that_changed_its_form_is_noticed():
-    with pytest.raises(PublishError, match="README.md: no line like .* the repository"):
-        rewrite("nothing here", colab.REPEATED["README.md"], NEXT, "README.md")
-
-
-def test_the_command_checks_writes_and_says_so(clone, monkeypatch, capsys):
-    monkeypatch.chdir(clone)
-    (clone / "_toc.yml").write_text("root: book/index\n")
-    assert colab.main(["--check"]) == 1
+def test_the_command_checks_writes_and_says_so(tmp_path, capsys):
+    write_notebook(write_project(tmp_path) / "notebooks" / "deep" / "a.ipynb", "print(1)")
+    assert main(["--check"], tmp_path) == 1
     assert capsys.readouterr().out == "outdated: notebooks/deep/a.ipynb\n"
-    assert colab.main([]) == 0 and colab.main(["--check"]) == 0
-    assert "all agree on https://github.com/" in capsys.readouterr().out
-    assert colab.main(["--tag", "latest"]) == 2
-    assert "use v and the package's version" in capsys.readouterr().err
+    assert main([], tmp_path) == 0 and main(["--check"], tmp_path) == 0
+    assert capsys.readouterr().out.endswith(f"all notebooks install {NEXT[0]} v9.8.7\n")
 
 
 def run_cell(monkeypatch, installed: bool, on_colab: bool) -> list[list[str]]:
@@ -98,7 +90,7 @@ def run_cell(monkeypatch, installed: bool, on_colab: bool) -> list[list[str]]:
     monkeypatch.delitem(sys.modules, "google.colab", raising=False)
     if on_colab:
         monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    exec(setup_cell(NEXT), {})
+    exec(setup_cell(*NEXT), {})
     return commands
 
 

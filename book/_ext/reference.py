@@ -1,0 +1,61 @@
+"""Sphinx extension: the reference of a package, from its docstrings.
+
+``.. reference:: lotterylib.masks`` documents the package and each public module below it: what a module defines itself, in
+the order of its source. A new module is part of the page without an edit.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from importlib.util import find_spec
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+OPTIONS = ("members:", "ignore-module-all:", "member-order: bysource")
+LITERAL = re.compile(r"(``.+?``)")
+
+
+class Reference(SphinxDirective):
+    """Each module under a title of its own; where one package has the page, its name is the page's title."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        names = self.arguments[0].split()
+        lines = []
+        for module in (module for name in names for module in modules(name)):
+            if [module] != names:
+                lines += [module, "-" * len(module), ""]
+            lines += [f".. automodule:: {module}", *(f"   :{option}" for option in OPTIONS), ""]
+        part = nodes.Element()
+        self.state.nested_parse(StringList(lines, names[0]), 0, part, match_titles=True)
+        return part.children
+
+
+def modules(name: str) -> list[str]:
+    """Return the name of a module and, of a package, those of the public modules below it."""
+    spec = find_spec(name)
+    found = [name]
+    for entry in pkgutil.iter_modules(spec.submodule_search_locations or (), f"{name}."):
+        if not entry.name.rpartition(".")[2].startswith("_"):
+            found += modules(entry.name)
+    return found
+
+
+def keep_bars(app, what, name, obj, options, lines) -> None:
+    """Let ``|θ|`` be an absolute value: to docutils it would be a substitution."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = LITERAL.split(line)
+            lines[number] = "".join(p if p.startswith("``") else p.replace("|", "\\|") for p in parts)
+
+
+def setup(app):
+    app.setup_extension("sphinx.ext.autodoc")
+    app.connect("autodoc-process-docstring", keep_bars)
+    app.add_directive("reference", Reference)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
