@@ -3,6 +3,7 @@ defined, a notebook's with ``@register``, an installed package's by an entry poi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from typing import Generic, TypeVar
@@ -72,15 +73,21 @@ class Registry(Generic[T]):
         return name in self.names()
 
     def _look_outside(self) -> None:
-        """Load the entry points of installed packages, once; loading one registers it, or it is registered here."""
+        """Load the entry points of installed packages, once; a broken one is left out, with a warning."""
         if self._looked:
             return
         self._looked = True
         for point in metadata.entry_points(group=self.group):
-            found: T = point.load()
-            # a module has registered what it holds by being imported
-            if isinstance(found, type) and self.name_of(found) not in self._known:
-                self.register(found)
+            try:
+                found: T = point.load()
+                # a module has registered what it holds by being imported
+                if isinstance(found, type) and self.name_of(found) not in self._known:
+                    self.register(found)
+            # another package's code may raise anything
+            except Exception as error:
+                package = point.dist.name if point.dist else point.value
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                warnings.warn(f"{self.kind} {point.name!r} of {package} is left out: {reason}", stacklevel=2)
 
 
 def _home(entry: object) -> tuple[str, str]:
