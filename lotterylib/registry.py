@@ -6,12 +6,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from importlib import metadata
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .errors import SettingError, UnknownNameError
 from .files import component
 
 T = TypeVar("T")
+# the class itself, which decorating leaves as it is
+E = TypeVar("E")
 
 
 class Registry(Generic[T]):
@@ -36,20 +38,21 @@ class Registry(Generic[T]):
         self._known: dict[str, T] = {}
         self._looked = False
 
-    def register(self, entry: T) -> T:
+    def register(self, entry: E) -> E:
         """Add a class under its name; usable as a decorator. A class of the same module and qualified name takes the
         place of its earlier self, as when a notebook's cell runs twice.
 
         Raises:
             SettingError: if the name is another class's already, or is no harmless part of a path, which it becomes.
         """
-        name = component(self.name_of(entry), self.kind)
+        added: Any = entry
+        name = component(self.name_of(added), self.kind)
         held = self._known.get(name)
         if held is not None and _home(held) != _home(entry):
             raise SettingError(
                 f"there is a {self.kind} {name!r} already ({'.'.join(_home(held))}): choose another name"
             )
-        self._known[name] = entry
+        self._known[name] = added
         return entry
 
     def names(self) -> list[str]:

@@ -185,7 +185,7 @@ def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
     whole = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         whole.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        whole.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

@@ -119,7 +119,7 @@ def load_corrupted(
     if archive:
         return archive.read(data_root(root) / archive.name, corruption, severity, limit)
     images, labels = load(name, root, limit).test
-    return corrupt(images, corruption, severity), labels
+    return corrupt(images[:], corruption, severity), labels
 
 
 def _check_limit(limit: int | None) -> None:

@@ -18,13 +18,13 @@ from torch import Tensor
 from ..errors import DataError, SettingError, UnknownNameError
 from ..registry import Registry
 from .concepts import Concepts, concepts
-from .lazy import LazyImages, pick
+from .lazy import Images, LazyImages, pick
 
 if TYPE_CHECKING:
     from .corrupted import Published
     from .sources import Source
 
-Split = tuple[Tensor | LazyImages, Tensor]
+Split = tuple[Images, Tensor]
 SPLITS = ("train", "val", "test")
 
 
@@ -46,8 +46,9 @@ class Shape:
     @classmethod
     def of(cls, data: Dataset) -> Shape:
         """Return the form of loaded data."""
-        splits = (len(getattr(data, split)[1]) for split in SPLITS)
-        return cls(data.channels, data.size, data.classes, *splits, data.builder.name if data.builder else "")
+        train, val, test = (len(labels) for _, labels in (data.train, data.val, data.test))
+        name = data.builder.name if data.builder else ""
+        return cls(data.channels, data.size, data.classes, train, val, test, name)
 
     def limited(self, limit: int | None) -> Shape:
         """Return the form of at most ``limit`` images per split."""
@@ -196,19 +197,19 @@ class Dataset:
 
     def everything(self) -> Split:
         """Return the images of all splits, those of the test set first."""
-        images, labels = zip(self.test, self.val, self.train, strict=True)
-        return torch.cat(images), torch.cat(labels)
+        splits = (self.test, self.val, self.train)
+        return torch.cat([images[:] for images, _ in splits]), torch.cat([labels for _, labels in splits])
 
     def limited(self, limit: int) -> Dataset:
         """Return the same data with at most ``limit`` images per split, as class-balanced as they divide."""
 
-        def some(images: Tensor | LazyImages, labels: Tensor) -> Split:
+        def some(images: Images, labels: Tensor) -> Split:
             chosen = first_of_each_class(labels, limit)
             return pick(images, chosen), labels[chosen]
 
         return self._with(some)
 
-    def without(self, classes: Sequence[int | str]) -> tuple[Dataset, Tensor]:
+    def without(self, classes: Sequence[int | str]) -> tuple[Dataset, Images]:
         """Return the data set of the other classes, relabelled 0, 1, … in their order, and the test images of the classes
         left out: float32 [N, C, H, W], real images that are near the data set and not of it.
 
@@ -224,7 +225,7 @@ class Dataset:
         if not out or len(kept) < 2:
             raise SettingError(f"leave out 1 to {self.classes - 2} classes of {self.name}, not {len(out)}")
 
-        def relabelled(images: Tensor | LazyImages, labels: Tensor) -> Split:
+        def relabelled(images: Images, labels: Tensor) -> Split:
             # rising, so a label's place in it is its new one
             wanted = torch.tensor(kept, device=labels.device)
             chosen = torch.isin(labels, wanted)
@@ -244,11 +245,11 @@ class Dataset:
         """Return the same data on a device; moved once, then never copied again."""
         return self._with(lambda images, labels: (images.to(device), labels.to(device)))
 
-    def _with(self, change: Callable[[Tensor | LazyImages, Tensor], Split], **fields: object) -> Dataset:
+    def _with(self, change: Callable[[Images, Tensor], Split], **fields: object) -> Dataset:
         return replace(self, **{split: change(*getattr(self, split)) for split in SPLITS}, **fields)
 
 
-def check_split(images: Tensor | LazyImages, labels: Tensor, classes: int, where: str) -> None:
+def check_split(images: Images, labels: Tensor, classes: int, where: str) -> None:
     """Raise ``DataError`` unless images and labels have the form that ``Dataset`` promises."""
     if images.ndim != 4 or images.dtype != torch.float32:
         raise DataError(

@@ -11,7 +11,7 @@ import hashlib
 import io
 import pickle
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Cifar(DatasetBuilder):
 
     serves_as_outliers = True
 
+    known_shape: ClassVar[Shape]
     title: ClassVar[str]
     # key of a file's labels
     labels: ClassVar[str]
@@ -90,13 +91,8 @@ class Cifar(DatasetBuilder):
             self.source().ensure(root)
             (images, labels), test, names = self.read(root)
             held_out, form = np.arange(len(labels)) >= len(labels) * 9 // 10, "pickles"
-        splits = {
-            "train": (images[~held_out], labels[~held_out]),
-            "val": (images[held_out], labels[held_out]),
-            "test": test,
-        }
-        splits = {split: as_split(*arrays) for split, arrays in splits.items()}
-        return Dataset(name=self.name, class_names=names, form=form, **splits)
+        train, val = (as_split(images[chosen], labels[chosen]) for chosen in (~held_out, held_out))
+        return Dataset(self.name, train, val, as_split(*test), names, form=form)
 
     def outliers(self, root: Path | None) -> Split:
         """Return the test images; no other files are needed."""
@@ -166,8 +162,8 @@ class Cifar(DatasetBuilder):
     def _batch(self, root: Path, name: str, md5: str) -> Arrays:
         path, content = self._content(root, name, md5)
         rows, labels = content.get("data"), content.get(self.labels)
-        numbers = isinstance(labels, list) and all(type(label) is int for label in labels)
-        if not isinstance(rows, _Array) or not numbers or rows.levels.shape != (len(labels), 3 * 32 * 32):
+        whole = isinstance(labels, list) and all(type(label) is int for label in labels)
+        if not whole or not isinstance(rows, _Array) or rows.levels.shape != (len(labels or ()), 3 * 32 * 32):
             raise DataError(
                 f"{path} is damaged: want uint8 data [N, 3072] and N {self.labels}; fetch it again"
             )
@@ -248,7 +244,11 @@ def _pixels(path: Path) -> np.ndarray:
     return levels
 
 
-class Plain(pickle._Unpickler):
+# of which no stub declares all
+_Unpickler: Any = pickle._Unpickler
+
+
+class Plain(_Unpickler):
     """Reads the 8-bit arrays, numbers, texts, lists and dictionaries that CIFAR's files consist of.
 
     Arrays are put together here, from a shape and as many bytes: NumPy's own way would build them over any memory that a
@@ -268,7 +268,7 @@ class Plain(pickle._Unpickler):
             raise pickle.UnpicklingError("it gives a state to what has none")
         super().load_build()
 
-    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: load_build}
+    dispatch = _Unpickler.dispatch | {pickle.BUILD[0]: load_build}
 
 
 class _Type:
@@ -291,11 +291,13 @@ class _Array:
         _, shape, kind, fortran, raw = state
         self._fill(raw, kind, shape, "F" if fortran else "C")
 
-    def _fill(self, raw: bytes | str, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
-        raw = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+    def _fill(
+        self, raw: bytes | str, kind: _Type, shape: tuple[int, ...], order: Literal["C", "F"]
+    ) -> _Array:
+        content = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
         if not isinstance(kind, _Type):
             raise pickle.UnpicklingError("it holds an array of unknown type")
-        self.levels = np.frombuffer(raw, np.uint8).reshape(shape, order=order)
+        self.levels = np.frombuffer(content, np.uint8).reshape(shape, order=order)
         return self
 
 

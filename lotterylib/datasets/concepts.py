@@ -88,7 +88,7 @@ def concepts(
         add(name.lower(), "class", lambda v, i=index: v.foreground & v.of(i), text)
     for kind, make in _RULES:
         if kind in kinds:
-            add(make.__name__.replace("_", " "), kind, make, make.__doc__)
+            add(make.__name__.replace("_", " "), kind, make, make.__doc__ or "")
     return Concepts(makers, category, rule)
 
 
@@ -117,17 +117,14 @@ class View:
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the place of each pixel in the bounding box of its image's foreground: rows and columns, float [N, H, W]; 0 at
         its top (left), 1 at its bottom (right), outside of [0, 1] elsewhere."""
-        return tuple(self._along(axis) for axis in (1, 2))
+        return self._along(1), self._along(2)
 
     @cached_property
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the slope down and to the right (Sobel), in grey levels per pixel: each [N, H, W]."""
-        return tuple(
-            ndimage.correlate1d(
-                ndimage.correlate1d(self.grey, [-0.5, 0, 0.5], axis), [0.25, 0.5, 0.25], 3 - axis
-            )
-            for axis in (1, 2)
-        )
+        down, right = (ndimage.correlate1d(self.grey, [-0.5, 0, 0.5], axis) for axis in (1, 2))
+        smooth = [0.25, 0.5, 0.25]
+        return ndimage.correlate1d(down, smooth, 2), ndimage.correlate1d(right, smooth, 1)
 
     @cached_property
     def spread(self) -> np.ndarray:
@@ -143,7 +140,7 @@ class View:
 
     def _along(self, axis: int) -> np.ndarray:
         """Return the place along one axis of the bounding box. An empty image has none: its pixels lie at infinity."""
-        filled = self.foreground.any(axis=3 - axis)
+        filled: np.ndarray = np.any(self.foreground, axis=3 - axis)
         size = filled.shape[1]
         first, last = filled.argmax(axis=1), size - 1 - filled[:, ::-1].argmax(axis=1)
         place = (np.arange(size) + 0.5 - first[:, None]) / (last - first + 1)[:, None]

@@ -43,14 +43,14 @@ def corrupted(images: Tensor, corruption: str, *, folder: Path | None = None, se
     if pixels is None:
         result = torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
         pixels = (result * 255).round().byte().cpu().numpy()
-        write_whole(path, hashlib.sha256(pixels).digest() + pixels.tobytes())
+        write_whole(path, hashlib.sha256(pixels.data).digest() + pixels.tobytes())
     return torch.from_numpy(pixels).view(len(SEVERITIES), *images.shape).float().div(255).to(images.device)
 
 
 def _key(images: Tensor, corruption: str, seed: int) -> str:
     about = f"{corruption} {seed} {VERSION} {list(images.shape)} {images.dtype}"
     content = hashlib.sha256(about.encode())
-    content.update(images.contiguous().cpu().numpy())
+    content.update(images.contiguous().cpu().numpy().data)
     return content.hexdigest()[:16]
 
 
@@ -61,7 +61,7 @@ def _read(path: Path, size: int) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     digest, pixels = content[:_DIGEST], content[_DIGEST:]
-    whole = len(pixels) == size and hashlib.sha256(pixels).digest() == digest.tobytes()
+    whole = len(pixels) == size and hashlib.sha256(pixels.data).digest() == digest.tobytes()
     return pixels if whole else None
 
 
@@ -155,7 +155,7 @@ class Published:
     """A published archive of corrupted test images: its ``name`` is that of its folder, ``read`` reads a severity."""
 
     name: str
-    read: Callable[[Path, str, int, int | None], tuple[Tensor | LazyImages, Tensor]]
+    read: Callable[[Path, str, int, int | None], Split]
     source: Source
 
 

@@ -247,7 +247,7 @@ def _motion_blur(x: np.ndarray, c: tuple[int, float], dice: _Dice) -> np.ndarray
     return _smear(x, *c, degrees=dice.uniform(-45, 45))
 
 
-def _smear(x: np.ndarray, radius: int, sigma: float, degrees: np.ndarray) -> np.ndarray:
+def _smear(x: np.ndarray, radius: float, sigma: float, degrees: np.ndarray) -> np.ndarray:
     """A one-sided Gaussian average of each image along its own direction, in whole pixels, borders repeated."""
     taps = np.arange(min(2 * radius, math.ceil(4 * sigma)) + 1)
     weights = np.exp(-(taps**2) / (2 * sigma**2)).astype(np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..rng import generator
-from .base import SPLITS, Dataset, DatasetBuilder, Shape, Split, register
+from .base import Dataset, DatasetBuilder, Shape, Split, register
 from .concepts import SILHOUETTE
 
 
@@ -30,12 +30,8 @@ class Digits(DatasetBuilder):
         images = torch.nn.functional.interpolate(images, size=32, mode="bilinear").clamp(0, 1)
         labels = torch.from_numpy(source.target).long()
         order = torch.randperm(len(labels), generator=generator(0, "digits"))
-        parts = zip(SPLITS, order.split([getattr(self.known_shape, split) for split in SPLITS]), strict=True)
-        return Dataset(
-            name=self.name,
-            class_names=tuple(str(d) for d in range(10)),
-            **{split: (images[chosen], labels[chosen]) for split, chosen in parts},
-        )
+        train, val, test = ((images[chosen], labels[chosen]) for chosen in order.split([1197, 200, 400]))
+        return Dataset(self.name, train, val, test, tuple("0123456789"))
 
     def outliers(self, root: Path | None) -> Split:
         """Return all of the few images."""

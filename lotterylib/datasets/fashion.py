@@ -46,8 +46,8 @@ class FashionMini(DatasetBuilder):
     def load(self, root: Path | None = None) -> Dataset:
         """Return the three splits; ``root`` is not used. Raise ``DataError`` if the file is damaged."""
         with np.load(io.BytesIO(verify(MINI, MINI_SHA256)), allow_pickle=False) as stored:
-            splits = {s: _as_split(stored[f"{s}_images"], stored[f"{s}_labels"]) for s in SPLITS}
-        return Dataset(name=self.name, class_names=GARMENTS, **splits)
+            train, val, test = (_as_split(stored[f"{s}_images"], stored[f"{s}_labels"]) for s in SPLITS)
+        return Dataset(self.name, train, val, test, GARMENTS)
 
     def outliers(self, root: Path | None) -> Split:
         """Return the images of all splits, those of the test set first."""
@@ -68,13 +68,8 @@ class FashionMnist(DatasetBuilder):
         or not; else download them through torchvision, which checks their checksums."""
         root = data_root(root)
         images, labels = _read_idx(root, train=True)
-        return Dataset(
-            name=self.name,
-            train=_as_split(images[:TRAIN], labels[:TRAIN]),
-            val=_as_split(images[TRAIN:], labels[TRAIN:]),
-            test=_as_split(*_read_idx(root, train=False)),
-            class_names=GARMENTS,
-        )
+        train, val = (_as_split(images[part], labels[part]) for part in (slice(TRAIN), slice(TRAIN, None)))
+        return Dataset(self.name, train, val, _as_split(*_read_idx(root, train=False)), GARMENTS)
 
     def source(self) -> Source:
         """Return where the four idx files come from and go."""
@@ -95,11 +90,9 @@ class FashionMnist(DatasetBuilder):
 
 
 def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
-    """uint8 [N, 28, 28] → float32 [N, 1, 32, 32] in [0, 1]."""
-    return (
-        pad_to(torch.from_numpy(images).float().div(255).unsqueeze(1), SIZE),
-        torch.from_numpy(labels).long(),
-    )
+    """Return uint8 [N, 28, 28] as float32 [N, 1, 32, 32] in [0, 1]."""
+    padded = pad_to(torch.from_numpy(images).float().div(255).unsqueeze(1), SIZE)
+    return padded, torch.from_numpy(labels).long()
 
 
 def _read_idx(root: Path, train: bool, download: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -185,7 +185,8 @@ class Folder(DatasetBuilder):
             files, labels = files.only(chosen), found.labels[held][chosen]
             small = 4 * len(files) * self.channels * self.size**2 <= MEMORY
             splits[split] = (files[:] if small else files), labels
-        return Dataset(name=found.root.absolute().name, class_names=found.class_names, **splits)
+        name, names = found.root.absolute().name, found.class_names
+        return Dataset(name, splits["train"], splits["val"], splits["test"], names)
 
     def shape(self, root: Path | None) -> Shape:
         """Return the form of the data; no picture is opened."""

@@ -162,6 +162,10 @@ class LazyImages(Sequence[Tensor]):
         return self
 
 
+# in memory, or in their files; ``images[:]`` and ``images[numbers]`` are tensors in any case
+Images = Tensor | LazyImages
+
+
 def pixels(image: Image.Image) -> Tensor:
     """Return uint8 [C, H, W]; a quarter of what float32 takes on the way between processes and to a device."""
     levels = torch.from_numpy(np.array(image))
@@ -173,6 +177,6 @@ def in_unit(images: Tensor) -> Tensor:
     return images.float().div(255)
 
 
-def pick(images: Tensor | LazyImages, chosen: Tensor) -> Tensor | LazyImages:
+def pick(images: Images, chosen: Tensor) -> Images:
     """Return some of the images; those in files stay there."""
     return images.only(chosen) if isinstance(images, LazyImages) else images[chosen]

@@ -40,9 +40,8 @@ class Svhn(DatasetBuilder):
         self.source().ensure(root)
         (images, labels), test = (_read(root, split) for split in ("train", "test"))
         cut = len(labels) * 9 // 10
-        splits = {"train": (images[:cut], labels[:cut]), "val": (images[cut:], labels[cut:]), "test": test}
-        splits = {split: as_split(*arrays) for split, arrays in splits.items()}
-        return Dataset(name=self.name, class_names=tuple("0123456789"), **splits)
+        train, val = as_split(images[:cut], labels[:cut]), as_split(images[cut:], labels[cut:])
+        return Dataset(self.name, train, val, as_split(*test), tuple("0123456789"))
 
     def source(self) -> Source:
         """Return where both files come from and go."""

@@ -25,15 +25,15 @@ _PLAIN = str.maketrans(
 
 def show(text: str, stream: TextIO | None = None) -> None:
     """Print what a terminal can take: characters that it lacks are replaced, and a reader that has gone is no error."""
-    stream = stream or sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
+    out: TextIO = stream or sys.stdout
+    encoding = getattr(out, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
     try:
-        print(text, file=stream, flush=True)
+        print(text, file=out, flush=True)
     except BrokenPipeError:
-        # What is printed later, and what Python flushes at its end, goes nowhere.
+        # what is printed later, and what Python flushes at its end, goes nowhere
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())

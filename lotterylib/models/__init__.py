@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from torch import nn
 
 from ..errors import SettingError, first_problem
 from ..rng import isolated
 from . import imagenet, lenet, resnet, vgg, wide  # noqa: F401  they register
 from .base import ARCHITECTURES, Architecture, register
 from .imagenet import load_torchvision_
-from .layers import Normalize, scaled
+from .layers import Network, Normalize, scaled
 from .resize import resize_
 
 __all__ = [
     "Architecture",
+    "Network",
     "Normalize",
     "architecture",
     "build",
@@ -86,7 +86,7 @@ def build(
     std: Sequence[float] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     **settings: Any,
-) -> nn.Module:
+) -> Network:
     """Return a freshly initialised network; the same seed gives the same weights on every machine.
 
     The network carries its own description in ``.spec``, from which ``build(**spec)`` makes another one like it.
@@ -118,7 +118,7 @@ def build(
     std = [0.25] * channels if std is None else [float(s) for s in std]
     with isolated(seed, "initial weights"):
         body = kind.network(channels, classes, channels_of_stages, size)
-    model = nn.Sequential(OrderedDict(normalize=Normalize(mean, std), net=body))
+    model = Network(OrderedDict(normalize=Normalize(mean, std), net=body))
     model.spec = dict(
         name=name, classes=classes, channels=channels, width=width, size=size, mean=mean, std=std, **settings
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, SettingError
 from .base import Architecture, register
+from .layers import Network
 from .resnet import Pointwise
 
 # outputs of a bottleneck, in its widths
@@ -33,11 +34,12 @@ class ResNet50(nn.Module):
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        inputs = widths[0]
-        for i, (width, blocks) in enumerate(zip(widths, (3, 4, 6, 3), strict=True)):
-            setattr(self, f"layer{i + 1}", _stage(inputs, width, blocks, stride=2 if i else 1))
-            inputs = EXPANSION * width
-        self.fc = nn.Linear(inputs, classes)
+        first, second, third, fourth = widths
+        self.layer1 = _stage(first, first, blocks=3, stride=1)
+        self.layer2 = _stage(EXPANSION * first, second, blocks=4, stride=2)
+        self.layer3 = _stage(EXPANSION * second, third, blocks=6, stride=2)
+        self.layer4 = _stage(EXPANSION * third, fourth, blocks=3, stride=2)
+        self.fc = nn.Linear(EXPANSION * fourth, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -83,30 +85,29 @@ def load_torchvision_(model: nn.Module, weights: Mapping[str, Tensor] | str | Pa
         SettingError: for another kind of network, before anything is changed; as the next.
         DataError: for an unreadable file or the first tensor that is missing, left over or of another shape.
     """
-    net, normalize = getattr(model, "net", None), getattr(model, "normalize", None)
-    if not isinstance(net, ResNet50):
+    if not isinstance(model, Network) or not isinstance(model.net, ResNet50):
         raise SettingError('torchvision\'s checkpoints go into a network of build("resnet50", …)')
+    net, normalize = model.net, model.normalize
     if normalize.mean.numel() != len(MEAN):
         raise SettingError(f"torchvision's resnet50 takes 3 channels, this one {normalize.mean.numel()}")
-    where = "the checkpoint"
-    if isinstance(weights, (str, Path)):
-        where, weights = str(weights), _read(Path(weights))
-    if not isinstance(weights, Mapping):
-        raise DataError(f"{where} holds no state dict but {type(weights).__name__}")
+    from_file = isinstance(weights, (str, Path))
+    where, found = (str(weights), _read(Path(weights))) if from_file else ("the checkpoint", weights)
+    if not isinstance(found, Mapping):
+        raise DataError(f"{where} holds no state dict but {type(found).__name__}")
     own = net.state_dict()
     for name, tensor in own.items():
         # old checkpoints have no counter of batches
-        if name not in weights and not name.endswith("num_batches_tracked"):
+        if name not in found and not name.endswith("num_batches_tracked"):
             raise DataError(f"{where} lacks {name}: is it a state dict of torchvision's resnet50?")
-        if name in weights and weights[name].shape != tensor.shape:
+        if name in found and found[name].shape != tensor.shape:
             raise DataError(
-                f"{where}: {name} has shape {list(weights[name].shape)}, this network wants {list(tensor.shape)} "
+                f"{where}: {name} has shape {list(found[name].shape)}, this network wants {list(tensor.shape)} "
                 "(width 1 and the checkpoint's classes)"
             )
-    for name in weights:
+    for name in found:
         if name not in own:
             raise DataError(f"{where} holds {name}, which resnet50 does not have")
-    net.load_state_dict({**own, **weights})
+    net.load_state_dict({**own, **found})
     for buffer, values in ((normalize.mean, MEAN), (normalize.std, STD)):
         buffer.copy_(torch.tensor(values).view(-1, 1, 1))
     model.spec |= {"mean": list(MEAN), "std": list(STD)}

@@ -46,5 +46,5 @@ def _tell_size(layer: nn.Module, shape: Sequence[int]) -> None:
         layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = shape
-    elif hasattr(layer, "num_features"):
+    elif isinstance(layer, nn.modules.batchnorm._NormBase):
         layer.num_features = shape[0]

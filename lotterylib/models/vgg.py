@@ -38,7 +38,8 @@ class Vgg16(Architecture):
             for _ in range(depth):
                 convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
                 nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(convolution.bias)
+                if convolution.bias is not None:
+                    nn.init.zeros_(convolution.bias)
                 layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
                 inputs = outputs
             layers.append(nn.MaxPool2d(2))

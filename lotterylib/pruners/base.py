@@ -17,7 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -196,13 +196,15 @@ class Pruner(BaseModel, ABC):
         pruned, own = self.prune(origin, data, sparsity, seed), self.training(recipe)
         total = own.total_steps(len(data.train[1]))
         update = self.schedule(total, sparsity, seed)
-        training = task.train(pruned.model, own, pruned.mask, start=origin.step, update=update)
-        record = task.record(pruned.model, training, origin.full, self, self.dense_share(total))
+        training = train(
+            pruned.model, data, own, pruned.mask, seed, start=origin.step, update=update, device=task.device, progress=progress
+        )  # fmt: skip
+        mask, share = training.mask or pruned.mask, self.dense_share(total)
+        record = task.record(pruned.model, training, mask, origin.full, self, share, origin.cost)
         record |= {"requested_sparsity": sparsity, **pruned.notes}
-        record["cost"] = None if origin.cost is None else origin.cost + record["cost"]
         if update is not None:
             record["updates"] = training.updates
-        return Ticket(pruned.model, training.mask, record, pruned.rewind)
+        return Ticket(pruned.model, mask, record, pruned.rewind)
 
     def _origin(
         self, model: nn.Module, task: Task, sparsity: float, dense: Ticket | None, previous: Ticket | None
@@ -212,22 +214,26 @@ class Pruner(BaseModel, ABC):
             check_untrained(model)
         if not self.needs_dense:
             return Origin(copy.deepcopy(model).to(task.device), model)
-        given, how = (task.data, task.recipe, task.seed), dict(device=task.device, progress=task.progress)
-        parent = dense = dense or train_dense(model, *given, scope=self.scope, **how)
-        before = self.previous(sparsity)
+        data, recipe, seed, device, progress = task
+        dense = dense or train_dense(
+            model, data, recipe, seed, scope=self.scope, device=device, progress=progress
+        )
+        parent, before = dense, self.previous(sparsity)
         if before is not None:
-            parent = previous or self.find(model, given[0], before, *given[1:], dense=dense, **how)
+            parent = previous or self.find(
+                model, data, before, recipe, seed, dense=dense, device=device, progress=progress
+            )
         state = self.state(parent, dense)
         if state is None:
             raise SettingError(
                 "the dense ticket holds no state of the rewind step; train it with train_dense"
             )
         return Origin(
-            copy.deepcopy(parent.model).to(task.device),
+            copy.deepcopy(parent.model).to(device),
             dense.model,
             state,
             within=None if parent is dense else parent.mask,
-            step=task.recipe.rewind_step(len(task.data.train[1])),
+            step=recipe.rewind_step(len(data.train[1])),
             cost=1.0 if parent.record.get("pruner") == "dense" else parent.record.get("cost"),
         )
 
@@ -242,16 +248,23 @@ def train_dense(
     device: Device = None,
     progress: bool = True,
 ) -> Ticket:
-    """Train the dense network of a seed from a copy of ``model``; the ticket holds the state at the rewind step."""
+    """Train the dense network of a seed from a copy of ``model``; the ticket holds the state at the rewind step.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data, network = datasets.load("digits", limit=20), models.build("lenet", classes=10, channels=1)
+        >>> recipe = Recipe(epochs=1, batch_size=10, warmup=0, rewind=0)
+        >>> train_dense(network, data, recipe, seed=0, device="cpu", progress=False).sparsity
+        0.0
+    """
     task, model = Task(data, recipe, seed, pick_device(device), progress), copy.deepcopy(model)
-    training = task.train(model, recipe, None)
-    training.mask = Mask.ones(model, scope)
-    return Ticket(model, training.mask, task.record(model, training, model), training.rewind)
+    training = train(model, data, recipe, None, seed, device=task.device, progress=progress)
+    mask = Mask.ones(model, scope)
+    return Ticket(model, mask, task.record(model, training, mask, model), training.rewind)
 
 
-@dataclass(frozen=True)
-class Task:
-    """How networks are trained for a ticket: what no method decides."""
+class Task(NamedTuple):
+    """How networks are trained for a ticket: the part that no method decides."""
 
     data: Dataset
     recipe: Recipe
@@ -259,24 +272,20 @@ class Task:
     device: torch.device
     progress: bool
 
-    def train(self, model: nn.Module, recipe: Recipe, mask: Mask | None, **how: Any) -> Training:
-        """Train a network in place, by the task's recipe or what a pruner makes of it."""
-        how |= dict(device=self.device, progress=self.progress)
-        return train(model, self.data, recipe, mask, self.seed, **how)
-
     def record(
         self,
         model: nn.Module,
         training: Training,
+        mask: Mask,
         full: nn.Module,
         pruner: Pruner | None = None,
         dense_share: float = 0.0,
+        earlier: float | None = 0.0,
     ) -> TicketRecord:
-        """Return how a network came to be; its cost is that of this training and of scoring. ``full``: the dense one."""
-        mask, images, shape = training.mask, len(self.data.train[1]), self.data.train[0].shape[1:]
-        total = (
-            mask.total if pruner is None else sum(w.numel() for w in prunable(full, pruner.scope).values())
-        )
+        """Return how a network came to be. ``full``: the dense network; ``earlier``: the cost of the tickets before."""
+        images, shape = len(self.data.train[1]), self.data.train[0].shape[1:]
+        whole = prunable(full, pruner.scope).values() if pruner else mask.values()
+        total = sum(weight.numel() for weight in whole)
         sparse = macs.forward(macs.multiply_adds(model, shape), mask)
         dense = macs.forward(macs.multiply_adds(full, shape))
         cost = macs.relative(
@@ -303,7 +312,7 @@ class Task:
             "images_seen": training.images,
             "multiply_adds": sparse,
             "multiply_adds_dense": dense,
-            "cost": cost,
+            "cost": None if earlier is None else earlier + cost,
             "seconds": training.seconds,
             "precision": training.precision,
             "device": describe_device(self.device),
@@ -355,6 +364,11 @@ def register(pruner: P) -> P:
 
     Raises:
         SettingError: if it has no name or no scores, or the name is another's.
+
+    Example:
+        >>> register(type("Nameless", (Pruner,), {}))
+        Traceback (most recent call last):
+        lotterylib.errors.SettingError: Nameless: a pruner needs a name (of the class) and a method scores
     """
     if not isinstance(getattr(pruner, "name", None), str) or inspect.isabstract(pruner):
         raise SettingError(f"{pruner.__name__}: a pruner needs a name (of the class) and a method scores")

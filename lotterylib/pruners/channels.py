@@ -7,13 +7,14 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SettingError
 from ..masks import Scope, prunable
-from ..models import resize_
+from ..models import Network, resize_
 from ..rng import forked, generator
 from ..training import State
 
@@ -36,7 +37,8 @@ class Unit:
 class _Item:
     """A layer's part in a group: its outputs or its inputs at ``places``, each with the channel it belongs to."""
 
-    module: nn.Module
+    # a layer, or what the tracer has in place of one: an operation or a parameter
+    module: Any
     outputs: bool
     places: list[int]
     channels: list[int]
@@ -95,7 +97,7 @@ def cut(model: nn.Module, keep: Keep) -> nn.Module:
     small, state = copy.deepcopy(model), sliced(model.state_dict(), keep)
     shapes = {name: list(state[name].shape) for name, _ in keep}
     resize_(small, shapes).load_state_dict(state)
-    if hasattr(small, "spec"):
+    if isinstance(small, Network):
         small.spec = {**small.spec, "shapes": {**small.spec.get("shapes", {}), **shapes}}
     return small
 

@@ -67,7 +67,8 @@ def scores(
         for part, truth in pieces:
             g = gradient(part, truth, graph=True)
             # Hg = ∂/∂θ Σ g·(g held fixed): one backward pass through the first, no Hessian is formed
-            product = sum((g[name] * (mean or g)[name].detach()).sum() for name in weights)
+            parts = ((g[name] * (mean or g)[name].detach()).sum() for name in weights)
+            product = sum(parts, start=torch.zeros((), device=device))
             for name, part_of_hg in gradients(product, weights).items():
                 hg[name] += part_of_hg
         return {name: (weight * hg[name]).detach() for name, weight in weights.items()}

@@ -11,6 +11,7 @@ weights: removed ones are stored as zeros, so they have one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -75,7 +76,7 @@ class Update:
         """Return f(t), the share of a layer's connections that move at a step."""
         return self.alpha / 2 * (1 + math.cos(math.pi * step / self.stop))
 
-    def grow_scores(self, weights: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def grow_scores(self, weights: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return a score for each place, the highest to grow: |∂L/∂θ|."""
         return {n: torch.zeros_like(w) if w.grad is None else w.grad.abs() for n, w in weights.items()}
 

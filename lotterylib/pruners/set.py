@@ -6,6 +6,7 @@ All else is as in RigL (the schedule too, as Evci et al., 2020, compare the two)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ class RandomUpdate(Update):
 
     seed: int = 0
 
-    def grow_scores(self, weights: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def grow_scores(self, weights: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         drawn = generator(self.seed, "set growth", step)
         return {
             name: torch.rand(w.shape, generator=drawn, dtype=torch.float64) for name, w in weights.items()

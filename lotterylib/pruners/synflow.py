@@ -57,9 +57,8 @@ def _make_positive_(model: nn.Module) -> None:
         if isinstance(module, Normalize):
             module.mean.zero_()
             module.std.fill_(1)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            module.running_mean.zero_()
-            module.running_var.fill_(1)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            module.reset_running_stats()
 
 
 def mask(

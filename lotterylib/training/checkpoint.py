@@ -12,7 +12,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from ..files import write_whole
 from ..masks import Mask
 from .launch import Launch
-from .run import Job, Run
 from .state import State, Training
+
+if TYPE_CHECKING:
+    from .loop import Job, Run
 
 FORMAT = "lotterylib-checkpoint-1"
 _PLAIN = ("losses", "images", "seconds", "precision", "processes", "update_images", "updates")

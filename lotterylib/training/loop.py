@@ -1,4 +1,4 @@
-"""One training loop for dense networks and tickets alike.
+"""One training loop for dense networks and tickets alike: ``train`` sets it up, ``loop`` runs it, hooks go with it.
 
 Randomness is a function of (seed, step), so training from step k on sees the same batches, crops and flips that an
 uninterrupted run would have seen from there: what rewinding needs.
@@ -6,34 +6,132 @@ uninterrupted run would have seen from there: what rewinding needs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..datasets import Dataset
 from ..errors import DivergedError, SettingError
+from ..machine.devices import pick_device
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
-from ..rng import forked
+from ..masks import Mask
+from ..rng import derive, forked, reseed
 from .batches import training_batches
 from .checkpoint import Checkpoints
-from .group import Group
-from .launch import Launch
-from .run import Job, Run
-from .state import Training, state_of
+from .launch import Group, Launch, current
+from .precision import batch_loss, pick_precision
+from .recipe import Recipe
+from .state import MaskUpdate, Training, state_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides a training, beside the weights that it begins with; arguments as in ``train``."""
+
+    data: Dataset
+    recipe: Recipe
+    mask: Mask | None = None
+    seed: int = 0
+    start: int = 0
+    update: MaskUpdate | None = None
+    precision: str = "float32"
+
+    @property
+    def count(self) -> int:
+        """Number of training images."""
+        return len(self.data.train[1])
+
+    @property
+    def total(self) -> int:
+        """Number of steps."""
+        return self.recipe.total_steps(self.count)
+
+    @property
+    def batch(self) -> int:
+        """Number of images of a step."""
+        return min(self.recipe.batch_size, self.count)
+
+
+class Run:
+    """A network in training, after ``step`` of the job's steps. ``losses``: mean loss of each step of this epoch so far;
+    ``result``: what the training leaves, with the mask in use."""
+
+    forward: Callable[[Tensor], Tensor]
+
+    def __init__(self, model: nn.Module, job: Job, group: Group, layout: torch.memory_format):
+        self.model, self.job, self.group, self.layout = model, job, group, layout
+        self.optimizer = _optimizer(model, job.recipe)
+        self.step = self.begin = job.start
+        self.result = Training(precision=job.precision, processes=group.size)
+        self.losses: list[Tensor] = []
+        self.began = time.perf_counter()
+        self.set_mask(job.mask)
+
+    def set_mask(self, mask: Mask | None) -> None:
+        """Prune by this mask from now on. Raise ``SettingError`` if it does not fit the model."""
+        self.result.mask, self._masked = mask, []
+        if mask is not None:
+            weights = dict(self.model.named_parameters())
+            mask.check_matches({n: w.shape for n, w in weights.items()})
+            self._masked = [(weights[n].data, mask[n].to(weights[n])) for n in mask]
+
+    def enforce_mask(self) -> None:
+        """Set removed weights to 0."""
+        for weight, keep in self._masked:
+            weight.mul_(keep)
+
+    def backward(self, images: Tensor, labels: Tensor) -> None:
+        """Compute the batch's loss and its gradients, seeded and with the learning rate of this step."""
+        # for layers that draw at random, such as dropout
+        rank = [self.group.rank] if self.group.rank else []
+        reseed(images.device, derive(self.job.seed, "step", self.step, *rank))
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = self.job.recipe.lr_at(self.step, self.job.count)
+        images, smoothing = images.contiguous(memory_format=self.layout), self.job.recipe.label_smoothing
+        loss = batch_loss(self.forward, images, labels, self.job.precision, smoothing)
+        self.model.zero_grad()
+        loss.backward()
+        self.losses.append(loss.detach())
+        self.result.images += self.job.batch
+
+    def move_mask(self, update: MaskUpdate, before: Mask) -> None:
+        """Let an update move the mask, and note how many connections it grew (it drops as many)."""
+        after = update.apply(self.model, self.optimizer, before, self.step, self.job.total)
+        self.group.check_agreed(after, self.step)
+        self.set_mask(after)
+        grown = sum(int((after[n].cpu() & ~before[n].cpu()).sum()) for n in after)
+        moved = {"step": self.step, "grown": grown, "changed_share": grown / max(1, after.kept)}
+        self.result.updates.append(moved)
+        self.result.update_images += self.job.batch
+
+    def elapsed(self) -> float:
+        """Return seconds of training so far, those before a checkpoint included."""
+        return time.perf_counter() - self.began
+
 
 Hook = Callable[[Run], None]
 
 
 def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) -> None:
-    """Train to the end. Each hook is called before every step, and once more after the last."""
+    """Train to the end. Each hook is called before every step, and once more after the last.
+
+    A step on which the job's update is due moves the mask in place of the weights.
+    """
+    update, total = run.job.update, run.job.total
     for images, labels in batches:
         for hook in hooks:
             hook(run)
         run.backward(images, labels)
-        run.move_mask() if run.updates_mask() else run.optimizer.step()
+        if update is not None and run.result.mask is not None and update.due(run.step, total):
+            run.move_mask(update, run.result.mask)
+        else:
+            run.optimizer.step()
         run.enforce_mask()
         run.step += 1
     for hook in hooks:
@@ -64,9 +162,49 @@ def end_epoch(run: Run) -> None:
     run.losses.clear()
 
 
-def _shown(progress: bool) -> dict[str, Any]:
-    """Return tqdm's setting, said only if switched off, so that ``TQDM_DISABLE`` of the environment counts else."""
-    return {} if progress else {"disable": True}
+def train(
+    model: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    mask: Mask | None = None,
+    seed: int = 0,
+    *,
+    start: int = 0,
+    update: MaskUpdate | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    launch: Launch | None = None,
+) -> Training:
+    """Train ``model`` in place with cross-entropy and leave it in eval mode on the device.
+
+    Args:
+        mask: Removed weights are 0 before the first step and after every one, whatever the optimizer says.
+        start: Step to begin at: schedule, images and augmentation resume there, with a fresh optimizer (for rewinding).
+        update: Moves the mask on the way; on its steps the weights that stay are not changed.
+        device: None takes CUDA if there is one.
+        launch: How many processes train and read, and where checkpoints go; by default that of ``launching``.
+
+    Raises:
+        DivergedError: If the loss becomes NaN or infinite (noticed at the end of the epoch).
+        SettingError: For a ``start`` beyond the training, a mask that does not fit, or an ``update`` without a mask.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data, network = datasets.load("digits", limit=20), models.build("lenet", classes=10, channels=1)
+        >>> recipe = Recipe(epochs=2, batch_size=10, warmup=0, rewind=0)
+        >>> len(train(network, data, recipe, device="cpu", progress=False).losses)
+        2
+    """
+    if update is not None and mask is None:
+        raise SettingError("an update needs a mask to start from")
+    device, launch = pick_device(device), launch or current()
+    precision = pick_precision(model, data.train, recipe, device, launch)
+    job = Job(data, recipe, mask, seed, start, update, precision)
+    if launch.processes > 1:
+        from .parallel import train_together
+
+        return train_together(model, job, device, progress, launch)
+    return train_here(model, job, device, progress, launch)
 
 
 def train_here(
@@ -84,7 +222,7 @@ def train_here(
 
     def attempt(layout: torch.memory_format) -> Training:
         model.load_state_dict(given)
-        model.to(device, memory_format=layout).train()
+        model.to(device).to(memory_format=layout).train()
         return _train(Run(model, job, group or Group(), layout), device, progress, launch)
 
     return in_layout(attempt) if job.recipe.channels_last else attempt(torch.contiguous_format)
@@ -96,12 +234,16 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     checkpoints = Checkpoints(run, launch)
     checkpoints.resume(run)
     run.enforce_mask()
-    run.compile()
+    forward = run.group.wrap(run.model)
+    run.forward = torch.compile(forward) if recipe.compile else forward
+    run.began = time.perf_counter() - run.result.seconds
     first, share = run.step, run.group.share(job.batch)
     batches = training_batches(
         job.data.train, recipe, job.seed, range(first, job.total), device, share=share, workers=launch.workers
     )
-    bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **_shown(progress))
+    # said only if switched off, so that ``TQDM_DISABLE`` of the environment counts otherwise
+    shown: dict[str, Any] = {} if progress else {"disable": True}
+    bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **shown)
     hooks = [keep_rewind_state, end_epoch, checkpoints, lambda run: bar.update(run.step - first - bar.n)]
     exact = recipe.deterministic
     with bar, forked(device), numerics(tf32=recipe.tf32, autotune=not exact, deterministic=exact):
@@ -113,3 +255,10 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     run.model.eval()
     checkpoints.remove(run)
     return run.result
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    settings: dict[str, Any] = dict(lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), **settings)
+    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)

@@ -27,10 +27,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from ..errors import LotteryError, SettingError
 from ..machine.devices import check_gpus, processors
 from . import checkpoint
-from .group import Group
-from .launch import Launch
-from .loop import train_here
-from .run import Job
+from .launch import Group, Launch
+from .loop import Job, train_here
 from .state import Training
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,6 @@ from ..rng import forked, generator
 from .launch import Launch
 from .prediction import in_mode
 from .recipe import Recipe
-from .run import batch_loss
 
 # bfloat16 has to be that many times as fast: less is within the noise, and float32 has more digits
 WORTH = 1.15
@@ -53,6 +53,19 @@ def pick_precision(
         with in_mode(model, training=True), forked(device), numerics(tf32=recipe.tf32):
             choices[key] = in_layout(lambda layout: _faster(model, shape, steps, device, layout))
     return choices[key]
+
+
+def batch_loss(
+    forward: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    precision: str,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Return the batch's mean cross-entropy: the forward pass in this precision, the loss in float32."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        outputs = forward(images)
+    return nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=smoothing)
 
 
 def _faster(

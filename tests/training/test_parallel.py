@@ -14,10 +14,9 @@ from lotterylib.errors import DataError, SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners.rigl import Update
 from lotterylib.training import Launch, Recipe, launching, train
-from lotterylib.training.group import Group
-from lotterylib.training.launch import current
+from lotterylib.training.launch import Group, current
+from lotterylib.training.loop import Job
 from lotterylib.training.parallel import train_together
-from lotterylib.training.run import Job
 from tests.conftest import toy_data, untouched_rng
 
 RECIPE = Recipe(epochs=3, batch_size=16, warmup=0.5, rewind=0.75, precision="float32", lr=0.05)  # 12 steps
