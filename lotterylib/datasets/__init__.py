@@ -39,7 +39,12 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Return the names that ``load`` knows, in order."""
+    """Return the names that ``load`` knows, in order.
+
+    Example:
+        >>> "cifar10" in names()
+        True
+    """
     return sorted(BUILDERS.names())
 
 
@@ -96,6 +101,10 @@ def source(name: str) -> Source | None:
 
     Raises:
         UnknownNameError: for a name not in ``names()``.
+
+    Example:
+        >>> source("svhn").place, source("digits")
+        ('svhn', None)
     """
     return build(name).source()
 
@@ -105,7 +114,7 @@ def load_corrupted(
 ) -> Split:
     """Return the test images of a data set under one of ``CORRUPTIONS`` at a severity of 1 to 5, with their labels.
 
-    Of "cifar10", "cifar100" and "imagenet" they are the published CIFAR-10-C, CIFAR-100-C and ImageNet-C, read from
+    For "cifar10", "cifar100" and "imagenet" they are the published CIFAR-10-C, CIFAR-100-C and ImageNet-C, read from
     ``root/CIFAR-10-C`` and so on (``root`` defaults to ``./data``); ImageNet's images stay on disk until asked for. Any
     other data set is corrupted here, in the same way for the same images. ``limit``: as in ``load``.
 
@@ -113,6 +122,11 @@ def load_corrupted(
         UnknownNameError: for the data set or the corruption.
         SettingError: for the severity or the limit.
         DataError: for damaged or missing files.
+
+    Example:
+        >>> images, labels = load_corrupted("digits", "contrast", severity=5, limit=10)
+        >>> images.shape, len(labels)
+        (torch.Size([10, 1, 32, 32]), 10)
     """
     archive = BUILDERS[name].archive
     _check_limit(limit)

@@ -29,9 +29,10 @@ from torch import Tensor
 from ..errors import DataError, SettingError, UnknownNameError
 from ..rng import derive
 
-VERSION = 1  # raised when the same arguments give other images; kept files of before are then not used
+# raised when the same arguments give other images; kept files of before are then not used
+VERSION = 1
 
-# Parameters of severities 1 to 5, in the order that each function below unpacks them.
+# parameters of severities 1 to 5, in the order that each function below unpacks them.
 CIFAR_C: dict[str, Sequence[Any]] = {
     "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),
     "shot_noise": (500, 250, 100, 75, 50),
@@ -91,13 +92,13 @@ IMAGENET_C: dict[str, Sequence[Any]] = {
     "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
 }  # fmt: skip
 
-CORRUPTIONS = tuple(CIFAR_C)  # the 15 common ones, then the 4 held out
+# the 15 common ones, then the 4 held out
+CORRUPTIONS = tuple(CIFAR_C)
 SEVERITIES = (1, 2, 3, 4, 5)
 
 _SCALES = {"cifar-c": CIFAR_C, "imagenet-c": IMAGENET_C}
-_SMALL = 64  # pixels, the longer side of what gets CIFAR-C's severities
-_LEAST = 8  # pixels, the shorter side
-_CHUNK = 1 << 22  # pixels in work at a time
+# pixels: the longer side of what gets CIFAR-C's severities, the shorter side of all, and those in work at a time
+_SMALL, _LEAST, _CHUNK = 64, 8, 1 << 22
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)[:, None, None]
 
 
@@ -108,14 +109,22 @@ def corrupt(
     seed: int = 0,
     scale: Literal["cifar-c", "imagenet-c"] | None = None,
 ) -> Tensor:
-    """Images under one corruption, as 8-bit pixels hold them: float32 in {0, 1/255, …, 1}, of the shape given.
+    """Return images under one corruption, as 8-bit pixels hold them: float32 in {0, 1/255, …, 1}, of the shape given.
 
-    ``images``: float32 [N, C, H, W] or [C, H, W] in [0, 1], grey (C = 1) or colour (C = 3). ``severity``: 1 to 5.
-    ``scale``: whose severities; None takes CIFAR-C's up to 64 pixels and ImageNet-C's above. What is drawn for image i
-    depends on ``seed``, the corruption, the severity and i alone, not on the images around it.
+    Args:
+        images: Float32 [N, C, H, W] or [C, H, W] in [0, 1], grey (C = 1) or colour (C = 3).
+        severity: 1 to 5.
+        seed: With the corruption, the severity and i it decides all that is drawn for image i.
+        scale: Whose severities; None takes CIFAR-C's up to 64 pixels and ImageNet-C's above.
 
-    Raises ``UnknownNameError`` for the corruption or the scale, ``SettingError`` for the severity, ``DataError`` for
-    images of another form.
+    Raises:
+        UnknownNameError: for the corruption or the scale.
+        SettingError: for the severity.
+        DataError: for images of another form.
+
+    Example:
+        >>> corrupt(torch.full((1, 8, 8), 0.25), "brightness", severity=5).unique()
+        tensor([0.5490])
     """
     check_choice(corruption, severity)
     if scale is not None and scale not in _SCALES:
@@ -128,14 +137,14 @@ def corrupt(
     step = max(1, _CHUNK // clean[0].size)
     for start in range(0, len(clean), step):
         part = clean[start : start + step]
-        dice = _Dice(seed, corruption, severity, range(start, start + len(part)))
-        changed = _FUNCTIONS[corruption](part, parameters, dice)
+        random = _Generators(seed, corruption, severity, range(start, start + len(part)))
+        changed = _FUNCTIONS[corruption](part, parameters, random)
         result[start : start + step] = np.rint(np.clip(changed, 0, 1) * 255) / np.float32(255)
     return torch.from_numpy(result).view(images.shape).to(images.device)
 
 
 def check_choice(corruption: str, severity: int) -> None:
-    """Raises ``UnknownNameError`` or ``SettingError`` unless there are such a corruption and severity."""
+    """Raise ``UnknownNameError`` or ``SettingError`` unless there are such a corruption and severity."""
     if corruption not in CORRUPTIONS:
         raise UnknownNameError("corruption", corruption, CORRUPTIONS)
     if isinstance(severity, bool | float) or severity not in SEVERITIES:
@@ -145,7 +154,9 @@ def check_choice(corruption: str, severity: int) -> None:
 def _check(images: Tensor) -> None:
     shape = list(images.shape)
     if images.dtype != torch.float32 or images.ndim not in (3, 4) or images.shape[-3] not in (1, 3):
-        raise DataError(f"images must be float32 [N, C, H, W] or [C, H, W] with 1 or 3 channels, got {images.dtype} {shape}")  # fmt: skip
+        raise DataError(
+            f"images must be float32 [N, C, H, W] or [C, H, W] with 1 or 3 channels, got {images.dtype} {shape}"
+        )
     if images.numel() == 0:
         raise DataError("no images to corrupt")
     if min(shape[-2:]) < _LEAST:
@@ -154,11 +165,11 @@ def _check(images: Tensor) -> None:
         raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
 
 
-class _Dice:
+class _Generators:
     """One random generator for each image of a batch; draws are stacked to [n, …]."""
 
-    def __init__(self, seed: int, corruption: str, severity: int, indices: range):
-        seeds = (derive(seed, "corruption", corruption, severity, i) for i in indices)
+    def __init__(self, seed: int, corruption: str, severity: int, inrandoms: range):
+        seeds = (derive(seed, "corruption", corruption, severity, i) for i in inrandoms)
         self._generators = [np.random.default_rng(s) for s in seeds]
 
     def normal(self, *shape: int) -> np.ndarray:
@@ -177,31 +188,32 @@ class _Dice:
 # --- noise
 
 
-def _gaussian_noise(x: np.ndarray, std: float, dice: _Dice) -> np.ndarray:
-    return x + std * dice.normal(*x.shape[1:])
+def _gaussian_noise(x: np.ndarray, std: float, random: _Generators) -> np.ndarray:
+    return x + std * random.normal(*x.shape[1:])
 
 
-def _shot_noise(x: np.ndarray, photons: float, dice: _Dice) -> np.ndarray:
-    return dice.poisson(x * photons) / photons
+def _shot_noise(x: np.ndarray, photons: float, random: _Generators) -> np.ndarray:
+    return random.poisson(x * photons) / photons
 
 
-def _impulse_noise(x: np.ndarray, share: float, dice: _Dice) -> np.ndarray:
-    lot = dice.uniform(0, 1, *x.shape[1:])
-    return np.where(lot < share, lot < share / 2, x)  # half of the struck values turn white, half black
+def _impulse_noise(x: np.ndarray, share: float, random: _Generators) -> np.ndarray:
+    lot = random.uniform(0, 1, *x.shape[1:])
+    # half of the struck values turn white, half black
+    return np.where(lot < share, lot < share / 2, x)
 
 
-def _speckle_noise(x: np.ndarray, std: float, dice: _Dice) -> np.ndarray:
-    return x + x * std * dice.normal(*x.shape[1:])
+def _speckle_noise(x: np.ndarray, std: float, random: _Generators) -> np.ndarray:
+    return x + x * std * random.normal(*x.shape[1:])
 
 
 # --- blur
 
 
-def _gaussian_blur(x: np.ndarray, sigma: float, dice: _Dice | None = None) -> np.ndarray:
+def _gaussian_blur(x: np.ndarray, sigma: float, random: _Generators | None = None) -> np.ndarray:
     return ndimage.gaussian_filter(x, (0, 0, sigma, sigma), mode="nearest")
 
 
-def _defocus_blur(x: np.ndarray, c: tuple[float, float], dice: _Dice) -> np.ndarray:
+def _defocus_blur(x: np.ndarray, c: tuple[float, float], random: _Generators) -> np.ndarray:
     kernel = torch.from_numpy(_disk(*c))
     reach = len(kernel) // 2
     n, channels, height, width = x.shape
@@ -210,7 +222,7 @@ def _defocus_blur(x: np.ndarray, c: tuple[float, float], dice: _Dice) -> np.ndar
 
 
 def _disk(radius: float, alias_blur: float) -> np.ndarray:
-    """A disk of sum 1 whose edge is softened by a Gaussian cut off after one pixel (two for large disks)."""
+    """Return a disk of sum 1 whose edge is softened by a Gaussian cut off after one pixel (two for large disks)."""
     cut = 1 if radius <= 8 else 2
     reach = math.ceil(radius) + cut
     steps = np.arange(-reach, reach + 1)
@@ -221,15 +233,14 @@ def _disk(radius: float, alias_blur: float) -> np.ndarray:
     return (disk / disk.sum()).astype(np.float32)
 
 
-def _glass_blur(x: np.ndarray, c: tuple[float, int, int], dice: _Dice) -> np.ndarray:
+def _glass_blur(x: np.ndarray, c: tuple[float, int, int], random: _Generators) -> np.ndarray:
     sigma, reach, rounds = c
     n, channels, height, width = x.shape
     # pixel (h, w) of all images at once, last to first: each swaps places with a neighbour of its own
     rows, columns = range(height - reach, reach, -1), range(width - reach, reach, -1)
-    moves = dice.integers(-reach, reach, rounds, len(rows) * len(columns), 2)
-    partners = np.moveaxis(
-        moves[..., 0] * width + moves[..., 1], 0, -1
-    )  # [rounds, places, n], as flat offsets
+    moves = random.integers(-reach, reach, rounds, len(rows) * len(columns), 2)
+    # [rounds, places, n], as flat offsets
+    partners = np.moveaxis(moves[..., 0] * width + moves[..., 1], 0, -1)
     source = np.tile(np.arange(height * width)[:, None], n)
     image = np.arange(n)
     for offsets in partners:
@@ -243,12 +254,12 @@ def _glass_blur(x: np.ndarray, c: tuple[float, int, int], dice: _Dice) -> np.nda
     return _gaussian_blur(shuffled, sigma)
 
 
-def _motion_blur(x: np.ndarray, c: tuple[int, float], dice: _Dice) -> np.ndarray:
-    return _smear(x, *c, degrees=dice.uniform(-45, 45))
+def _motion_blur(x: np.ndarray, c: tuple[int, float], random: _Generators) -> np.ndarray:
+    return _smear(x, *c, degrees=random.uniform(-45, 45))
 
 
 def _smear(x: np.ndarray, radius: float, sigma: float, degrees: np.ndarray) -> np.ndarray:
-    """A one-sided Gaussian average of each image along its own direction, in whole pixels, borders repeated."""
+    """Return a one-sided Gaussian average of each image along its own direction, in whole pixels, borders repeated."""
     taps = np.arange(min(2 * radius, math.ceil(4 * sigma)) + 1)
     weights = np.exp(-(taps**2) / (2 * sigma**2)).astype(np.float32)
     angle = np.deg2rad(degrees)[:, None]
@@ -262,19 +273,19 @@ def _smear(x: np.ndarray, radius: float, sigma: float, degrees: np.ndarray) -> n
     return result
 
 
-def _zoom_blur(x: np.ndarray, c: tuple[float, float], dice: _Dice) -> np.ndarray:
+def _zoom_blur(x: np.ndarray, c: tuple[float, float], random: _Generators) -> np.ndarray:
     factors = np.arange(1, *c)
     return (x + sum(_zoomed(x, factor) for factor in factors)) / (len(factors) + 1)
 
 
 def _zoomed(x: np.ndarray, factor: float) -> np.ndarray:
-    """The middle of each image, enlarged linearly to the whole."""
+    """Return the middle of each image, enlarged linearly to the whole."""
     down, across = (_zoom_matrix(side, factor) for side in x.shape[-2:])
     return down @ x @ across.T
 
 
 def _zoom_matrix(side: int, factor: float) -> np.ndarray:
-    """What zooming does along one axis: it is linear, so the identity shows all of it."""
+    """Return zooming along one axis as a matrix: it is linear, so the identity shows all of it."""
     middle = math.ceil(side / factor)
     first = (side - middle) // 2
     enlarged = ndimage.zoom(np.eye(side, dtype=np.float32)[first : first + middle], (factor, 1), order=1)
@@ -285,30 +296,30 @@ def _zoom_matrix(side: int, factor: float) -> np.ndarray:
 # --- weather
 
 
-def _snow(x: np.ndarray, c: tuple[float, ...], dice: _Dice) -> np.ndarray:
+def _snow(x: np.ndarray, c: tuple[float, ...], random: _Generators) -> np.ndarray:
     mean, std, zoom, threshold, radius, sigma, clean = c
-    flakes = _zoomed(mean + std * dice.normal(1, *x.shape[2:]), zoom)
+    flakes = _zoomed(mean + std * random.normal(1, *x.shape[2:]), zoom)
     flakes = np.where(flakes < threshold, 0, flakes).clip(0, 1)
-    flakes = _smear(flakes, radius, sigma, dice.uniform(-135, -45))
+    flakes = _smear(flakes, radius, sigma, random.uniform(-135, -45))
     whitened = np.maximum(x, 1.5 * _grey(x) + 0.5)
     return clean * x + (1 - clean) * whitened + flakes + flakes[..., ::-1, ::-1]
 
 
-def _frost(x: np.ndarray, c: tuple[float, float], dice: _Dice) -> np.ndarray:
-    # Over the photographs used for CIFAR-C and ImageNet-C the mean grey level goes from .48 to .80, the standard
+def _frost(x: np.ndarray, c: tuple[float, float], random: _Generators) -> np.ndarray:
+    # over the photographs used for CIFAR-C and ImageNet-C the mean grey level goes from .48 to .80, the standard
     # deviation is about .14, and this is the mean colour.
     tint = np.array([0.90, 1.03, 1.10] if x.shape[1] == 3 else [1.0], dtype=np.float32)[:, None, None]
-    ice = (dice.uniform(0.48, 0.80, 1, 1, 1) + 0.14 * _crystals(dice, *x.shape[2:])) * tint
+    ice = (random.uniform(0.48, 0.80, 1, 1, 1) + 0.14 * _crystals(random, *x.shape[2:])) * tint
     return c[0] * x + c[1] * ice.clip(0, 1)
 
 
-def _crystals(dice: _Dice, height: int, width: int) -> np.ndarray:
-    """Patches of ice with needles in three directions: [n, 1, height, width] of mean 0 and standard deviation 1."""
+def _crystals(random: _Generators, height: int, width: int) -> np.ndarray:
+    """Return patches of ice with needles in three directions: [n, 1, height, width] of mean 0 and standard deviation 1."""
     side = max(height, width)
-    patches = _plasma(dice, side, decay=1.5)[:, None, :height, :width]
-    seeds = (dice.normal(3, height, width) - 1.5).clip(0)
+    patches = _plasma(random, side, decay=1.5)[:, None, :height, :width]
+    seeds = (random.normal(3, height, width) - 1.5).clip(0)
     length = max(2, side // 16)
-    needles = [_smear(seeds[:, [i]], length, length, dice.uniform(0, 360)) for i in range(3)]
+    needles = [_smear(seeds[:, [i]], length, length, random.uniform(0, 360)) for i in range(3)]
     return _standardized(_standardized(patches) + _standardized(np.max(needles, axis=0)))
 
 
@@ -317,22 +328,22 @@ def _standardized(x: np.ndarray) -> np.ndarray:
     return (x - mean) / np.maximum(std, 1e-6)
 
 
-def _fog(x: np.ndarray, c: tuple[float, float], dice: _Dice) -> np.ndarray:
+def _fog(x: np.ndarray, c: tuple[float, float], random: _Generators) -> np.ndarray:
     thickness, decay = c
     height, width = x.shape[2:]
-    veil = _plasma(dice, max(height, width), decay)[:, None, :height, :width]
+    veil = _plasma(random, max(height, width), decay)[:, None, :height, :width]
     brightest = x.max(axis=(1, 2, 3), keepdims=True)
     return (x + thickness * veil) * brightest / (brightest + thickness)
 
 
-def _plasma(dice: _Dice, side: int, decay: float) -> np.ndarray:
-    """Fractal height maps in [0, 1] by the diamond-square algorithm on a torus: [n, m, m], m the next power of two.
+def _plasma(random: _Generators, side: int, decay: float) -> np.ndarray:
+    """Return fractal height maps in [0, 1] by the diamond-square algorithm on a torus: [n, m, m], m the next power of two.
 
     Places halfway between known ones get their mean and a random height; its range shrinks by ``decay``² from one
     scale to the next, so a larger ``decay`` is smoother.
     """
     size = 1 << (side - 1).bit_length()
-    noise = dice.uniform(-1, 1, size, size)
+    noise = random.uniform(-1, 1, size, size)
     heights = np.zeros_like(noise)
     step, reach = size, 1.0
     while step > 1:
@@ -350,7 +361,7 @@ def _plasma(dice: _Dice, side: int, decay: float) -> np.ndarray:
     return (heights - low) / (high - low)
 
 
-def _brightness(x: np.ndarray, more: float, dice: _Dice) -> np.ndarray:
+def _brightness(x: np.ndarray, more: float, random: _Generators) -> np.ndarray:
     if x.shape[1] == 1:
         return x + more
     return _in_hsv(x, channel=2, change=lambda value: value + more)
@@ -361,8 +372,9 @@ def _grey(x: np.ndarray) -> np.ndarray:
 
 
 def _in_hsv(x: np.ndarray, channel: int, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Colour images with one of hue, saturation and value changed."""
-    from skimage.color import hsv2rgb, rgb2hsv  # here: most users of the library never need it
+    """Return colour images with one of hue, saturation and value changed."""
+    # most users of the library never need it
+    from skimage.color import hsv2rgb, rgb2hsv
 
     hsv = rgb2hsv(x, channel_axis=1)
     hsv[:, channel] = change(hsv[:, channel]).clip(0, 1)
@@ -372,13 +384,13 @@ def _in_hsv(x: np.ndarray, channel: int, change: Callable[[np.ndarray], np.ndarr
 # --- digital
 
 
-def _contrast(x: np.ndarray, factor: float, dice: _Dice) -> np.ndarray:
+def _contrast(x: np.ndarray, factor: float, random: _Generators) -> np.ndarray:
     mean = x.mean(axis=(2, 3), keepdims=True)
     return mean + factor * (x - mean)
 
 
-def _elastic_transform(x: np.ndarray, c: tuple[float, float, float], dice: _Dice) -> np.ndarray:
-    """A random affine map that moves three points, then a smooth random displacement of every pixel."""
+def _elastic_transform(x: np.ndarray, c: tuple[float, float, float], random: _Generators) -> np.ndarray:
+    """Apply a random affine map that moves three points, then a smooth random displacement of every pixel."""
     height, width = x.shape[2:]
     side = min(height, width)
     strength, smoothness, jitter = (share * side for share in c)
@@ -386,17 +398,14 @@ def _elastic_transform(x: np.ndarray, c: tuple[float, float, float], dice: _Dice
 
     arm = side // 3
     points = np.array([width // 2, height // 2]) + arm * np.array([[1, 1], [1, -1], [-1, -1]])
-    moved = points + dice.uniform(-jitter, jitter, 3, 2)
-    back = np.linalg.solve(
-        np.concatenate([moved, np.ones((len(x), 3, 1))], axis=2), points[None]
-    )  # [n, 3, 2]
-    here = (
-        np.stack([across, down, np.ones_like(across)], axis=-1) @ back[:, None]
-    )  # [n, height, width, (x, y)]
+    moved = points + random.uniform(-jitter, jitter, 3, 2)
+    # [n, 3, 2], then [n, height, width, (x, y)]
+    back = np.linalg.solve(np.concatenate([moved, np.ones((len(x), 3, 1))], axis=2), points[None])
+    here = np.stack([across, down, np.ones_like(across)], axis=-1) @ back[:, None]
     result = _sampled(x, here[..., 0], here[..., 1])
     if strength == 0:
         return result
-    noise = dice.uniform(-1, 1, 2, height, width)
+    noise = random.uniform(-1, 1, 2, height, width)
     shifts = strength * ndimage.gaussian_filter(
         noise, (0, 0, smoothness, smoothness), mode="reflect", truncate=3
     )
@@ -404,25 +413,25 @@ def _elastic_transform(x: np.ndarray, c: tuple[float, float, float], dice: _Dice
 
 
 def _sampled(x: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """Images read at other places (in pixels, [n, height, width]), linearly, mirrored at their borders."""
+    """Return images read at other places (in pixels, [n, height, width]), linearly, mirrored at their borders."""
     height, width = x.shape[2:]
     grid = np.stack([(2 * across + 1) / width - 1, (2 * down + 1) / height - 1], axis=-1).astype(np.float32)
     source, places = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(grid)
     return F.grid_sample(source, places, padding_mode="reflection", align_corners=False).numpy()
 
 
-def _pixelate(x: np.ndarray, share: float, dice: _Dice) -> np.ndarray:
+def _pixelate(x: np.ndarray, share: float, random: _Generators) -> np.ndarray:
     down, across = (_coarsened(side, int(side * share)) for side in x.shape[-2:])
     return down @ x @ across.T
 
 
 def _coarsened(side: int, fewer: int) -> np.ndarray:
-    """Box-averaging ``side`` pixels to ``fewer`` and back along one axis: linear, so the identity shows all of it."""
+    """Return box-averaging ``side`` pixels to ``fewer`` and back along one axis as a matrix: linear, so the identity shows all of it."""
     shrunk = Image.fromarray(np.eye(side, dtype=np.float32)).resize((side, fewer), Image.Resampling.BOX)
     return np.asarray(shrunk.resize((side, side), Image.Resampling.BOX))
 
 
-def _jpeg_compression(x: np.ndarray, quality: int, dice: _Dice) -> np.ndarray:
+def _jpeg_compression(x: np.ndarray, quality: int, random: _Generators) -> np.ndarray:
     result = np.empty_like(x)
     for image, pixels in zip(result, np.rint(x * 255).astype(np.uint8), strict=True):
         file = io.BytesIO()
@@ -435,9 +444,9 @@ def _jpeg_compression(x: np.ndarray, quality: int, dice: _Dice) -> np.ndarray:
 # --- held out
 
 
-def _spatter(x: np.ndarray, c: tuple, dice: _Dice) -> np.ndarray:
+def _spatter(x: np.ndarray, c: tuple, random: _Generators) -> np.ndarray:
     mean, std, sigma, threshold, strength, liquid = c
-    drops = _gaussian_blur(mean + std * dice.normal(1, *x.shape[2:]), sigma)
+    drops = _gaussian_blur(mean + std * random.normal(1, *x.shape[2:]), sigma)
     drops = np.where(drops < threshold, 0, drops)
     if liquid == "water":
         colour, cover = np.array([175, 238, 238]) / 255, strength * _glints(drops)
@@ -450,13 +459,15 @@ def _spatter(x: np.ndarray, c: tuple, dice: _Dice) -> np.ndarray:
 
 
 def _glints(drops: np.ndarray) -> np.ndarray:
-    """How drops of water [n, 1, H, W] shine: embossed by the distance to their outlines; the brightest place is 1."""
+    """Return the shine of drops of water [n, 1, H, W]: embossed by the distance to their outlines; the brightest place is 1."""
     cross = ndimage.generate_binary_structure(2, 1)[None, None]
     inside = drops > 0
     outline = inside & ~ndimage.binary_erosion(inside, cross, border_value=1)
-    far = 20  # pixels; further than that counts the same
+    # pixels; further than that counts the same
+    far = 20
     distance = np.full(drops.shape, far, dtype=np.float32)
-    if outline.any():  # one transform serves the batch, since the other images are too far to be seen
+    # one transform serves the batch, since the other images are too far to be seen
+    if outline.any():
         distance = np.minimum(ndimage.distance_transform_edt(~outline, sampling=(far, far, 1, 1)), far)
     smooth = ndimage.uniform_filter(distance, (0, 0, 3, 3), mode="mirror")
     relief = _equalized(np.floor(smooth).astype(int), far + 1)
@@ -467,22 +478,23 @@ def _glints(drops: np.ndarray) -> np.ndarray:
 
 
 def _equalized(levels: np.ndarray, count: int) -> np.ndarray:
-    """Histogram equalisation of integers in 0..count − 1 to 0..255, image by image."""
-    below = np.stack([(levels <= k).mean(axis=(1, 2, 3)) for k in range(count)], axis=1)  # [n, count]
+    """Equalise the histogram of integers in 0..count − 1 to 0..255, image by image."""
+    # [n, count]
+    below = np.stack([(levels <= k).mean(axis=(1, 2, 3)) for k in range(count)], axis=1)
     lowest = below[np.arange(len(levels)), levels.min(axis=(1, 2, 3))][:, None]
     lookup = 255 * (below - lowest).clip(0) / np.maximum(1 - lowest, 1e-6)
     flat = np.take_along_axis(lookup, levels.reshape(len(levels), -1), axis=1)
     return flat.reshape(levels.shape).astype(np.float32)
 
 
-def _saturate(x: np.ndarray, c: tuple[float, float], dice: _Dice) -> np.ndarray:
-    """Leaves grey images alone. A grey pixel of a colour image has hue 0, so added saturation reddens it, as published."""
+def _saturate(x: np.ndarray, c: tuple[float, float], random: _Generators) -> np.ndarray:
+    """Leave grey images alone. A grey pixel of a colour image has hue 0, so added saturation reddens it, as published."""
     if x.shape[1] == 1:
         return x
     return _in_hsv(x, channel=1, change=lambda saturation: saturation * c[0] + c[1])
 
 
-_FUNCTIONS: dict[str, Callable[[np.ndarray, Any, _Dice], np.ndarray]] = {
+_FUNCTIONS: dict[str, Callable[[np.ndarray, Any, _Generators], np.ndarray]] = {
     f.__name__.removeprefix("_"): f
     for f in (
         _gaussian_noise, _shot_noise, _impulse_noise, _defocus_blur, _glass_blur, _motion_blur, _zoom_blur,

@@ -16,17 +16,25 @@ Distribution = Literal["uniform", "erk"]
 
 
 def uniform(shapes: Shapes, density: float) -> dict[str, float]:
-    """The same density in every layer."""
+    """Return the same density for every layer."""
     return dict.fromkeys(shapes, density)
 
 
 def erdos_renyi_kernel(shapes: Shapes, density: float) -> dict[str, float]:
-    """Erdős–Rényi-Kernel densities (Evci et al., 2020, arXiv:1911.11134, section 3): density ∝ Σ dims / Π dims.
+    """Return Erdős–Rényi-Kernel densities (Evci et al., 2020, arXiv:1911.11134, section 3): density ∝ Σ dims / Π dims.
 
     A layer that would exceed 1 becomes dense and the rest are solved again, so that the total holds:
     Σ density_l · n_l = density · Σ n_l.
 
-    ``shapes``: weight name → shape; ``density`` in [0, 1]. Raises ``SettingError`` for another density.
+    Args:
+        shapes: Weight name → shape.
+
+    Raises:
+        SettingError: for a density outside [0, 1].
+
+    Example:
+        >>> erdos_renyi_kernel({"small": (2, 2), "large": (8, 4)}, density=0.5)
+        {'small': 1.0, 'large': 0.4375}
     """
     if not 0 <= density <= 1:
         raise SettingError(f"density must lie in [0, 1], got {density}")
@@ -44,7 +52,7 @@ def erdos_renyi_kernel(shapes: Shapes, density: float) -> dict[str, float]:
 
 
 def whole_counts(shapes: Shapes, densities: Mapping[str, float], density: float) -> dict[str, int]:
-    """Whole numbers of kept weights a layer that add up to exactly ``round(density · n)``: fractions are rounded down,
+    """Return whole numbers of kept weights per layer that add up to exactly ``round(density · n)``: fractions are rounded down,
     then the layers with the largest remainders get one more (no layer more than it has)."""
     sizes = {n: math.prod(s) for n, s in shapes.items()}
     exact = {n: densities[n] * sizes[n] for n in shapes}

@@ -1,4 +1,4 @@
-"""Which weights stay: a mask is one boolean tensor a prunable weight, True = kept."""
+"""Which weights stay: a mask is one boolean tensor per prunable weight, True = kept."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ _LAYERS = {"all": (nn.Conv2d, nn.Linear), "conv": (nn.Conv2d,)}
 
 
 def prunable(model: nn.Module, scope: Scope = "all") -> dict[str, Parameter]:
-    """The weights that pruning may remove, by their name in the state dict.
+    """Return the weights that pruning may remove, by their name in the state dict.
 
-    ``scope="all"``: the weight of every Conv2d and Linear; ``"conv"``: of every Conv2d alone (as in the paper's
-    released code). Biases and normalisation are never pruned. A weight shared by two layers is listed once.
+    Biases and normalisation are never pruned. A weight shared by two layers is listed once.
 
-    Raises ``SettingError`` for another scope or a model that has no such layer.
+    Args:
+        scope: "all": the weight of every Conv2d and Linear; "conv": of every Conv2d alone (as in the paper's code).
+
+    Raises:
+        SettingError: for another scope or a model that has no such layer.
+
+    Example:
+        >>> list(prunable(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))))
+        ['0.weight', '2.weight']
     """
     if scope not in _LAYERS:
         raise SettingError(f"scope must be 'all' or 'conv', got {scope!r}")
@@ -38,8 +45,13 @@ def prunable(model: nn.Module, scope: Scope = "all") -> dict[str, Parameter]:
 
 
 def inner_layer(layers: Mapping[str, Tensor]) -> str:
-    """Name of a layer worth a picture in any network, given masks, scores or weights by name: the first spatial convolution
-    with more channels than the first layer (in a ResNet it opens the second stage), else the layer in the middle."""
+    """Return the name of a layer worth a picture in any network, given masks, scores or weights by name: the first spatial
+    convolution with more channels than the first layer (in a ResNet it opens the second stage), else the middle layer.
+
+    Example:
+        >>> inner_layer({"a": torch.ones(8, 3, 3, 3), "b": torch.ones(16, 8, 3, 3), "c": torch.ones(10, 16)})
+        'b'
+    """
     names = list(layers)
     for name in names:
         shape = layers[name].shape
@@ -49,10 +61,7 @@ def inner_layer(layers: Mapping[str, Tensor]) -> str:
 
 
 class Mask(Mapping[str, Tensor]):
-    """A mapping from weight name to a boolean tensor of the weight's shape; True = kept.
-
-    Raises ``SettingError`` for tensors that are not boolean.
-    """
+    """A mapping from weight name to a boolean tensor of the weight's shape; True = kept. ``SettingError`` for other tensors."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         for name, tensor in tensors.items():
@@ -66,7 +75,7 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def ones(cls, model: nn.Module, scope: Scope = "all") -> Mask:
-        """Keeps everything."""
+        """Keep everything."""
         return cls({n: torch.ones_like(p, dtype=torch.bool) for n, p in prunable(model, scope).items()})
 
     @classmethod
@@ -76,13 +85,13 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def top(cls, scores: Mapping[str, Tensor], density: float, within: Mask | None = None) -> Mask:
-        """Keeps exactly ``round(density · n)`` weights of the highest score, n counting all layers together.
+        """Keep exactly ``round(density · n)`` weights of the highest score, n counting all layers together.
 
         Equal scores are ranked by position (earlier layer, then earlier weight, first), so that ties never change the
         count. With ``within`` (a mask), no weight outside it comes back; n still counts all weights.
 
-        Raises ``SettingError`` for a density outside [0, 1], a score that is NaN, scores of other shapes than
-        ``within``, or more weights asked for than ``within`` holds.
+        Raises:
+            SettingError: for a density outside [0, 1], NaN, other shapes than ``within``, or more weights than it holds.
         """
         if not 0 <= density <= 1:
             raise SettingError(f"density must lie in [0, 1], got {density}")
@@ -146,15 +155,15 @@ class Mask(Mapping[str, Tensor]):
         return 1 - self.density
 
     def layer_densities(self) -> dict[str, float]:
-        """Share kept, a layer."""
+        """Return the share kept, per layer."""
         return {n: t.double().mean().item() for n, t in self.items()}
 
     def to(self, device: str | torch.device) -> Mask:
-        """The same mask on a device."""
+        """Return the same mask on a device."""
         return Mask({n: t.to(device) for n, t in self.items()})
 
     def check_matches(self, shapes: Mapping[str, torch.Size]) -> None:
-        """Raises ``SettingError`` unless every weight of the mask is there with the same shape."""
+        """Raise ``SettingError`` unless every weight of the mask is there with the same shape."""
         for name, tensor in self.items():
             if name not in shapes:
                 raise SettingError(f"the mask names {name}, which is not there")
@@ -165,10 +174,7 @@ class Mask(Mapping[str, Tensor]):
 
     @torch.no_grad()
     def apply_(self, model: nn.Module) -> nn.Module:
-        """Sets removed weights to 0, in place; returns the model.
-
-        Raises ``SettingError``, before anything is changed, if a name or shape does not match.
-        """
+        """Set removed weights to 0, in place; return the model. Names and shapes are checked before anything is changed."""
         weights = dict(model.named_parameters())
         self.check_matches({n: w.shape for n, w in weights.items()})
         for name, tensor in self.items():

@@ -34,7 +34,12 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Return the names that ``build`` knows, in order."""
+    """Return the names that ``build`` knows, in order.
+
+    Example:
+        >>> "resnet20s" in names()
+        True
+    """
     return sorted(ARCHITECTURES.names())
 
 
@@ -44,6 +49,10 @@ def architecture(name: str, **settings: Any) -> Architecture:
     Raises:
         UnknownNameError: for a name not in ``names()``.
         SettingError: for an unknown or impossible setting.
+
+    Example:
+        >>> architecture("resnet8", stem_stride=2).blocks
+        1
     """
     kind = ARCHITECTURES[name]
     if unknown := sorted(settings.keys() - kind.model_fields.keys()):
@@ -56,8 +65,8 @@ def architecture(name: str, **settings: Any) -> Architecture:
 
 
 def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:
-    """Return the channels of each hidden stage: of a ResNet's stages (of ``resnet50`` inside its bottlenecks, of
-    ``wrn28_10`` its stem's first), of VGG's stages, of each hidden layer of LeNet.
+    """Return the channels of each hidden stage: a ResNet's stages (in ``resnet50`` inside its bottlenecks, in ``wrn28_10``
+    the stem's first), VGG's stages, LeNet's hidden layers.
 
     Raises:
         UnknownNameError: for a name not in ``names()``.
@@ -70,7 +79,9 @@ def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:
     channels = ARCHITECTURES[name].stages
     widths = list(width) if isinstance(width, Sequence) else [width] * len(channels)
     if len(widths) != len(channels) or not all(0 < w < float("inf") for w in widths):
-        raise SettingError(f"width must be above 0, one number or {len(channels)} (one a stage), got {width}")
+        raise SettingError(
+            f"width must be above 0, one number or {len(channels)} (one per stage), got {width}"
+        )
     return [scaled(c, w) for c, w in zip(channels, widths, strict=True)]
 
 

@@ -84,6 +84,12 @@ def load_torchvision_(model: nn.Module, weights: Mapping[str, Tensor] | str | Pa
     Raises:
         SettingError: for another kind of network, before anything is changed; as the next.
         DataError: for an unreadable file or the first tensor that is missing, left over or of another shape.
+
+    Example:
+        >>> from lotterylib.models import build
+        >>> network = build("resnet50", classes=2, channels=3, width=0.1)
+        >>> network.spec["mean"], load_torchvision_(network, network.net.state_dict()).spec["mean"]
+        ([0.5, 0.5, 0.5], [0.485, 0.456, 0.406])
     """
     if not isinstance(model, Network) or not isinstance(model.net, ResNet50):
         raise SettingError('torchvision\'s checkpoints go into a network of build("resnet50", …)')
