@@ -232,9 +232,9 @@ def main() -> None:
     profile = study.load_profile("laptop")
     data = profile.dataset.load()
     level = min(profile.levels, key=lambda s: abs(s - SPARSITY))
-    twin, ticket = study.ticket(profile, "dense", 0.0), study.ticket(profile, options.ticket, level)
+    trained, ticket = study.ticket(profile, "dense", 0.0), study.ticket(profile, options.ticket, level)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        dense = Subject(twin.model, data, device="cpu", cache=Path(folder))
+        dense = Subject(trained.model, data, device="cpu", cache=Path(folder))
         subject = Subject(ticket.model, data, ticket.mask, 0, "cpu", dense, Path(folder))
         print(
             f"judging {options.ticket} at {level:.1%} sparsity, {profile.title}, 1 thread, torch {torch.__version__}"

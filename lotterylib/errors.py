@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class LotteryError(Exception):
@@ -22,10 +26,12 @@ class UnknownNameError(LotteryError, KeyError):
         hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(self.known)}")
 
-    def __str__(self) -> str:  # KeyError would print the message's repr
+    # KeyError would print the message's repr
+    def __str__(self) -> str:
         return self.args[0]
 
-    def __reduce__(self):  # so that it travels between processes
+    # so that it travels between processes
+    def __reduce__(self):
         return type(self), (self.kind, self.name, self.known)
 
 
@@ -53,8 +59,20 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 
 
-def first_problem(error) -> str:
-    """A pydantic ``ValidationError`` in one line: the key, what it holds, and what would be right."""
+def one_line(error: Exception, named: bool = False) -> str:
+    """Return what an error says, in one line; ``named``: behind its type, else its type if it says nothing.
+
+    Example:
+        >>> one_line(ValueError("no\\nnumber"), named=True), one_line(EOFError())
+        ('ValueError no number', 'EOFError')
+    """
+    said = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"{kind} {said}".strip() if named else said or kind
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return a pydantic error in one line: the key, what it holds, and what would be right."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

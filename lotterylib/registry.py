@@ -8,12 +8,15 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
-from .errors import SettingError, UnknownNameError
+from pydantic import BaseModel, ValidationError
+
+from .errors import SettingError, UnknownNameError, first_problem, one_line
 from .files import component
 
 T = TypeVar("T")
 # the class itself, which decorating leaves as it is
 E = TypeVar("E")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Registry(Generic[T]):
@@ -89,8 +92,23 @@ class Registry(Generic[T]):
             # another package's code may raise anything
             except Exception as error:
                 package = point.dist.name if point.dist else point.value
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = one_line(error, named=True)
                 warnings.warn(f"{self.kind} {point.name!r} of {package} is left out: {reason}", stacklevel=2)
+
+
+def configured(kind: str, cls: type[M], settings: dict[str, Any]) -> M:
+    """Return an object of a registered class with its settings.
+
+    Raises:
+        SettingError: for a setting that it does not have, or an impossible value.
+    """
+    if unknown := sorted(settings.keys() - cls.model_fields.keys()):
+        has = ", ".join(sorted(cls.model_fields)) or "none"
+        raise SettingError(f"{kind} has no setting {unknown[0]!r}: it has {has}")
+    try:
+        return cls(**settings)
+    except ValidationError as error:
+        raise SettingError(f"{kind}: {first_problem(error)}") from None
 
 
 def _home(entry: object) -> tuple[str, str]:

@@ -24,7 +24,7 @@ FORMAT = "lotterylib-ticket-1"
 
 
 class TicketRecord(TypedDict, total=False):
-    """How a ticket came to be, in plain JSON values; of a ticket made elsewhere, as much as is known.
+    """The history of a ticket in plain JSON values; for one made elsewhere, as much as is known.
 
     ``sparsity``, ``kept`` and ``prunable`` count prunable weights, against the dense network's; ``settings`` are the
     pruner's. ``losses`` are each epoch's mean (nats). ``multiply_adds`` are those of one image's forward pass. ``cost`` is

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from ..errors import SettingError, first_problem
+from ..errors import SettingError
+from ..registry import configured
 from . import cifar, digits, fashion, folder, imagenet, svhn  # noqa: F401  they register
 from .base import BUILDERS, Dataset, DatasetBuilder, Shape, Split, data_root, register
 from .corruptions import CORRUPTIONS, corrupt
@@ -20,22 +19,9 @@ from .ood import load_ood
 from .sources import Source
 
 __all__ = [
-    "CORRUPTIONS",
-    "Dataset",
-    "DatasetBuilder",
-    "LazyImages",
-    "Shape",
-    "Source",
-    "Split",
-    "build",
-    "corrupt",
-    "load",
-    "load_corrupted",
-    "load_ood",
-    "names",
-    "register",
-    "source",
-]
+    "CORRUPTIONS", "Dataset", "DatasetBuilder", "LazyImages", "Shape", "Source", "Split", "build",
+    "corrupt", "load", "load_corrupted", "load_ood", "names", "register", "source",
+]  # fmt: skip
 
 
 def names() -> list[str]:
@@ -59,14 +45,7 @@ def build(name: str, **settings: Any) -> DatasetBuilder:
         >>> build("cifar10").usual_outliers[0]
         'cifar100'
     """
-    kind = BUILDERS[name]
-    if unknown := sorted(settings.keys() - kind.model_fields.keys()):
-        has = f"it has {', '.join(sorted(kind.model_fields))}" if kind.model_fields else "it has none"
-        raise SettingError(f"data set {name} has no setting {unknown[0]!r}: {has}")
-    try:
-        return kind(**settings)
-    except ValidationError as error:
-        raise SettingError(f"data set {name}: {first_problem(error)}") from None
+    return configured(f"data set {name}", BUILDERS[name], settings)
 
 
 def load(name: str, root: str | Path | None = None, limit: int | None = None, **settings: Any) -> Dataset:

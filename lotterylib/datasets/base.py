@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Shape:
-    """The form of a data set: channels, pixels a side, classes, images in each split.
+    """The form of a data set: channels, side in pixels, classes, images in each split.
 
     ``name`` is the one in the registry; empty for data that are nobody's but the caller's, whatever they are called.
     """
@@ -190,7 +190,7 @@ class Dataset:
         return self.builder.archive if self.builder and self.whole else None
 
     def concepts(self, images: Tensor, labels: Tensor) -> Concepts:
-        """Return the concepts that some of the images show; of unknown data edges, tones and textures."""
+        """Return the concepts that some of the images show; for unknown data edges, tones and textures."""
         if self.builder:
             return self.builder.concepts(images, labels, self.class_names)
         return concepts(images, labels, self.class_names, DatasetBuilder.concept_kinds)
@@ -268,7 +268,7 @@ def check_split(images: Images, labels: Tensor, classes: int, where: str) -> Non
 
 
 def verify(path: Path, sha256: str) -> bytes:
-    """Return the file's bytes, if they are the known ones; raise ``DataError`` for a missing or damaged file."""
+    """Return the file's bytes; raise ``DataError`` for a missing or damaged file."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -315,7 +315,7 @@ def first_of_each_class(labels: Tensor, limit: int) -> Tensor:
 
 
 def _streamed(batches: Iterator[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of batches [n, C, H, W], merged as in Chan et al. (1983)."""
+    """Return mean and standard deviation per channel of batches [n, C, H, W], merged as in Chan et al. (1983)."""
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for batch in batches:
         pixels = batch.double().movedim(1, 0).flatten(1)

@@ -1,7 +1,7 @@
 """Reader for Broden (Bau et al., 2017, arXiv:1704.05796): images with pixel-wise labels of objects, parts, materials,
 textures, colours and scenes, in the layout of broden1_224.zip and its sisters:
 
-    index.csv     image,split,ih,iw,sh,sw,<one column a category>: a category's labels of an image, joined by ";"
+    index.csv     image,split,ih,iw,sh,sw,<one column per category>: an image's labels in it, joined by ";"
     label.csv     number,name,category,frequency,coverage,syns
     images/…      photographs, and PNG files in which a pixel's label is red + 256 · green
 
@@ -27,11 +27,14 @@ _ABOUT_IMAGE = ("image", "split", "ih", "iw", "sh", "sw")
 
 
 def broden(root: str | Path, size: int = 224, limit: int = 1000) -> tuple[Tensor, Concepts]:
-    """The first ``limit`` images of a Broden folder, float32 [N, 3, size, size] in [0, 1], and the concepts that they show:
-    name → bool [N, size, size]. Its order is shuffled as published, so the first are as good as any.
+    """Return the first ``limit`` images of a Broden folder, float32 [N, 3, size, size] in [0, 1], and the concepts that they
+    show: name → bool [N, size, size]. Its order is shuffled as published, so the first are as good as any.
 
-    Pictures are brought to ``size`` bilinearly, labels by the nearest pixel. Raises ``DataError`` for what is missing,
-    damaged or not labelled as above, ``SettingError`` for a size or limit below 1.
+    Pictures are brought to ``size`` bilinearly, labels by the nearest pixel.
+
+    Raises:
+        DataError: for files that are missing, damaged or not labelled as above.
+        SettingError: for a size or limit below 1.
     """
     if size < 1 or limit < 1:
         raise SettingError(f"size and limit must be at least 1, got {size} and {limit}")
@@ -39,14 +42,12 @@ def broden(root: str | Path, size: int = 224, limit: int = 1000) -> tuple[Tensor
     names, category = {}, {}
     for row in _table(root / "label.csv", ("number", "name", "category")):
         names[int(row["number"])] = row["name"]
-        category[row["name"]] = row["category"].partition("(")[
-            0
-        ]  # "color(289);object(3)": the commonest comes first
+        # "color(289);object(3)": the commonest comes first
+        category[row["name"]] = row["category"].partition("(")[0]
     index = _table(root / "index.csv", ("image",))[:limit]
     images = torch.stack([_photograph(root / "images" / row["image"], size) for row in index])
-    layers: dict[str, list[tuple[int, np.ndarray | bool]]] = defaultdict(
-        list
-    )  # name → images, and where in them
+    # name → images, and where in them
+    layers: dict[str, list[tuple[int, np.ndarray | bool]]] = defaultdict(list)
     for i, row in enumerate(index):
         for entry in _labels(row):
             if entry.isdigit():
@@ -79,7 +80,7 @@ def broden(root: str | Path, size: int = 224, limit: int = 1000) -> tuple[Tensor
 
 
 def source(folder: str | Path) -> Source:
-    """Of a Broden folder."""
+    """Return where a Broden folder comes from."""
     return Source(
         title="Broden",
         place=str(folder),
@@ -90,7 +91,7 @@ def source(folder: str | Path) -> Source:
 
 
 def _labels(row: dict[str, str]) -> list[str]:
-    """An image's entries in all categories."""
+    """Return an image's entries in all categories."""
     entries = (cell.split(";") for column, cell in row.items() if column not in _ABOUT_IMAGE)
     return [entry for cell in entries for entry in cell if entry]
 
@@ -123,6 +124,6 @@ def _photograph(path: Path, size: int) -> Tensor:
 
 
 def _numbers(path: Path, size: int) -> np.ndarray:
-    """Label numbers int [size, size] of a PNG."""
+    """Return label numbers, int [size, size] of a PNG."""
     picture = np.array(_open(path).resize((size, size), Image.Resampling.NEAREST)).astype(np.int64)
     return picture[..., 0] + 256 * picture[..., 1]

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) from their Python pickles, which are read without running what a pickle may
 run, or from class folders of PNG files, the form in which many mirrors keep them.
 
-Of pickles, as in Chen et al. (2022), the first nine tenths of the training images (45,000) train and the others (5,000)
+In pickles, as in Chen et al. (2022), the first nine tenths of the training images (45,000) train and the others (5,000)
 validate. Class folders have lost that order: a tenth of each class, drawn with a fixed seed, validates.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from ..rng import generator
 from .base import (
     Dataset,
@@ -37,11 +37,12 @@ from .sources import Source, fetch, md5_of
 LARGE = 10_000_000
 COUNTS = {"train": 50_000, "test": 10_000}
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, 3, 32, 32], labels int64 [N]
+# images uint8 [N, 3, 32, 32], labels int64 [N]
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class Cifar(DatasetBuilder):
-    """What the two have in common."""
+    """CIFAR-10 or CIFAR-100."""
 
     serves_as_outliers = True
 
@@ -60,7 +61,6 @@ class Cifar(DatasetBuilder):
         return getattr(datasets, self.title.replace("-", ""))
 
     def source(self) -> Source:
-        """Return where the pickles come from and go."""
         known = self.published
         return Source(
             title=self.title,
@@ -73,12 +73,7 @@ class Cifar(DatasetBuilder):
 
     def load(self, root: Path | None = None) -> Dataset:
         """Return all three splits of 32×32 colour images: from pickles if they are in ``root`` (default ``./data``), else
-        from class folders ``root/cifar10/{train,test}/<class>/*.png`` (of CIFAR-100 ``root/cifar100``), else downloaded.
-
-        Raises:
-            MissingDataError: if that fails.
-            DataError: for a damaged file, and for class folders in which one image is missing or changed.
-        """
+        from class folders ``root/cifar10/{train,test}/<class>/*.png`` (for CIFAR-100 ``root/cifar100``), else downloaded."""
         root = data_root(root)
         if folders := self._folders(root):
             names, (images, labels) = _classes(folders / "train"), self._split(folders, "train")
@@ -95,7 +90,6 @@ class Cifar(DatasetBuilder):
         return Dataset(self.name, train, val, as_split(*test), names, form=form)
 
     def outliers(self, root: Path | None) -> Split:
-        """Return the test images; no other files are needed."""
         root = data_root(root)
         if folders := self._folders(root):
             return as_split(*self._split(folders, "test"))
@@ -182,8 +176,7 @@ class Cifar(DatasetBuilder):
             unpickled = Plain(io.BytesIO(content), encoding="latin1").load()
         # a damaged pickle may raise anything
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{path} is damaged ({reason}); fetch it again") from None
+            raise DataError(f"{path} is damaged ({one_line(error)}); fetch it again") from None
         if not isinstance(unpickled, dict):
             raise DataError(f"{path} is damaged: want a dictionary, got {type(unpickled).__name__}")
         return path, unpickled
@@ -249,7 +242,7 @@ _Unpickler: Any = pickle._Unpickler
 
 
 class Plain(_Unpickler):
-    """Reads the 8-bit arrays, numbers, texts, lists and dictionaries that CIFAR's files consist of.
+    """Unpickler of the 8-bit arrays, numbers, texts, lists and dictionaries that CIFAR's files consist of.
 
     Arrays are put together here, from a shape and as many bytes: NumPy's own way would build them over any memory that a
     pickle names. The base is Python's own reader in Python, whose memo no index can blow up.
@@ -301,15 +294,11 @@ class _Array:
         return self
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Return the bytes that Python 3 wrote for Python 2."""
-    return text.encode({"latin1": "latin1"}[encoding])
-
-
 _PLAIN = {
     "numpy.ndarray": _Array,
     "numpy.dtype": _Type,
     "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
     "numpy.core.numeric._frombuffer": lambda raw, kind, shape, order: _Array()._fill(raw, kind, shape, order),
-    "_codecs.encode": _latin1,
+    # the bytes that Python 3 wrote for Python 2
+    "_codecs.encode": lambda text, encoding: text.encode({"latin1": "latin1"}[encoding]),
 }

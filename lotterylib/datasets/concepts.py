@@ -29,7 +29,8 @@ GARMENTS = (
 # kinds of rules that need an object on black
 SILHOUETTE = frozenset({"class", "place", "part"})
 
-Masks = np.ndarray  # bool [N, H, W]
+# bool [N, H, W]
+Masks = np.ndarray
 
 
 class Concepts(Mapping[str, Masks]):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, one_line
 from ..files import write_whole
 from .base import Dataset, Split, check_split, data_root, first_of_each_class
 from .corruptions import CORRUPTIONS, SEVERITIES, VERSION, check_choice, corrupt
@@ -38,20 +38,15 @@ def corrupted(images: Tensor, corruption: str, *, folder: Path | None = None, se
     """
     if folder is None:
         return torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
-    path = folder / f"{corruption}-{_key(images, corruption, seed)}.pixels"
+    key = hashlib.sha256(f"{corruption} {seed} {VERSION} {list(images.shape)} {images.dtype}".encode())
+    key.update(images.contiguous().cpu().numpy().data)
+    path = folder / f"{corruption}-{key.hexdigest()[:16]}.pixels"
     pixels = _read(path, len(SEVERITIES) * images.numel())
     if pixels is None:
         result = torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
         pixels = (result * 255).round().byte().cpu().numpy()
         write_whole(path, hashlib.sha256(pixels.data).digest() + pixels.tobytes())
     return torch.from_numpy(pixels).view(len(SEVERITIES), *images.shape).float().div(255).to(images.device)
-
-
-def _key(images: Tensor, corruption: str, seed: int) -> str:
-    about = f"{corruption} {seed} {VERSION} {list(images.shape)} {images.dtype}"
-    content = hashlib.sha256(about.encode())
-    content.update(images.contiguous().cpu().numpy().data)
-    return content.hexdigest()[:16]
 
 
 def _read(path: Path, size: int) -> np.ndarray | None:
@@ -79,9 +74,9 @@ def read_cifar_c(folder: Path, corruption: str, severity: int, limit: int | None
     labels = _load_npy(folder / "labels.npy")
     count = len(pixels) // len(SEVERITIES)
     if pixels.dtype != np.uint8 or pixels.shape != (5 * count, 32, 32, 3) or count == 0:
+        wanted = "uint8 [50000, 32, 32, 3] (five severities one after the other)"
         raise DataError(
-            f"{folder / f'{corruption}.npy'}: want uint8 [50000, 32, 32, 3] (five severities one after the other), "
-            f"got {pixels.dtype} {list(pixels.shape)}"
+            f"{folder / f'{corruption}.npy'}: want {wanted}, got {pixels.dtype} {list(pixels.shape)}"
         )
     if labels.shape != pixels.shape[:1]:
         raise DataError(
@@ -146,8 +141,7 @@ def _load_npy(path: Path) -> np.ndarray:
             f"(zenodo.org/records/3555552; 2.9 GB each) so that it is there"
         ) from None
     except (ValueError, EOFError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} is damaged ({reason}): unpack it again") from None
+        raise DataError(f"{path} is damaged ({one_line(error)}): unpack it again") from None
 
 
 @dataclass(frozen=True)

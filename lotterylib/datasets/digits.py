@@ -22,7 +22,6 @@ class Digits(DatasetBuilder):
     concept_kinds = DatasetBuilder.concept_kinds | SILHOUETTE
 
     def load(self, root: Path | None = None) -> Dataset:
-        """Return the three splits; ``root`` is not used."""
         from sklearn.datasets import load_digits
 
         source = load_digits()
@@ -34,5 +33,4 @@ class Digits(DatasetBuilder):
         return Dataset(self.name, train, val, test, tuple("0123456789"))
 
     def outliers(self, root: Path | None) -> Split:
-        """Return all of the few images."""
         return self.load().everything()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from ..rng import generator
 from .base import SPLITS, Dataset, DatasetBuilder, Shape, Split, data_root, pad_to, register, verify
 from .concepts import GARMENTS, SILHOUETTE
@@ -44,13 +44,11 @@ class FashionMini(DatasetBuilder):
     concept_kinds = DatasetBuilder.concept_kinds | SILHOUETTE
 
     def load(self, root: Path | None = None) -> Dataset:
-        """Return the three splits; ``root`` is not used. Raise ``DataError`` if the file is damaged."""
         with np.load(io.BytesIO(verify(MINI, MINI_SHA256)), allow_pickle=False) as stored:
             train, val, test = (_as_split(stored[f"{s}_images"], stored[f"{s}_labels"]) for s in SPLITS)
         return Dataset(self.name, train, val, test, GARMENTS)
 
     def outliers(self, root: Path | None) -> Split:
-        """Return the images of all splits, those of the test set first."""
         return self.load().everything()
 
 
@@ -72,7 +70,6 @@ class FashionMnist(DatasetBuilder):
         return Dataset(self.name, train, val, _as_split(*_read_idx(root, train=False)), GARMENTS)
 
     def source(self) -> Source:
-        """Return where the four idx files come from and go."""
         return Source(
             title="Fashion-MNIST",
             place="FashionMNIST/raw",
@@ -105,9 +102,8 @@ def _read_idx(root: Path, train: bool, download: bool = True) -> tuple[np.ndarra
         source = FashionMNIST(root, train=train, download=download)
     # the reader asserts and indexes its way through what it takes for an idx file; a cut-off gzip file is an EOFError
     except (RuntimeError, ValueError, OSError, EOFError, AssertionError, LookupError) as error:
-        reason = " ".join(f"{type(error).__name__} {error}".split())
         raise DataError(
-            f"Fashion-MNIST: no readable idx files in {raw}, or the download failed ({reason}); put {_FILES} "
+            f"Fashion-MNIST: no readable idx files in {raw}, or the download failed ({one_line(error, True)}); put {_FILES} "
             f"(30 MB) into {root}"
         ) from None
     return source.data.numpy(), source.targets.numpy()

@@ -64,13 +64,15 @@ class Listing:
         return total.hexdigest()[:16]
 
 
-def listing(root: Path) -> Listing:
+def listing(root: Path | None) -> Listing:
     """Return the pictures of a folder of classes, or of splits with classes in each; none is opened.
 
     Raises:
         MissingDataError: if there is no such folder.
         DataError: in one line for a folder of another form.
     """
+    if root is None:
+        raise SettingError("data set folder needs root: the folder with train and test")
     if not root.is_dir():
         raise MissingDataError(f"{root} is no folder: want one with a folder of images for each class")
     try:
@@ -173,11 +175,7 @@ class Folder(DatasetBuilder):
         Reader(self.size, self.resize, self.channels)
 
     def load(self, root: Path | None) -> Dataset:
-        """Return the three splits, in memory if they fit.
-
-        Raises:
-            DataError: for a folder of another form, or a damaged picture.
-        """
+        """Return the three splits, in memory if they fit."""
         found, places = self._places(root)
         splits: dict[str, Split] = {}
         for split, (held, chosen) in places.items():
@@ -189,13 +187,11 @@ class Folder(DatasetBuilder):
         return Dataset(name, splits["train"], splits["val"], splits["test"], names)
 
     def shape(self, root: Path | None) -> Shape:
-        """Return the form of the data; no picture is opened."""
         found, places = self._places(root)
         counts = {split: len(found.labels[held][chosen]) for split, (held, chosen) in places.items()}
         return Shape(self.channels, self.size, len(found.class_names), name=self.name, **counts)
 
     def source(self) -> Source:
-        """Return what should be in the folder."""
         return Source(
             title="A data set of your own",
             place=".",
@@ -205,15 +201,12 @@ class Folder(DatasetBuilder):
         )
 
     def content(self, root: Path | None) -> str:
-        """Return the digest of the files (see ``Listing.digest``)."""
-        return listing(self._root(root)).digest()
+        return listing(root).digest()
 
     def _places(self, root: Path | None) -> tuple[Listing, dict[str, tuple[str, Tensor]]]:
         """Return the pictures, and for each split the folder's split and which of its images belong to it."""
-        found = listing(self._root(root))
-        everything = {
-            split: torch.ones(len(labels), dtype=torch.bool) for split, labels in found.labels.items()
-        }
+        found = listing(root)
+        everything = {split: torch.ones_like(y, dtype=torch.bool) for split, y in found.labels.items()}
         test = "test" if "test" in found.files else "val"
         if "train" not in found.files or test not in found.files:
             has = [split for split in found.files if split] or found.class_names
@@ -225,24 +218,23 @@ class Folder(DatasetBuilder):
         drawn = held_out(found.labels["train"], self.validation)
         return found, {"train": ("train", ~drawn), "val": ("train", drawn), "test": (test, everything[test])}
 
-    def _root(self, root: Path | None) -> Path:
-        if root is None:
-            raise SettingError("data set folder needs root: the folder with train and test")
-        return root
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, in order, but hidden entries and what macOS packs beside the files."""
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def _folders(folder: Path) -> list[str]:
     """Return the names of visible folders, links included, in order."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if _visible(e.name) and e.is_dir())
+    return [entry.name for entry in _entries(folder) if entry.is_dir()]
 
 
 def _class_names(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
     if len(names) < 2:
-        raise DataError(
-            f"{folder}: want a folder of images for each of two classes or more, found {len(names)} folder(s)"
-            + (f": {_listed(names)}" if names else "")
-        )
+        found = f"{len(names)} folder(s)" + (f": {_listed(names)}" if names else "")
+        raise DataError(f"{folder}: want a folder of images for each of two classes or more, found {found}")
     for name in names:
         if "$" in name or not name.isprintable():
             raise DataError(
@@ -264,7 +256,7 @@ def _add(found: Listing, split: str, below: str) -> None:
         files = list(_pictures(place, below + name, (home,)))
         if not files:
             raise DataError(f"{place}: no images (looked for {', '.join(ENDINGS)})")
-        inner = {part for part in (file[len(below + name) + 1 :].partition("/")[0] for file in files)}
+        inner = {file[len(below + name) + 1 :].partition("/")[0] for file in files}
         if all(map(split_of, inner)):
             raise DataError(
                 f"{place}: {_listed(sorted(inner))} are splits within a class: put classes within splits"
@@ -276,9 +268,7 @@ def _add(found: Listing, split: str, below: str) -> None:
 
 def _pictures(folder: str | Path, below: str, above: tuple[str, ...]) -> Iterator[str]:
     """Yield the paths of pictures within a folder, in order; linked folders are followed, links upwards refused."""
-    with os.scandir(folder) as entries:
-        found = sorted((e for e in entries if _visible(e.name)), key=lambda e: e.name)
-    for entry in found:
+    for entry in _entries(folder):
         if entry.is_dir():
             home = os.path.realpath(entry.path)
             if home in above:
@@ -289,12 +279,8 @@ def _pictures(folder: str | Path, below: str, above: tuple[str, ...]) -> Iterato
 
 
 def _refuse_strays(folder: Path, beside: Sequence[str] | dict[str, str]) -> None:
-    with os.scandir(folder) as entries:
-        strays = sorted(e.name for e in entries if _visible(e.name) and _is_picture(e))
-    if strays:
-        raise DataError(
-            f"{folder / strays[0]} lies beside the folders {_listed(beside)}: put it into one of them"
-        )
+    for entry in filter(_is_picture, _entries(folder)):
+        raise DataError(f"{entry.path} lies beside the folders {_listed(beside)}: put it into one of them")
 
 
 def _is_picture(entry: os.DirEntry) -> bool:
@@ -304,11 +290,6 @@ def _is_picture(entry: os.DirEntry) -> bool:
     if entry.is_symlink() and not os.path.exists(entry.path):
         raise DataError(f"{entry.path} is a link to nothing")
     return entry.is_file()
-
-
-def _visible(name: str) -> bool:
-    """Return whether it is neither hidden nor what macOS packs beside the files."""
-    return not name.startswith((".", "__MACOSX"))
 
 
 def _listed(names: Sequence[str] | dict[str, str], most: int = 10) -> str:

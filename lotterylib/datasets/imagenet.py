@@ -1,6 +1,6 @@
 """ImageNet-1k (Russakovsky et al., 2015, arXiv:1409.0575), or any other folder of its layout, read image by image:
 
-    root/train/n01440764/*.JPEG        one folder a class, named by its WordNet id
+    root/train/n01440764/*.JPEG        one folder per class, named by its WordNet id
     root/val/n01440764/*.JPEG          the official validation images, sorted into such folders too
 
 Some of the training images serve as validation; the official validation images are the test set, since those of the
@@ -56,12 +56,7 @@ class ImageNet(DatasetBuilder):
 
     def load(self, root: Path | None = None) -> Dataset:
         """Return the splits of ``root`` (default ``./data``), which holds ``train`` and ``val``, or ``imagenet`` that does.
-        Classes are numbered in the order of their WordNet ids.
-
-        Raises:
-            DataError: for missing or empty folders.
-            SettingError: if so many validation images leave no others.
-        """
+        Classes are numbered in the order of their WordNet ids."""
         folder = _found(data_root(root))
         wnids = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
         names, labels = _listed(folder, "train", wnids)
@@ -81,18 +76,16 @@ class ImageNet(DatasetBuilder):
         )
 
     def shape(self, root: Path | None) -> Shape:
-        """Return the form of the published images in this size."""
         val = round(self.validation * (TRAIN if self.validation < 1 else 1000))
         return Shape(3, self.size, 1000, TRAIN - val, val, 50_000, self.name)
 
     def source(self) -> Source:
-        """Return where the folders come from and go."""
         return Source(
             title="ImageNet",
             place="imagenet",
             size="144 GB",
             fetch="get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, which asks to accept its "
-            "terms, and unpack them into folders train and val, with a folder a WordNet id in each,",
+            "terms, and unpack them into folders train and val, with one folder per WordNet id in each,",
             check=self._check,
         )
 
@@ -108,7 +101,7 @@ def _found(root: Path) -> Path:
             return folder
     raise DataError(
         f"ImageNet: no folders train and val in {root}; image-net.org gives ILSVRC2012_img_train.tar and "
-        "ILSVRC2012_img_val.tar to those who accept its terms: unpack them there, a folder a WordNet id"
+        "ILSVRC2012_img_val.tar to those who accept its terms: unpack them there, one folder per WordNet id"
     )
 
 
@@ -140,7 +133,7 @@ def _validation(labels: Tensor, classes: int, wanted: int | float) -> Tensor:
     counts = torch.bincount(labels, minlength=classes)
     if wanted != int(wanted) or not 1 <= wanted < int(counts.min()):
         raise SettingError(
-            f"validation must be a share below 1, or 1 to {int(counts.min()) - 1} images a class (the smallest has "
+            f"validation must be a share below 1, or 1 to {int(counts.min()) - 1} images per class (the smallest has "
             f"{int(counts.min())}), got {wanted!r}"
         )
     # classes lie one after the other

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import DataError, SettingError
+from ..errors import DataError, SettingError, one_line
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Reader:
                 return self.plain(picture)
         # decoders of damaged files, and guards against bombs, raise anything
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{path} is no readable image ({reason})") from None
+            raise DataError(f"{path} is no readable image ({one_line(error)})") from None
 
     def plain(self, picture: Image.Image) -> Image.Image:
         """Return the picture as 8-bit grey or colour; 16-bit levels are scaled.
@@ -91,12 +90,11 @@ class LazyImages(Sequence[Tensor]):
     """A folder's images, looked at like float32 [N, channels, size, size] in [0, 1], each read when asked for.
 
     ``images[3]`` is one image, ``images[a:b]`` and ``images[numbers]`` (int64 or boolean) are batches in memory, as
-    evaluation sees them. ``only`` chooses images without reading them. An unreadable file raises ``DataError`` when it is
-    asked for.
+    evaluation sees them; an unreadable file raises ``DataError`` then. ``only`` chooses images without reading them.
 
     Args:
         names: Paths below ``folder``; a million of them take as many bytes as they have letters.
-        size, resize, channels, upright: As in ``Reader``. Without a size all images must have one.
+        size, resize, channels, upright: As in ``Reader``. Without a size all images must be alike.
     """
 
     dtype, ndim = torch.float32, 4
@@ -122,9 +120,8 @@ class LazyImages(Sequence[Tensor]):
     @property
     def shape(self) -> torch.Size:
         """Return [N, channels, H, W]; the first image is read if no size is set."""
-        if self.reader.size is None:
-            return torch.Size((len(self), *self[0].shape))
-        return torch.Size((len(self), self.reader.channels, self.reader.size, self.reader.size))
+        size, channels = self.reader.size, self.reader.channels
+        return torch.Size((len(self), *(self[0].shape if size is None else (channels, size, size))))
 
     @property
     def size(self) -> int:

@@ -36,7 +36,7 @@ class Outliers(ABC):
         """Return float32 [count, channels, size, size] in [0, 1]; None is the set's own size or channels."""
 
     def against(self, data: Dataset) -> list[int] | None:
-        """Return the classes of ``data`` that these outliers are to be told from; None: all."""
+        """Return the classes of ``data`` that these outliers are compared with; None: all."""
         return None
 
 
@@ -48,7 +48,6 @@ class Noise(Outliers):
         self.name = name
 
     def images(self, size: int | None, channels: int | None, count: int, root: Path | None) -> Tensor:
-        """Draw the same images every time, 1×32×32 by default."""
         shape, random = (count, channels or 1, size or 32, size or 32), generator(0, "outliers", self.name)
         if self.name == "gaussian":
             return (0.5 * torch.randn(shape, generator=random)).clamp(-1, 1) / 2 + 0.5
@@ -66,11 +65,9 @@ class OtherData(Outliers):
         self.name, self.family = self.builder.name, family(self.builder)
 
     def source(self) -> Source | None:
-        """Return where the files come from and go."""
         return self.builder.outlier_source()
 
     def images(self, size: int | None, channels: int | None, count: int, root: Path | None) -> Tensor:
-        """Return the first images of each class, as class-balanced as they divide."""
         images, labels = self.builder.outliers(root)
         if count > len(labels):
             raise SettingError(f"{self.name} has {len(labels):,} images, not {count:,}")
@@ -84,7 +81,6 @@ class ImageNetO(Outliers):
     name = "imagenet-o"
 
     def source(self) -> Source:
-        """Return where the folder comes from and goes."""
         return Source(
             title="ImageNet-O",
             place=self.name,
@@ -94,7 +90,6 @@ class ImageNetO(Outliers):
         )
 
     def images(self, size: int | None, channels: int | None, count: int, root: Path | None) -> Tensor:
-        """Read the first photographs of each class."""
         members, size = self._members(data_root(root)), size or 224
         if count > len(members):
             raise SettingError(f"{self.name} has {len(members):,} images, not {count:,}")
@@ -189,7 +184,7 @@ def in_distribution(name: str, data: Dataset) -> bool:
 
 
 def against(name: str, data: Dataset) -> list[int] | None:
-    """Return the classes of ``data`` that these outliers are to be told from; None: all."""
+    """Return the classes of ``data`` that these outliers are compared with; None: all."""
     known = _sets()
     return known[name].against(data) if name in known else None
 

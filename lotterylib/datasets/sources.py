@@ -1,4 +1,4 @@
-"""Where data come from: what to fetch, how large it is, where it goes, and whether it is there."""
+"""Sources of data: what to fetch, how large it is, where it goes, and whether it is there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, one_line
 
 State = Literal["there", "missing", "damaged"]
 
@@ -20,10 +20,13 @@ State = Literal["there", "missing", "damaged"]
 class Source:
     """Files below the data folder.
 
-    ``title``: what they are; ``place``: the folder or file where they go, relative to the data folder; ``size``: of the
-    download; ``fetch``: what to get where, in words. ``check``: called with the data folder, raises ``MissingDataError`` or
-    ``DataError``. ``download``: gets them into the data folder; None where the source publishes no checksum or asks for
-    a registration. ``files``: what is there if they are (default: ``place``).
+    Args:
+        place: The folder or file where they go, relative to the data folder.
+        size: The size of the download.
+        fetch: An instruction in words.
+        check: Called with the data folder; raises ``MissingDataError`` or ``DataError``.
+        download: Gets them; None where the source publishes no checksum or asks for a registration.
+        files: All that is there if they are (default: ``place``).
     """
 
     title: str
@@ -35,17 +38,18 @@ class Source:
     files: tuple[str, ...] = ()
 
     def path(self, root: Path) -> Path:
+        """Return where they go."""
         return root / self.place
 
     def missing(self, root: Path, why: str = "") -> MissingDataError:
-        """The error that says all in one line."""
+        """Return the error that says all in one line."""
         why = f" ({why})" if why else ""
         return MissingDataError(
             f"{self.title} is not in {self.path(root)}{why}: {self.fetch} ({self.size}) so that it is there"
         )
 
     def state(self, root: Path) -> tuple[State, str]:
-        """Whether the files are there and whole; and, if not, the line that says what is wrong. Downloads nothing."""
+        """Return whether the files are there and whole; and, if not, the line that says what is wrong. Download nothing."""
         try:
             self.check(root)
         except MissingDataError as error:
@@ -55,7 +59,7 @@ class Source:
         return "there", ""
 
     def get(self, root: Path) -> None:
-        """Downloads the files, in place of any that are there. Raises ``MissingDataError`` if that fails."""
+        """Download the files, in place of any that are there. Raise ``MissingDataError`` if that fails."""
         if self.download is None:
             raise self.missing(root)
         try:
@@ -63,25 +67,26 @@ class Source:
         except DataError:
             raise
         except (RuntimeError, ValueError, EOFError, OSError) as error:
-            reason = " ".join(f"{type(error).__name__} {error}".split())
-            raise self.missing(root, f"the download failed: {reason}") from None
+            raise self.missing(root, f"the download failed: {one_line(error, named=True)}") from None
 
     def ensure(self, root: Path) -> None:
-        """Downloads the files unless they (or others) are in their place."""
+        """Download the files unless they (or others) are in their place."""
         if not all((root / file).exists() for file in self.files or (self.place,)):
             self.get(root)
 
 
 def md5_of(content: bytes) -> str:
-    """For comparison with a published checksum, not for security."""
+    """Return the MD5, for comparison with a published checksum, not for security."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def fetch(url: str, md5: str, root: Path, into: str = ".") -> None:
-    """Downloads a file, checks it, and puts what it holds (or itself, if it is no archive) into ``root / into``, whole or
+    """Download a file, check it, and put what it holds (or itself, if it is no archive) into ``root / into``, whole or
     not at all. An archive of that name and checksum that lies in ``root`` is taken instead.
 
-    Raises ``RuntimeError`` for another checksum, ``OSError`` as network and disk do.
+    Raises:
+        RuntimeError: for another checksum.
+        OSError: as network and disk do.
     """
     from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from .base import Dataset, DatasetBuilder, Shape, Split, as_split, check_split, data_root, register
 from .cifar import Arrays
 from .sources import Source, fetch, md5_of
@@ -30,12 +30,6 @@ class Svhn(DatasetBuilder):
     serves_as_outliers = True
 
     def load(self, root: Path | None = None) -> Dataset:
-        """Return the three splits; download into ``root`` (default ``./data``) what is not there.
-
-        Raises:
-            MissingDataError: if that fails.
-            DataError: for a damaged file.
-        """
         root = data_root(root)
         self.source().ensure(root)
         (images, labels), test = (_read(root, split) for split in ("train", "test"))
@@ -44,11 +38,9 @@ class Svhn(DatasetBuilder):
         return Dataset(self.name, train, val, as_split(*test), tuple("0123456789"))
 
     def source(self) -> Source:
-        """Return where both files come from and go."""
         return _source("train", "test")
 
     def outliers(self, root: Path | None) -> Split:
-        """Return the test images; their file alone is needed."""
         root = data_root(root)
         self.outlier_source().ensure(root)
         split = as_split(*_read(root, "test"))
@@ -56,7 +48,6 @@ class Svhn(DatasetBuilder):
         return split
 
     def outlier_source(self) -> Source:
-        """Return where the test file comes from and goes."""
         return _source("test")
 
 
@@ -95,8 +86,7 @@ def _read(root: Path, split: str) -> Arrays:
         content = loadmat(io.BytesIO(whole), variable_names=["X", "y"])
     # a damaged file may raise anything
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is damaged ({reason}); fetch it again") from None
+        raise DataError(f"{path} is damaged ({one_line(error)}); fetch it again") from None
     pixels, labels = content.get("X"), np.asarray(content.get("y", [])).reshape(-1)
     if pixels is None or pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, len(labels)):
         raise DataError(f"{path} is damaged: want uint8 X [32, 32, 3, N] and y [N, 1]; fetch it again")

@@ -1,4 +1,4 @@
-"""What a pruned network saves: parameters, multiply-adds, bytes on disk, time and memory.
+"""Savings of a pruned network: parameters, multiply-adds, bytes on disk, time and memory.
 
 The first three are counted. Time and memory are measured, here and now, against the dense network:
 

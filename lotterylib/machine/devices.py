@@ -1,4 +1,4 @@
-"""Which devices there are, which to take, and what to call them."""
+"""Devices: those there are, the one to take, and their names."""
 
 from __future__ import annotations
 

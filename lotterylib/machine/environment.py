@@ -1,4 +1,4 @@
-"""Is everything here that a notebook needs?"""
+"""A check that everything is here that a notebook needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How exactly devices calculate: settings of PyTorch that hold for a block, then are as they were."""
+"""Precision of devices: settings of PyTorch that hold for a block, then are as they were."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which code made a number."""
+"""The code that made a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many weights each layer keeps, for methods that fix that number before they choose the weights."""
+"""Numbers of weights that each layer keeps, for methods that fix that number before they choose the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights stay: a mask is one boolean tensor per prunable weight, True = kept."""
+"""Masks say which weights stay: a mask is one boolean tensor per prunable weight, True = kept."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from ..errors import SettingError, first_problem
+from ..errors import SettingError
+from ..registry import configured
 from ..rng import isolated
 from . import imagenet, lenet, resnet, vgg, wide  # noqa: F401  they register
 from .base import ARCHITECTURES, Architecture, register
@@ -20,17 +19,9 @@ from .layers import Network, Normalize, scaled
 from .resize import resize_
 
 __all__ = [
-    "Architecture",
-    "Network",
-    "Normalize",
-    "architecture",
-    "build",
-    "load_torchvision_",
-    "names",
-    "register",
-    "resize_",
-    "stages",
-]
+    "Architecture", "Network", "Normalize", "architecture", "build", "load_torchvision_", "names",
+    "register", "resize_", "stages",
+]  # fmt: skip
 
 
 def names() -> list[str]:
@@ -54,14 +45,7 @@ def architecture(name: str, **settings: Any) -> Architecture:
         >>> architecture("resnet8", stem_stride=2).blocks
         1
     """
-    kind = ARCHITECTURES[name]
-    if unknown := sorted(settings.keys() - kind.model_fields.keys()):
-        has = f"it has {', '.join(sorted(kind.model_fields))}" if kind.model_fields else "it has none"
-        raise SettingError(f"model {name} has no setting {unknown[0]!r} of its own: {has}")
-    try:
-        return kind(**settings)
-    except ValidationError as error:
-        raise SettingError(f"model {name}: {first_problem(error)}") from None
+    return configured(f"model {name}", ARCHITECTURES[name], settings)
 
 
 def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:

@@ -1,4 +1,4 @@
-"""What every model answers for itself."""
+"""The base of all models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Architecture(BaseModel, ABC):
     def check_size(self, size: int) -> None:
         """Raise ``SettingError`` for images that are too small."""
         if size < self.least:
-            raise SettingError(f"{self.name} needs images of at least {self.least} pixels a side, got {size}")
+            raise SettingError(
+                f"{self.name} needs images of at least {self.least} pixels per side, got {size}"
+            )
 
 
 ARCHITECTURES: Registry[type[Architecture]] = Registry(

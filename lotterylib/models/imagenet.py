@@ -68,7 +68,6 @@ class ResNet50ForImageNet(Architecture):
     least = 8
 
     def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
-        """Return the network."""
         return ResNet50(channels, classes, stages)
 
 

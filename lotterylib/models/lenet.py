@@ -18,7 +18,6 @@ class LeNet(Architecture):
     least = 16
 
     def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
-        """Return the layers in order."""
         side = ((size - 4) // 2 - 4) // 2
         c1, c2, f1, f2 = stages
         return nn.Sequential(

@@ -71,7 +71,7 @@ class ResNet(nn.Module):
 
 
 class _Cifar(Architecture):
-    """What they have in common. ``stem_stride=2`` quarters the cost of an image and leaves the weights' count as it is."""
+    """The three below. ``stem_stride=2`` quarters the cost of an image and leaves the weights' count as it is."""
 
     least = 8
     blocks: ClassVar[int]
@@ -79,7 +79,6 @@ class _Cifar(Architecture):
     stem_stride: Literal[1, 2] = 1
 
     def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
-        """Return the network."""
         return ResNet(channels, classes, stages, self.blocks, self.stem_stride)
 
 

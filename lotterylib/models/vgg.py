@@ -32,7 +32,6 @@ class Vgg16(Architecture):
     hidden_layers: Literal[0, 1, 2] = 0
 
     def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
-        """Return the layers in order."""
         layers, inputs = [], channels
         for outputs, depth in zip(stages, _DEPTHS, strict=True):
             for _ in range(depth):

@@ -64,5 +64,4 @@ class Wrn2810(Architecture):
     least = 8
 
     def network(self, channels: int, classes: int, stages: Sequence[int], size: int) -> nn.Module:
-        """Return the network."""
         return WideResNet(channels, classes, stages, 4)

@@ -1,4 +1,4 @@
-"""What all pruners share. A pruner is four separate ideas, each a small method with a default:
+"""The base of all pruners. A pruner is four separate ideas, each a small method with a default:
 
     score      scores()                      which weights are worth keeping
     allocate   allocate()                    how many of them each layer keeps
@@ -37,7 +37,7 @@ Device = str | torch.device | None
 
 
 class Look(NamedTuple):
-    """How figures show a pruner: its short label, colour and marker."""
+    """A pruner in figures: its short label, colour and marker."""
 
     label: str
     colour: str
@@ -45,7 +45,7 @@ class Look(NamedTuple):
 
 
 class Start(Enum):
-    """What a method prunes, and so when its masks are decided."""
+    """The network that a method prunes, which says when its masks are decided."""
 
     UNTRAINED = "the untrained network"
     TRAINED = "the trained dense network"
@@ -55,7 +55,7 @@ class Start(Enum):
 
 @dataclass
 class Origin:
-    """What a ticket is pruned from: ``model``, a copy of the network to score, whose weights may be changed; ``full``, the
+    """The start of a ticket: ``model``, a copy of the network to score, whose weights may be changed; ``full``, the
     dense network; ``state``, what survivors train from (empty: the model as it is), from ``step`` on; ``within``, the only
     weights left; ``cost``, that of the tickets before (None if it is not known)."""
 
@@ -69,7 +69,7 @@ class Origin:
 
 @dataclass
 class Pruned:
-    """What is trained: a network at its starting weights, and its mask. ``notes`` go into the ticket's record;
+    """All that is trained: a network at its starting weights, and its mask. ``notes`` go into the ticket's record;
     ``rewind`` is kept in the ticket for the round after."""
 
     model: nn.Module
@@ -138,7 +138,7 @@ class Pruner(BaseModel, ABC):
 
     @property
     def needs_dense(self) -> bool:
-        """Whether it starts from the trained dense network of the same seed."""
+        """True if it starts from the trained dense network of the same seed."""
         return self.start in (Start.TRAINED, Start.ROUNDS)
 
     def mask(
@@ -146,15 +146,12 @@ class Pruner(BaseModel, ABC):
     ) -> Mask:
         """Return the mask that training begins with, of weights ``within`` alone. The model is left as found."""
         self.check(sparsity)
-        return iterate(
-            lambda network: self.scores(network, data, seed),
-            model,
-            1 - sparsity,
-            self.steps,
-            self.scope,
-            allocate=self.allocate,
-            within=within,
-        )
+
+        def score(network: nn.Module) -> Scores:
+            return self.scores(network, data, seed)
+
+        how = (1 - sparsity, self.steps, self.scope)
+        return iterate(score, model, *how, allocate=self.allocate, within=within)
 
     def prune(self, origin: Origin, data: Dataset, sparsity: float, seed: int) -> Pruned:
         """Return the network to train. By default it keeps its size, under ``mask``."""
@@ -264,7 +261,7 @@ def train_dense(
 
 
 class Task(NamedTuple):
-    """How networks are trained for a ticket: the part that no method decides."""
+    """The part of a ticket's training that no method decides."""
 
     data: Dataset
     recipe: Recipe

@@ -1,4 +1,4 @@
-"""Which channels of a network can go, and what goes with each: Torch-Pruning's dependency graph (Fang et al., 2023,
+"""The channels of a network that can go, and all that goes with each: Torch-Pruning's dependency graph (Fang et al., 2023,
 arXiv:2301.12900), and the cut itself."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Keep = dict[Axis, Tensor]
 
 @dataclass(frozen=True)
 class Unit:
-    """What has to go together: places along dimensions of tensors. Units of one ``group`` are alternatives: one of
+    """All that has to go together: places along dimensions of tensors. Units of one ``group`` are alternatives: one of
     them has to stay."""
 
     group: int
@@ -120,7 +120,8 @@ def same_function(model: nn.Module, keep: Keep, input_shape: Sequence[int]) -> b
         images = torch.rand(2, *input_shape, generator=generator(0, "probe"), dtype=torch.float64)
         small, full = (m(images.to(next(m.parameters()).device)) for m in pair)
         return small.shape == full.shape and torch.allclose(small, full, rtol=1e-8, atol=1e-10)
-    except (RuntimeError, SettingError, ValueError):  # layers that no longer fit together
+    # layers that no longer fit together
+    except (RuntimeError, SettingError, ValueError):
         return False
 
 
@@ -141,7 +142,8 @@ def _groups(model: nn.Module, input_shape: Sequence[int]) -> Iterator[list[_Item
             example = torch.zeros(1, *input_shape, device=device)
             graph = torch_pruning.DependencyGraph().build_dependency(copied, example, verbose=False)
             groups = list(graph.get_all_groups(root_module_types=(nn.Conv2d, nn.Linear)))
-    except Exception as error:  # whatever the tracer stumbles over
+    # whatever the tracer stumbles over
+    except Exception as error:
         raise SettingError(
             f"structured: the dependencies between this network's layers cannot be traced ({error})"
         ) from None
@@ -207,7 +209,8 @@ def _units(group: int, items: list[_Item], names: dict[nn.Module, str]) -> list[
 def _tensors(item: _Item, names: dict[nn.Module, str]) -> list[Axis] | None:
     """Return the dimensions that the item cuts; None for a layer that we do not know."""
     module = item.module
-    if module not in names:  # an operation such as an addition, or a parameter outside the known layers
+    # an operation such as an addition, or a parameter outside the known layers
+    if module not in names:
         return None if isinstance(module, nn.Parameter) else []
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         found = [("weight", 0 if item.outputs else 1)]
@@ -223,8 +226,8 @@ def _tensors(item: _Item, names: dict[nn.Module, str]) -> list[Axis] | None:
 
 
 def _channels_per_group(item: _Item) -> int | None:
-    """Return the channels per group of a grouped convolution, on the side that the item cuts; None for all other layers, also for
-    depthwise ones, where one channel is one group."""
+    """Return the channels per group of a grouped convolution, on the side that the item cuts; None for all other layers,
+    also for depthwise ones, where one channel is one group."""
     conv = item.module
     if (
         not isinstance(conv, nn.Conv2d)

@@ -37,10 +37,9 @@ def scores(
 ) -> Scores:
     """Return θ · (Hg) of every prunable weight, higher = keep (negative ones go first); name → tensor of the weight's shape.
 
-    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]. H and g are taken over the prunable weights. ``temperature``
-    divides the logits, so that an untrained network's probabilities are about even. BatchNorm is in train mode, and
-    the second derivative goes through the batch statistics too. With ``batches`` the images are taken in that many
-    pieces, for lack of memory: g is the mean over them, and so is Hg. The model is left as found.
+    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]. H and g are taken over the prunable weights, with BatchNorm in
+    train mode, through its batch statistics too. ``temperature`` divides the logits: probabilities are about even then.
+    ``batches``: pieces that images are taken in, for lack of memory; g and Hg are means. The model is left as found.
 
     Example:
         >>> layer = nn.Linear(4, 2)

@@ -124,7 +124,7 @@ class Rigl(Pruner):
     budget: Annotated[float, Field(gt=0)] = 1.0
 
     def scores(self, model, data, seed):
-        """The first mask is drawn at random."""
+        # the first mask is drawn at random
         return random.scores(model, seed, self.scope)
 
     def allocate(self, scores, density, within):

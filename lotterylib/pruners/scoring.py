@@ -1,4 +1,4 @@
-"""What the methods share that score the weights of an untrained network by gradients."""
+"""Shared code of the methods that score the weights of an untrained network by gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training runs: by how many processes and which of them this one is, in which precision, where its checkpoints go."""
+"""The way a training runs: by how many processes and which of them this one is, in which precision, where its checkpoints go."""
 
 from __future__ import annotations
 

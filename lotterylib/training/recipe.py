@@ -1,4 +1,4 @@
-"""How to train: one object with a default for every field."""
+"""The recipe of a training: one object with a default for every field."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Number = Annotated[float, AfterValidator(_finite), BeforeValidator(as_number)]
 
 
 class Recipe(BaseModel):
-    """How to train. Every field has a default; an unknown field or an impossible value is refused by name.
+    """A recipe of training. Every field has a default; an unknown field or an impossible value is refused by name.
 
     Lengths are in epochs and may be fractions of one; ``milestones`` are fractions of the whole training.
 

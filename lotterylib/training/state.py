@@ -1,4 +1,4 @@
-"""What a training starts from, moves, and leaves."""
+"""Data that a training starts from, moves, and leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def state_of(model: nn.Module) -> State:
 
 @dataclass
 class Training:
-    """What a training leaves beside the trained model.
+    """All that a training leaves beside the trained model.
 
     Attributes:
         losses: Mean training loss of each epoch, in nats.

@@ -247,7 +247,7 @@ def test_one_image_that_is_missing_changed_or_moved_is_one_line(mirror, change, 
 
 def test_the_record_says_which_form_was_read(mirror, tmp_path):
     from lotterylib.study import Store, expand
-    from lotterylib.study.work import find_ticket, measure_ticket
+    from lotterylib.study.work import Worker
     from tests.study.helpers import tiny
 
     for form, words in (("pickles", "pickles"), ("folders", "class folders")):
@@ -255,8 +255,9 @@ def test_the_record_says_which_form_was_read(mirror, tmp_path):
             dataset={"name": "cifar10", "root": str(mirror / form), "limit": 20}, pruners=[], rounds=[]
         )
         cell, store = expand(profile)[0], Store(tmp_path / "store" / form)
-        find_ticket(store, cell, 1, "cpu")
-        measure_ticket(store, cell, {"accuracy": {}}, 1, "cpu")
+        worker = Worker(store, device="cpu")
+        assert worker.find(cell).what == "found"
+        assert worker.measure(cell, {"accuracy": {}}).what == "found"
         assert store.record(cell, "accuracy", {})["form"] == words
 
 

@@ -268,14 +268,14 @@ def test_fog_is_a_convex_mix_with_a_veil(shirts):
 
 
 def test_plasma_is_smoother_with_a_larger_decay():
-    dice = [corruptions._Dice(0, "fog", 1, range(8)) for _ in range(2)]
-    rough, smooth = (corruptions._plasma(d, 32, decay) for d, decay in zip(dice, (1.2, 3), strict=True))
+    random = [corruptions._Generators(0, "fog", 1, range(8)) for _ in range(2)]
+    rough, smooth = (corruptions._plasma(d, 32, decay) for d, decay in zip(random, (1.2, 3), strict=True))
     assert rough.shape == (8, 32, 32)
     for veil in (rough, smooth):
         assert np.allclose(veil.min(axis=(1, 2)), 0) and np.allclose(veil.max(axis=(1, 2)), 1)
     jump = [np.abs(np.diff(v, axis=1)).mean() for v in (rough, smooth)]
     assert jump[0] > 2 * jump[1]
-    assert corruptions._plasma(corruptions._Dice(0, "fog", 1, range(1)), 33, 2).shape == (1, 64, 64)
+    assert corruptions._plasma(corruptions._Generators(0, "fog", 1, range(1)), 33, 2).shape == (1, 64, 64)
 
 
 # --- what is refused

@@ -130,8 +130,8 @@ def test_the_description_makes_a_twin(name):
         (dict(name="wrn28_10", size=7), "wrn28_10 needs images of at least 8"),
         (dict(name="vgg16_bn", size=31), "vgg16_bn needs images of at least 32"),
         (dict(name="vgg16_bn", hidden_layers=3), "hidden_layers: Input should be 0, 1 or 2, got 3"),
-        (dict(stem_stride=2), "model lenet has no setting 'stem_stride' of its own: it has none"),
-        (dict(mean=[0.5, 0.5], std=[1.0]), "one number a channel"),
+        (dict(stem_stride=2), "model lenet has no setting 'stem_stride': it has none"),
+        (dict(mean=[0.5, 0.5], std=[1.0]), "one number per channel"),
         (dict(std=[0.0]), "std above 0"),
     ],
 )
