@@ -1,4 +1,4 @@
-"""How fast is LIME? ResNet-8 on Fashion-MNIST at 32×32, the same superpixels and 1,000 samples an image, as ratios.
+"""Measure the speed of LIME: ResNet-8 on Fashion-MNIST at 32×32, the same superpixels, 1,000 samples per image, as ratios.
 
     python -m benchmarks.lime [--threads 1] [--images 6] [--repeats 3]
 
@@ -48,7 +48,7 @@ def package(model: nn.Module, images: Tensor, segments: Tensor, batch_size: int)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--threads", type=int, default=1, help="PyTorch threads (default: 1)")
     parser.add_argument("--images", type=int, default=6, help="images to explain (default: 6)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each (default: 3)")
@@ -57,7 +57,7 @@ def main() -> None:
     data = datasets.load("fashion-mini", limit=1000).limited(options.images)
     model = models.build("resnet8", data.classes, data.channels, stem_stride=2, mean=data.mean, std=data.std)
     model = model.to(pick_device()).eval()
-    images = data.test[0]
+    images = data.test[0][:]
     segments = superpixels(images)
     pictures = images.repeat(SAMPLES, 1, 1, 1)
     contestants: dict[str, Callable[[], object]] = {

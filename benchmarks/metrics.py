@@ -1,4 +1,4 @@
-"""What does it cost to judge a ticket? Seconds a metric at the laptop settings, then reference libraries on the same work.
+"""Measure the cost of judging a ticket: seconds per metric at the laptop settings, then reference libraries on the same work.
 
     python -m benchmarks.metrics [--ticket lottery] [--repeats 3]
 
@@ -221,7 +221,7 @@ def compare(subject: Subject, repeats: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--ticket", metavar="PRUNER", default="lottery", help="whose ticket (default: lottery)"
     )

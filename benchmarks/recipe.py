@@ -1,4 +1,4 @@
-"""Which recipe converges in the least time? Trains the dense laptop network under several, a seed each.
+"""Find the recipe that converges in the least time: train the dense laptop network under several, one seed each.
 
     python -m benchmarks.recipe [--seeds 1]
 
@@ -32,7 +32,7 @@ CHANGES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=1, help="seeds a recipe (default: 1)")
     options = parser.parse_args()
     profile = study.load_profile("laptop")

@@ -58,7 +58,7 @@ def library_loop(data: Data, precision: str, **settings: bool) -> Callable[[], f
 def bare_steps(data: Data, precision: str) -> Callable[[], float]:
     """Return the images per second of forward, backward and step on one batch, channels-last."""
     device = pick_device()
-    model = network(data).to(device, memory_format=torch.channels_last).train()
+    model = network(data).to(device).to(memory_format=torch.channels_last).train()
     images, labels = (t[: RECIPE.batch_size].to(device) for t in data.train)
     images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, fused=True)
@@ -150,7 +150,7 @@ def compare(title: str, contestants: dict[str, Callable[[], float]], repeats: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--threads", type=int, default=2, help="PyTorch threads (default: 2)")
     parser.add_argument("--repeats", type=int, default=5, help="bursts of each (default: 5)")
     parser.add_argument(

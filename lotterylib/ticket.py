@@ -162,7 +162,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _second_names(model: nn.Module) -> dict[str, str]:
-    """Other names of a layer that the model holds under several → the first one."""
+    """Return other names of a layer that the model holds under several → the first one."""
     first: dict[int, str] = {}
     tensors = model.state_dict(keep_vars=True)
     return {name: seen for name, t in tensors.items() if (seen := first.setdefault(id(t), name)) != name}

@@ -14,12 +14,12 @@ from ..registry import configured
 from . import cifar, digits, fashion, folder, imagenet, svhn  # noqa: F401  they register
 from .base import BUILDERS, Dataset, DatasetBuilder, Shape, Split, data_root, register
 from .corruptions import CORRUPTIONS, corrupt
-from .lazy import LazyImages
+from .lazy import Images, LazyImages
 from .ood import load_ood
 from .sources import Source
 
 __all__ = [
-    "CORRUPTIONS", "Dataset", "DatasetBuilder", "LazyImages", "Shape", "Source", "Split", "build",
+    "CORRUPTIONS", "Dataset", "DatasetBuilder", "Images", "LazyImages", "Shape", "Source", "Split", "build",
     "corrupt", "load", "load_corrupted", "load_ood", "names", "register", "source",
 ]  # fmt: skip
 

@@ -268,7 +268,7 @@ def background(view: View) -> Masks:
 
 
 def _edge(view: View, angle: float) -> Masks:
-    """Slope above 0.15 grey levels a pixel, within 22.5° of ``angle`` (0° rises to the right, 90° downwards)."""
+    """Return where the slope is above 0.15 grey levels per pixel, within 22.5° of ``angle`` (0° rises to the right, 90° downwards)."""
     down, right = view.gradient
     turn = (np.degrees(np.arctan2(down, right)) - angle + 90) % 180 - 90
     return (np.hypot(down, right) > 0.15) & (turn >= -22.5) & (turn < 22.5)
@@ -276,25 +276,25 @@ def _edge(view: View, angle: float) -> Masks:
 
 @_rule("edge")
 def vertical_edge(view: View) -> Masks:
-    """Grey levels change by more than 0.15 a pixel, across a vertical line (within 22.5°)."""
+    """Grey levels change by more than 0.15 per pixel, across a vertical line (within 22.5°)."""
     return _edge(view, 0)
 
 
 @_rule("edge")
 def rising_edge(view: View) -> Masks:
-    """Grey levels change by more than 0.15 a pixel, across a diagonal like / (within 22.5°)."""
+    """Grey levels change by more than 0.15 per pixel, across a diagonal like / (within 22.5°)."""
     return _edge(view, 45)
 
 
 @_rule("edge")
 def horizontal_edge(view: View) -> Masks:
-    """Grey levels change by more than 0.15 a pixel, across a horizontal line (within 22.5°)."""
+    """Grey levels change by more than 0.15 per pixel, across a horizontal line (within 22.5°)."""
     return _edge(view, 90)
 
 
 @_rule("edge")
 def falling_edge(view: View) -> Masks:
-    """Grey levels change by more than 0.15 a pixel, across a diagonal like \\ (within 22.5°)."""
+    """Grey levels change by more than 0.15 per pixel, across a diagonal like \\ (within 22.5°)."""
     return _edge(view, 135)
 
 
