@@ -11,6 +11,9 @@ from typing import Any, cast
 
 from .errors import SettingError
 
+MARKER = ".made-by-lottery"
+NOTE = "Made by `lottery`, which replaces and deletes what is in here.\n"
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write to a temporary name beside ``path``, then rename: a reader, a second writer, a kill or a full disk never meet
@@ -112,18 +115,28 @@ def component(name: str, kind: str = "name") -> str:
     return name
 
 
-def emptied(folder: Path) -> Path:
-    """Make a folder, or empty it if it was made here before, which a marker file in it says.
+def claim(folder: Path, marker: str = MARKER, note: str = NOTE) -> Path:
+    """Make a folder that this program may fill and empty, or accept an empty one, or one that holds the ``marker`` file.
+
+    Args:
+        note: Text of the marker in a new folder; none is written without.
 
     Raises:
-        SettingError: if something else is in it, which is then left alone.
+        SettingError: if it holds anything else.
     """
-    marker = folder / ".made-by-lotterylib"
-    if names(folder) and not marker.is_file():
-        raise SettingError(
-            f"{folder} holds files that are not of this program: name another folder, or empty it"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text("lotterylib made this folder, and empties it when it needs it anew.\n")
+    if not (folder / marker).is_file():
+        if names(folder) or folder.exists() and not folder.is_dir():
+            raise SettingError(
+                f"{folder} was not made by `lottery`, so it is left alone: move it away, or name another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        if note:
+            (folder / marker).write_text(note)
     return folder
+
+
+def emptied(folder: Path) -> Path:
+    """Claim a folder and remove what is in it."""
+    if folder.exists():
+        shutil.rmtree(claim(folder))
+    return claim(folder)

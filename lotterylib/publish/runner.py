@@ -24,13 +24,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..files import write_whole
+from ..files import claim, write_whole
 from ..machine.devices import processors
 from ..machine.revision import versions
 from .environment import environment
 from .errors import NotebookError
 from .execute import EXECUTED, KERNEL, SOURCE, STARTUP
-from .folders import claim
 
 PROGRAM = "import sys; from lotterylib.publish.execute import main; sys.exit(main(sys.argv[1]))"
 GRACE = 10  # seconds that an interrupted notebook has to shut its kernel down

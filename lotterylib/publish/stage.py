@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..files import emptied
 from .errors import StageError
-from .folders import empty
 from .runner import Execution
 from .widgets import add_scripts
 
@@ -31,14 +31,14 @@ def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: M
 
     Raises:
         StageError: for a figure that a page cannot show well.
-        PublishError: if ``stage`` holds what this program did not put there.
+        SettingError: if ``stage`` holds what this program did not put there.
     """
     import nbformat
 
     root, stage = Path(root).resolve(), Path(stage).resolve()
     if stage == root or stage in root.parents:
         raise StageError(f"the staging folder {stage} is emptied first, and it holds the repository {root}")
-    empty(stage)
+    emptied(stage)
     ignore = shutil.ignore_patterns("__pycache__", ".*", "_build")
     shutil.copytree(root / "book", stage / "book", ignore=ignore)
     for name in ("_config.yml", "_toc.yml"):

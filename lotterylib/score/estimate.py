@@ -102,15 +102,3 @@ def ticking(bar: tqdm) -> Iterator[None]:
 def progress_bar(seconds: float, shown: bool) -> tqdm:
     """Return a bar that counts seconds of estimated work."""
     return tqdm(total=round(seconds, 1), disable=not shown, unit="s", leave=False, bar_format=_BAR)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in the unit that suits it.
-
-    Example:
-        >>> duration(0.2), duration(600), duration(9000)
-        ('1 s', '10 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

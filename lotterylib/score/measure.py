@@ -28,9 +28,10 @@ from ..metrics import Measurement, Question, Shape, Subject, paired
 from ..metrics.base import METRICS
 from ..metrics.subject import CORRUPTIBLE
 from ..rng import generator
+from ..text import duration
 from ..verdict import Tolerance
 from .card import Row
-from .estimate import LARGE, Estimate, duration, progress_bar, ticking
+from .estimate import LARGE, Estimate, progress_bar, ticking
 from .prepare import Case, Given, called, prepare
 from .report import Report, check_folder
 

@@ -15,6 +15,7 @@ import jinja2
 from .. import metrics
 from ..errors import SettingError
 from ..files import write_whole
+from ..text import amount, printable
 from .card import Row, Scorecard
 
 _SHOWN = 3  # classes or corruptions that are named
@@ -146,12 +147,12 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
             ("file, survivors only", "stored", "B"),
         ):
             a, b = getattr(dense, name), getattr(ticket, name)
-            rows.append((what, (_large(a) + unit).strip(), (_large(b) + unit).strip(), _share(b, a)))
+            rows.append((what, amount(a, unit), amount(b, unit), _share(b, a)))
     if card.speed:
         a, b = card.speed["dense"], card.speed["ticket"]
         span = f"{b.speedup:.2f}× as fast (95 % interval {b.low:.2f} to {b.high:.2f})"
         rows.append(("time of a batch", f"{1000 * a.seconds:.1f} ms", f"{1000 * b.seconds:.1f} ms", span))
-        memory = (_large(each.memory) + "B" for each in (a, b))
+        memory = (amount(each.memory, "B") for each in (a, b))
         rows.append(("memory of a batch", *memory, _share(b.memory, a.memory)))
     return rows
 
@@ -192,7 +193,8 @@ def text(card: Scorecard, columns: int | None = None) -> str:
     if card.notes:
         lines += ["NOTES", *_listed(card.notes, columns), ""]
     lines += ["WHAT THE INTERVALS COVER", *_listed(intervals(card), columns)]
-    return "\n".join(line.rstrip() for line in lines)
+    # names of files and classes are foreign words
+    return printable("\n".join(line.rstrip() for line in lines))
 
 
 def _table(card: Scorecard, columns: int) -> Iterator[str]:
@@ -357,10 +359,3 @@ def _times(row: Row) -> str:
 
 def _share(own: float, dense: float) -> str:
     return f"{own / dense:.1%} of dense" if dense else ""
-
-
-def _large(count: float) -> str:
-    for step, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= step:
-            return f"{count / step:.3g}{suffix}"
-    return f"{count:.0f} "

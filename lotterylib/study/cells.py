@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -81,14 +81,12 @@ class Cell:
 
     def twin(self) -> Cell:
         """The dense network of the same seed, which its metrics are compared with."""
-        return Cell(self.dataset, self.model, DENSE, (), 0.0, self.seed, self.recipe)
+        return replace(self, pruner=DENSE, settings=(), sparsity=0.0)
 
     def previous(self) -> Cell | None:
         """The cell of the round before, if the pruner is iterative and this is not its first."""
         before = None if self.pruner == DENSE else self.build_pruner().previous(self.sparsity)
-        if before is None:
-            return None
-        return Cell(self.dataset, self.model, self.pruner, self.settings, before, self.seed, self.recipe)
+        return None if before is None else replace(self, sparsity=before)
 
     def parents(self) -> list[Cell]:
         """Cells whose tickets must exist first."""
@@ -120,14 +118,14 @@ def expand(profile: Profile) -> list[Cell]:
     cells = []
     for model in profile.models:
         for seed in profile.seeds:
-            common = dict(dataset=profile.dataset, model=model, seed=seed, recipe=profile.recipe)
-            cells.append(Cell(pruner=DENSE, settings=(), sparsity=0.0, **common))
+            dense = Cell(profile.dataset, model, DENSE, (), 0.0, seed, profile.recipe)
+            cells.append(dense)
             for pruner, settings in profile.pruners.items():
                 if seed not in profile.fewer_seeds.get(pruner, profile.seeds):
                     continue
                 # full settings, so that a changed default of the library is another cell
                 full = tuple(sorted(pruners.build(pruner, **settings).model_dump().items()))
-                cells += [Cell(pruner=pruner, settings=full, sparsity=s, **common) for s in profile.levels]
+                cells += [replace(dense, pruner=pruner, settings=full, sparsity=s) for s in profile.levels]
     return cells
 
 

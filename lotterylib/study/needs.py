@@ -40,6 +40,16 @@ class Need:
         return self.state != "there" and self.source is not None and self.source.download is not None
 
     @property
+    def size(self) -> str:
+        """Return how large a download is; nothing for what is no download."""
+        return self.source.size if self.source else ""
+
+    def fetch(self) -> None:
+        """Download it, if it is to be had so."""
+        if self.source and self.root is not None:
+            self.source.get(self.root)
+
+    @property
     def place(self) -> str:
         """Return where it is or goes."""
         if self.source:

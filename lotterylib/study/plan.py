@@ -95,7 +95,7 @@ class Plan:
 def plan(
     profile: Profile, cells: Sequence[Cell], todo: list[tuple[Cell, dict[str, Record]]], trainings: list[Cell]
 ) -> Plan:
-    """Return the cost of ``trainings`` and the measurements of ``todo`` (as ``store.missing`` lists them); ``cells``: all of the
+    """Return the cost of ``trainings`` and the measurements of ``todo`` (as ``lookup.missing`` lists them); ``cells``: all of the
     profile's."""
     data = shape(profile.dataset)
     sizes = {model.name: size(model, data) for model in profile.models}

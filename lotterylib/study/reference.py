@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..datasets.base import verify
 from ..errors import DataError
-from ..files import component, exists, write_whole
+from ..files import claim, component, exists, write_whole
 from ..ticket import Ticket
 from .cells import DENSE, Cell, expand, wanted, with_ancestors
 from .index import Index
@@ -72,6 +72,7 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
 
     Raises:
         DataError: if a measurement is missing or damaged: a reference has no holes.
+        SettingError: if the folder holds something else than an earlier reference.
     """
     rows: dict[str, list[Record]] = {}
     asked = wanted(profile)
@@ -83,7 +84,7 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
                 f"{metric} of {cell.label} is {state} in {store.root}: run the study to its end first"
             )
         rows.setdefault(cell.id, []).append(row)
-    folder = folder or REFERENCE / profile.name
+    folder = claim(folder or REFERENCE / profile.name, "manifest.json", note="")
     for id in _manifest(folder).get("tickets", {}):
         _ticket_path(folder, id).unlink(missing_ok=True)
     tickets = {}

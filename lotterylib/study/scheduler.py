@@ -17,7 +17,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-import dask
+import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 from tqdm import tqdm
 
@@ -154,8 +154,8 @@ def run(
             )
     summary, index, cells = Summary(), Index(store), []
     for cell in with_ancestors([cell for cell, _ in todo], index.has_ticket):
-        if index.is_final(cell):
-            summary.failures[cell.label] = index.failure(cell)["reason"]
+        if index.is_final(cell) and (failure := index.failure(cell)):
+            summary.failures[cell.label] = failure["reason"]
             summary.final.add(cell.label)
         else:
             cells.append(cell)
@@ -204,14 +204,12 @@ class _Job:
 
     def _worker(self) -> Worker:
         """Return this process's worker, which lasts as long as the run: it keeps data in memory."""
-        here = get_worker()
+        here: Any = get_worker()
         if getattr(here, "lottery_marks", None) != self.marks:
             # local workers are numbered, and each has a device
-            device = (
-                self.devices[int(here.name) % len(self.devices)] if len(self.devices) > 1 else self.devices[0]
-            )
+            number = int(here.name) % len(self.devices) if len(self.devices) > 1 else 0
             here.lottery_marks = self.marks
-            here.lottery_worker = self.make(self.store, self.threads, device, self.launch)
+            here.lottery_worker = self.make(self.store, self.threads, self.devices[number], self.launch)
         return here.lottery_worker
 
 

@@ -197,7 +197,7 @@ class Store(Shelf):
         if exists(self.record_path(cell, metric, settings)):
             return None
         about = read_record(self._unmeasured_path(cell, metric, settings))
-        return about and about["failure"]["reason"]
+        return about["failure"]["reason"] if about else None
 
     def _unmeasured_path(self, cell: Cell, metric: str, settings: Record) -> Path:
         return self.root / "unmeasured" / f"{cell.metric_id(metric, settings)}.json"
@@ -207,7 +207,7 @@ def open_store(store: Store | str | Path | None) -> Store | None:
     """Return the store of an address; None, or nothing in the address, means none."""
     if isinstance(store, Store):
         return store
-    return Store(store) if store else None
+    return Store(place(store)) if store else None
 
 
 def read_record(path: Path) -> Record | None:

@@ -214,6 +214,7 @@ def _row(cell: Cell, metric: str, settings: Record, subject: metrics.Subject, ti
     """Measure, and return the record: the values and how far they lie from those of the dense network of the seed."""
     measured, dense, data = metrics.evaluate(subject, metric, settings), subject.dense, subject.data
     difference = dense and metrics.paired(measured, _of_dense(dense, metric, settings))
+    record: Record = dict(ticket.record)
     variants = {
         name: _numbers(variant, difference and difference.variants.get(name))
         for name, variant in measured.variants.items()
@@ -232,7 +233,7 @@ def _row(cell: Cell, metric: str, settings: Record, subject: metrics.Subject, ti
         "settings": {"metric": settings, "cell": cell.identity},
         **({"variants": variants} if variants else {}),
         **({"extra": measured.extra} if measured.extra else {}),
-        "ticket": {name: ticket.record[name] for name in _OF_TRAINING if name in ticket.record},
+        "ticket": {name: record[name] for name in _OF_TRAINING if name in record},
     }
 
 
