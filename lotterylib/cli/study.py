@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from ..machine.devices import device_name, places
@@ -57,7 +58,7 @@ def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here:
         speeds, how = _measured(profile, options), f"measured now on {device_name(options.device)}:"
     else:
         return "hours: name the speed with --images-per-second N, since there are no data to measure it with"
-    each = ", ".join(f"{name} {rate:,.0f} images/s a worker" for name, rate in speeds.items())
+    each = ", ".join(f"{name} {rate:,.0f} images/s per worker" for name, rate in speeds.items())
     seconds = sum(found.work[name] / rate for name, rate in speeds.items()) / workers
     return f"{how} {each}\nestimated time with {workers} worker(s): {duration(seconds)}, measuring included"
 
@@ -94,14 +95,7 @@ def compute(
         _try_out(cells, options.device)
     if shipped and (copied := adopt(profile, store, cells)):
         show(f"{profile.name}: {copied} tickets come with the package", sys.stderr)
-    how = How(
-        options.scheduler,
-        options.workers,
-        options.threads,
-        options.device,
-        options.per_gpu,
-        options.processes,
-    )
+    how = How(**{field.name: getattr(options, field.name) for field in fields(How)})
     summary = run(todo, store, how, progress=not options.quiet)
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
     show(f"{profile.name}: tasks: {done}; store: {store.root}")

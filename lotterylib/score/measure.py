@@ -174,10 +174,7 @@ def _limits(given: Mapping[str, float]) -> dict[str, Tolerance]:
 
 
 def _plan(
-    wanted: Sequence[str],
-    data: Dataset,
-    images: int | None,
-    given: Mapping[str, Mapping[str, Any]],
+    wanted: Sequence[str], data: Dataset, images: int | None, given: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Metric → settings for what these data allow, and metric → reason for what they do not."""
     images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))

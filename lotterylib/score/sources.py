@@ -46,6 +46,11 @@ def dataset(
     Raises:
         DataError: for data that are missing or of another form.
         UnknownNameError: for a name that is neither a data set nor a folder.
+
+    Example:
+        >>> data, notes = dataset((torch.rand(20, 1, 8, 8), torch.arange(20) % 2))
+        >>> len(data.test[1]), data.classes
+        (16, 2)
     """
     reader = Reader(size, resize, channels)
     if limit is not None and limit < 10:

@@ -113,8 +113,14 @@ def digest(value: Any) -> str:
 
 
 def expand(profile: Profile) -> list[Cell]:
-    """The cells whose metrics the profile asks for: per model and seed the dense network, then each pruner at each
-    sparsity. Rounds in between are not listed; ``with_ancestors`` adds them."""
+    """Return the cells whose metrics the profile asks for: per model and seed the dense network, then each pruner at each
+    sparsity. Rounds in between are not listed; ``with_ancestors`` adds them.
+
+    Example:
+        >>> from lotterylib.study import load_profile
+        >>> [cell.label for cell in expand(load_profile("laptop"))][:2]
+        ['dense 0.0% resnet8 fashion-mini seed 0', 'random 36.0% resnet8 fashion-mini seed 0']
+    """
     cells = []
     for model in profile.models:
         for seed in profile.seeds:

@@ -279,7 +279,12 @@ def _same(sparsity: float, level: float) -> bool:
 
 
 def profile_names() -> list[str]:
-    """Return the names of the profiles that come with the package."""
+    """Return the names of the profiles that come with the package.
+
+    Example:
+        >>> "laptop" in profile_names()
+        True
+    """
     return sorted(p.stem for p in FOLDER.glob("*.yaml"))
 
 
@@ -292,6 +297,10 @@ def load_profile(name: str | Path | Profile) -> Profile:
     Raises:
         UnknownNameError: for a name that is neither.
         SettingError: in one line for a file that is no profile: file, key, and what would be right.
+
+    Example:
+        >>> load_profile("laptop").seeds
+        [0, 1, 2]
     """
     if isinstance(name, Profile):
         return name
