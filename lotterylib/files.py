@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -80,6 +81,11 @@ def exists(path: Path) -> bool:
         return True
     except FileNotFoundError:
         return False
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 in hex digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def names(folder: Path) -> set[str]:

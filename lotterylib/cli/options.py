@@ -1,4 +1,4 @@
-"""What can be said on the command line. Imports nothing heavy, so that ``--help`` is quick."""
+"""The options of the command line. Imports nothing heavy, so that ``--help`` is quick."""
 
 from __future__ import annotations
 

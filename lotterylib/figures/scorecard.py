@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 from ..errors import SettingError
 from .style import look, styled
 
-_VERDICTS = {  # colour and marker: neither alone carries the verdict
+# colour and marker: neither alone carries the verdict
+_VERDICTS = {
     "better": ("better", "#0072B2", "^"),
     "holds": ("holds up", "#009E73", "o"),
     "undecided": ("undecided", "#B07A00", "D"),
     "worse": ("worse", "#D62728", "v"),
 }
-_SPAN = 5  # tolerances shown to either side
+# tolerances shown to either side
+_SPAN = 5
 
 
 def differences(rows: Sequence[Any]) -> tuple[Figure, str]:

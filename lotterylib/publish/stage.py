@@ -68,7 +68,8 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
     number = 0
     for cell in notebook.cells:
         tags = set(cell.metadata.get("tags", ()))
-        number += "injected-parameters" not in tags  # errors count cells as the source does
+        # errors count cells as the source does
+        number += "injected-parameters" not in tags
         if HIDDEN_TAGS & tags:
             cell.metadata["tags"] += ["remove-input", "remove-output"]
         elif cell.cell_type == "code":
@@ -113,7 +114,8 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
     images = [out for out in shown if any(mime.startswith("image/") for mime in out.data)]
     if not images:
         return
-    if len(shown) > 1:  # the cell metadata would caption them all
+    # the cell metadata would caption them all
+    if len(shown) > 1:
         kind = "figures" if len(images) > 1 else "outputs beside a figure"
         raise StageError(f"{where}: {len(shown)} {kind} in one cell; give each a cell of its own")
     about = images[0].metadata.get("lotterylib", {})

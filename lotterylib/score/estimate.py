@@ -1,4 +1,4 @@
-"""How long a scorecard takes, before and while it is made."""
+"""The time that a scorecard takes, before and while it is made."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Estimate:
 
 
 def _seconds(network: nn.Module, images: Tensor, device: torch.device) -> float:
-    """Of a forward pass of one image: the median of some repetitions."""
+    """Return those of a forward pass of one image: the median of some repetitions."""
     predict(network, images, device=device)
     times: list[float] = []
     while len(times) < 3 or sum(times) < 0.3 and len(times) < 20:

@@ -18,8 +18,10 @@ from ..files import write_whole
 from ..text import amount, printable
 from .card import Row, Scorecard
 
-_SHOWN = 3  # classes or corruptions that are named
-_SPAN = 4  # tolerances that the page's bars reach to either side
+# classes or corruptions that are named
+_SHOWN = 3
+# tolerances that the page's bars reach to either side
+_SPAN = 4
 _WORDS = {"better": "better", "holds": "holds up", "undecided": "undecided", "worse": "worse"}
 
 
@@ -100,7 +102,7 @@ def _classes_hit(row: Row) -> list[str]:
 
 
 def _corruptions_hit(row: Row) -> list[str]:
-    """Those with more errors than the dense network makes; where it makes none, a share cannot be named."""
+    """Name those with more errors than the dense network makes; where it makes none, a share cannot be named."""
     dense = {name: sum(rates) for name, rates in row.dense_extra["errors"].items()}
     more = {
         name: sum(rates) / dense[name] - 1 for name, rates in row.extra["errors"].items() if dense.get(name)
@@ -158,7 +160,7 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
 
 
 def _no_speed(card: Scorecard) -> str:
-    """A plain word where zeros buy no time."""
+    """Return a plain word where zeros buy no time."""
     if not card.costs or card.sparsity < 0.05:
         return ""
     if card.costs["ticket"].multiply_adds < 0.95 * card.costs["dense"].multiply_adds:
@@ -243,14 +245,9 @@ def page(card: Scorecard) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "aside": _aside,
-        "interval": _interval,
-        "number": number,
-        "positions": _positions,
-        "signed": _signed,
-        "titled": _titled,
-    }
+    environment.filters |= dict(
+        aside=_aside, interval=_interval, number=number, positions=_positions, signed=_signed, titled=_titled
+    )
     return environment.get_template("report.html.j2").render(
         card=card,
         style=(Path(__file__).parent / "report.css").read_text(encoding="utf-8"),
@@ -272,7 +269,7 @@ def _aside(row: Row) -> str:
 
 
 def _positions(row: Row) -> dict[str, Any]:
-    """Where the parts of a row's bar lie, from 0 to 200: the difference in tolerances, right is better."""
+    """Return where the parts of a row's bar lie, from 0 to 200: the difference in tolerances, right is better."""
     sign, unit = (1 if row.direction == "higher" else -1), row.tolerance or 1.0
     low, high = sorted(sign * value / unit for value in (row.low, row.high))
 
@@ -291,7 +288,7 @@ def _positions(row: Row) -> dict[str, Any]:
 
 
 def _figures(card: Scorecard) -> Iterator[tuple[str, tuple[Any, str]]]:
-    """Title, and what a figure function gives."""
+    """Yield a title, and what a figure function gives."""
     from .. import figures
 
     rows = {row.metric: row for row in card.rows}

@@ -1,4 +1,4 @@
-"""What a profile needs on disk before it runs, and whether it is there."""
+"""The files that a profile needs before it runs, and whether they are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study costs before any of it is computed: trainings, multiply-adds, storage and hours.
+"""The cost of a study before any of it is computed: trainings, multiply-adds, storage and hours.
 
 Known from shapes alone, so that a study of ImageNet can be planned on a machine that has no ImageNet. The numbers are of
 networks that are computed in full: no processor in the plan gains from a weight that is zero. Small-dense and structured

@@ -1,4 +1,4 @@
-"""Runs a study on Dask: a local cluster by default, any existing scheduler by its address."""
+"""Run a study on Dask: a local cluster by default, any existing scheduler by its address."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SchedulerGone(LotteryError):
 
 @dataclass
 class Summary:
-    """What a run did: tasks by outcome, and what failed and why (label → reason). ``final`` are the labels of those
+    """Result of a run: tasks by outcome, and what failed and why (label → reason). ``final`` are the labels of those
     that the next run will not try again: diverged cells, and cells that need them. ``mended`` are damaged tickets that
     were found again."""
 
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class How:
-    """How a study is computed.
+    """Settings of how a study is computed.
 
     Args:
         scheduler: Address of a running Dask scheduler, whose workers must see the same store; without it, a local cluster
@@ -181,7 +181,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Job:
-    """What every task of a run has in common."""
+    """The common part of every task of a run."""
 
     make: Callable[..., Worker]
     store: Store
@@ -234,7 +234,7 @@ def _submit(
             tickets[cell.id] = client.submit(job.find, before, cell, key=key, priority=steps[cell.id], **how)
             tasks[tickets[cell.id]] = cell
         if wanted := metrics.get(cell.id):
-            before = [tickets[c.id] for c in {cell, cell.twin()} if c.id in tickets]
+            before = [tickets[c.id] for c in {cell, cell.baseline()} if c.id in tickets]
             key = f"measure-{cell.id}-{name}"
             tasks[client.submit(job.measure, before, cell, wanted, key=key, priority=0, **how)] = cell
     return tasks

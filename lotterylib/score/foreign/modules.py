@@ -41,7 +41,7 @@ class Network(nn.Module):
     ):
         super().__init__()
         if (mean is None) != (std is None):
-            raise SettingError("mean and std go together: give both, one number a channel each, or neither")
+            raise SettingError("mean and std go together: give both, one number per channel each, or neither")
         self.normalize = (
             models.Normalize(mean, std) if mean is not None and std is not None else nn.Identity()
         )
@@ -147,7 +147,7 @@ def _bake_parametrizations(module: nn.Module) -> None:
 
 
 def _trained(chain: nn.Module) -> bool:
-    """Whether a parametrized tensor was a parameter before."""
+    """Return whether a parametrized tensor was a parameter before."""
     return next(iter(chain.parameters(recurse=False)), None) is not None
 
 
