@@ -132,14 +132,10 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
     options["image"] = {"alt": about["alt"]}
     if about.get("caption"):
         # Sphinx numbers every captioned figure and wants a target for it, also where nobody refers to it.
-        options["figure"] = {"caption": about["caption"], "name": name or _target(where)}
+        target = re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())
+        options["figure"] = {"caption": about["caption"], "name": name or target}
     if name:
         figures[name] = b64decode(images[0].data["image/png"])
-
-
-def _target(where: str) -> str:
-    """A label for a figure without a name, from the notebook and the number of its cell."""
-    return re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())
 
 
 def _write_figure(path: Path, png: bytes, notebook: Path) -> None:

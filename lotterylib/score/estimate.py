@@ -19,7 +19,7 @@ from ..training import predict
 # pixels a side above which fewer images are looked at, in smaller pieces
 LARGE = 64
 
-_BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
 
 
 class Estimate:
@@ -97,8 +97,3 @@ def ticking(bar: tqdm) -> Iterator[None]:
         if clock.is_alive():
             clock.join()
         bar.close()
-
-
-def progress_bar(seconds: float, shown: bool) -> tqdm:
-    """Return a bar that counts seconds of estimated work."""
-    return tqdm(total=round(seconds, 1), disable=not shown, unit="s", leave=False, bar_format=_BAR)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
 
 from .. import metrics, verdict
 from ..datasets import Dataset
@@ -31,7 +32,7 @@ from ..rng import generator
 from ..text import duration
 from ..verdict import Tolerance
 from .card import Row
-from .estimate import LARGE, Estimate, progress_bar, ticking
+from .estimate import BAR, LARGE, Estimate, ticking
 from .prepare import Case, Given, called, prepare
 from .report import Report, check_folder
 
@@ -96,8 +97,8 @@ def scorecard(
     began, say = time.perf_counter(), on_message or (lambda line: None)
     device_name(None if device is None else str(device))
     where = pick_device(device)
-    settings, limits = settings or {}, _limits(tolerances or {})
-    wanted = _wanted(only, settings, tolerances or {})
+    settings, tolerances = settings or {}, tolerances or {}
+    wanted = _wanted(only, settings, tolerances)
     if cache is not None:
         check_folder(cache)
     case = prepare(model, dense, data, arch, arch_settings, mean, std, size, resize, limit, seed)
@@ -116,12 +117,16 @@ def scorecard(
         say(_first_look(*pair, case.notes))
         for note in case.notes:
             say(note)
-        rows, bar = [], progress_bar(total, progress)
+        rows: list[Row] = []
+        bar = tqdm(total=round(total, 1), disable=not progress, unit="s", leave=False, bar_format=BAR)
         stack.enter_context(ticking(bar))
         for name, each in plan.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
-                rows.append(_row(name, each, *pair, limits[name]))
+                limit = (
+                    Tolerance(tolerances[name]) if name in tolerances else metrics.describe(name).tolerance
+                )
+                rows.append(_row(name, each, *pair, limit))
             except Exception as error:
                 # The other metrics still count.
                 skipped[name] = _reason(error)
@@ -129,7 +134,11 @@ def scorecard(
         diagrams = {"reliability": {"dense": _diagram(pair[1]), "ticket": _diagram(pair[0])}}
     costs = _or_note("sizes", case.notes, lambda: _sizes(case))
     times = _or_note("speed", case.notes, lambda: _times(case, estimate, where)) if speed else {}
-    about = _about(case.data) | {
+    about = {
+        "data": case.data.name,
+        "test images": len(case.data.test[1]),
+        "classes": case.data.classes,
+        "pixels": list(case.shape),
         "ticket": called(model),
         "dense": called(dense),
         "arch": arch if isinstance(arch, str) else None,
@@ -168,12 +177,6 @@ def _wanted(only: Iterable[str] | None, *named: Mapping[str, Any]) -> list[str]:
         if name not in known:
             raise UnknownNameError("metric", name, known)
     return [name for name in known if name in chosen]
-
-
-def _limits(given: Mapping[str, float]) -> dict[str, Tolerance]:
-    """Return what counts as comparable: as given, else the metric's own."""
-    own = {name: metrics.describe(name).tolerance for name in metrics.names()}
-    return own | {name: Tolerance(amount) for name, amount in given.items()}
 
 
 def _plan(
@@ -231,12 +234,14 @@ def _row(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject
         for variant, change in difference.variants.items()
         if ticket.data.size >= CORRUPTIBLE or not variant.startswith("corrupted")
     }
+    # what each image did is too much for a card
+    extras = ({k: v for k, v in m.extra.items() if k not in kind.bulky} for m in (ours, theirs))
     return Row(
         name, about.label, about.dimension, about.direction, about.unit,
         ours.value, ours.error, theirs.value, theirs.error,
         difference.value, low, high,
         tolerance, judge(low, high, about.direction, tolerance),
-        ours.samples, over, variants, _short(ours, kind.bulky), _short(theirs, kind.bulky),
+        ours.samples, over, variants, *extras,
     )  # fmt: skip
 
 
@@ -312,10 +317,6 @@ def fifths_error(name: str, settings: Mapping[str, Any], ticket: Subject, dense:
     return error if math.isfinite(error) else None
 
 
-def _short(measured: Measurement, bulky: tuple[str, ...]) -> dict[str, Any]:
-    return {k: v for k, v in measured.extra.items() if k not in bulky}
-
-
 def _reason(error: Exception) -> str:
     """Return why something was not measured, in one line."""
     if isinstance(error, LotteryError):
@@ -361,11 +362,6 @@ def _times(case: Case, estimate: Estimate, device: torch.device) -> dict[str, Sp
     """Batches that take about a tenth of a second bound the time of this to a few seconds."""
     batch = max(1, min(100, int(0.1 / (estimate.forward / 2))))
     return speeds(case.networks, case.shape, batch_size=batch, rounds=8, device=device)
-
-
-def _about(data: Dataset) -> dict[str, Any]:
-    pixels = list(data.train[0].shape[1:])
-    return {"data": data.name, "test images": len(data.test[1]), "classes": data.classes, "pixels": pixels}
 
 
 def _or_note(what: str, notes: list[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
