@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from .errors import SettingError
+
+MARKER = ".made-by-lottery"
+NOTE = "Made by `lottery`, which replaces and deletes what is in here.\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -79,6 +83,11 @@ def exists(path: Path) -> bool:
         return False
 
 
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 in hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def names(folder: Path) -> set[str]:
     """Return the names of the files in a folder, asked for at once; none if there is no such folder."""
     try:
@@ -112,18 +121,28 @@ def component(name: str, kind: str = "name") -> str:
     return name
 
 
-def emptied(folder: Path) -> Path:
-    """Make a folder, or empty it if it was made here before, which a marker file in it says.
+def claim(folder: Path, marker: str = MARKER, note: str = NOTE) -> Path:
+    """Make a folder that this program may fill and empty, or accept an empty one, or one that holds the ``marker`` file.
+
+    Args:
+        note: Text of the marker in a new folder; none is written without.
 
     Raises:
-        SettingError: if something else is in it, which is then left alone.
+        SettingError: if it holds anything else.
     """
-    marker = folder / ".made-by-lotterylib"
-    if names(folder) and not marker.is_file():
-        raise SettingError(
-            f"{folder} holds files that are not of this program: name another folder, or empty it"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text("lotterylib made this folder, and empties it when it needs it anew.\n")
+    if not (folder / marker).is_file():
+        if names(folder) or folder.exists() and not folder.is_dir():
+            raise SettingError(
+                f"{folder} was not made by `lottery`, so it is left alone: move it away, or name another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        if note:
+            (folder / marker).write_text(note)
     return folder
+
+
+def emptied(folder: Path) -> Path:
+    """Claim a folder and remove what is in it."""
+    if folder.exists():
+        shutil.rmtree(claim(folder))
+    return claim(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lotterylib.errors import SettingError
-from lotterylib.files import component, emptied, write_whole
+from lotterylib.files import MARKER, claim, component, emptied, write_whole
 
 
 def test_content_folders_and_rights(tmp_path):
@@ -72,15 +72,19 @@ def test_names_that_are_no_part_of_a_path(name):
         component(name, "profile")
 
 
-def test_a_folder_is_emptied_only_where_this_program_made_it(tmp_path):
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("precious")
-    with pytest.raises(SettingError, match="mine holds files that are not of this program"):
-        emptied(mine)
-    assert (mine / "thesis.txt").read_text() == "precious"
-    ours = emptied(tmp_path / "new" / "ours")
-    (ours / "page.html").write_text("old")
-    assert emptied(ours) == ours and not (ours / "page.html").exists()
+def test_a_new_or_an_empty_folder_is_taken_and_marked(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert emptied(tmp_path / "empty").is_dir()
+    for folder in (tmp_path / "empty", tmp_path / "deep" / "new"):
+        assert claim(claim(folder)) == folder
+        (folder / "page").write_text("old")
+        assert [path.name for path in emptied(folder).iterdir()] == [MARKER]
+
+
+def test_what_others_made_stays(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for take in (claim, emptied):
+        with pytest.raises(SettingError, match="was not made by `lottery`, so it is left alone"):
+            take(tmp_path)
+        with pytest.raises(SettingError, match="left alone"):
+            take(tmp_path / "thesis.tex")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

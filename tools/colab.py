@@ -14,12 +14,14 @@ from pathlib import Path
 
 try:
     import tomllib
-except ModuleNotFoundError:  # Python 3.10; pytest brings this one
+# Python 3.10; pytest brings this one
+except ModuleNotFoundError:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 TAG = "colab-setup"
-EXTRAS = ("torch-pruning>=1.6,<2",)  # what notebooks import and Colab lacks; never torch, numpy or ipywidgets
+# what notebooks import and Colab lacks; never torch, numpy or ipywidgets
+EXTRAS = ("torch-pruning>=1.6,<2",)
 CELL = """\
 # @title Set-up: installs the book's library on Google Colab, and does nothing where it is installed
 import importlib.util

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ..machine.terminal import show
 from ..publish.book import make_book, print_book
 from ..publish.pdf import find_browser
 from ..study import Store, load_profile
@@ -21,15 +22,15 @@ def book(options: argparse.Namespace) -> int:
         find_browser()
     todo = missing(profile, store, reference=True)
     if todo:
-        print(f"{profile.name}: {len(todo)} cells lack records; computing them", file=sys.stderr)
+        show(f"{profile.name}: {len(todo)} cells lack records; computing them", sys.stderr)
         summary = compute(profile, todo, store, options, shipped=True)
         if set(summary.failures) - summary.final:
             return 1
         if summary.final:
-            print(f"{profile.name}: the book goes on without the failed cells", file=sys.stderr)
+            show(f"{profile.name}: the book goes on without the failed cells", sys.stderr)
     workers = options.workers or os.cpu_count() or 1
     index = make_book(profile, options.profile, store, options.out, workers, progress=not options.quiet)
-    print(f"the book: open {index.resolve().as_uri()}")
+    show(f"the book: open {index.resolve().as_uri()}")
     if options.pdf:
-        print(f"as one PDF: {print_book(index).as_uri()}")
+        show(f"as one PDF: {print_book(index).as_uri()}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ..machine.devices import device_name
+from ..machine.terminal import show
 from ..study import load_profile
 from ..study.estimate import images_per_second, noise
 from ..study.needs import needs
@@ -19,22 +20,22 @@ def data(options: argparse.Namespace) -> int:
     found = needs(profile)
     if options.download and (wanted := [need for need in found if need.fetchable]):
         for need in wanted:
-            print(f"fetching {need.what} ({need.source.size}) to {need.place}", file=sys.stderr)
-            need.source.get(need.root)
+            show(f"fetching {need.what} ({need.size}) to {need.place}", sys.stderr)
+            need.fetch()
         found = needs(profile)
     rows = [("needed", "state", "size", "where")]
-    rows += [(n.what, n.state, n.source.size if n.source else "", n.place) for n in found]
-    print(table(rows, left=(0, 1, 3)))
+    rows += [(n.what, n.state, n.size, n.place) for n in found]
+    show(table(rows, left=(0, 1, 3)))
     for need in found:
         if need.remark:
-            print(f"{need.what}: {need.remark}")
+            show(f"{need.what}: {need.remark}")
     if any(need.state == "downloadable" for need in found):
-        print(f"lottery data --profile {options.profile} --download fetches what is downloadable")
+        show(f"lottery data --profile {options.profile} --download fetches what is downloadable")
     if found[0].met:
         images = profile.dataset.load()
         sizes = ", ".join(f"{split} {len(getattr(images, split)[1]):,}" for split in ("train", "val", "test"))
         shape = f"{images.channels}×{images.size}×{images.size}"
-        print(f"{images.name}: {sizes}; {images.classes} classes, {shape} pixels")
+        show(f"{images.name}: {sizes}; {images.classes} classes, {shape} pixels")
     return 0 if all(need.met for need in found) else 1
 
 
@@ -45,10 +46,10 @@ def bench(options: argparse.Namespace) -> int:
         images, recipe = profile.dataset.load(), profile.recipe
     else:
         images, recipe = noise(profile.dataset, profile.recipe)
-        print(f"{profile.dataset.name} is not here: measured on noise of its shape, without reading files")
+        show(f"{profile.dataset.name} is not here: measured on noise of its shape, without reading files")
     where = f"{device_name(options.device)}, {options.processes} process(es), {options.threads} thread(s)"
     with launching(Launch(options.processes)):
         for model in profile.models:
             rate = images_per_second(model, images, recipe, threads=options.threads, device=options.device)
-            print(f"{model.name} on {where}: {rate:,.0f} training images/s", flush=True)
+            show(f"{model.name} on {where}: {rate:,.0f} training images/s")
     return 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
 
 from ..errors import LotteryError
-from ..text import printable
+from ..machine.terminal import show
 from .options import parser
 
 
@@ -18,8 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0 done, 1 something failed, 2 bad input, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
-        # a terminal that knows no × shows a ? in its place
-        if hasattr(stream, "reconfigure"):
+        # a character that a terminal lacks is a ? there
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
     try:
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         _silence_a_broken_output()
     except KeyboardInterrupt:
         status, message = 130, "interrupted; the same command resumes"
-    print(f"lottery {options.name}: {printable(message)}", file=sys.stderr)
+    show(f"lottery {options.name}: {message}", sys.stderr)
     return status
 
 

@@ -1,4 +1,4 @@
-"""What can be said on the command line. Imports nothing heavy, so that ``--help`` is quick."""
+"""The options of the command line. Imports nothing heavy, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _EXAMPLES = """\
-examples, in the order in which a newcomer wants them:
+examples:
   lottery run --profile smoke            a tiny study from end to end, in a minute or two
   lottery plan --profile laptop          what would be computed, and how long it takes here
   lottery run --profile laptop           compute it; stop and start as you like
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     book.add_argument(
         "--pdf", action="store_true", help="print the book to one PDF as well (needs Chromium or Chrome)"
     )
-    _score(add("score", "score", "judge a pruned network of your own against its dense twin", _SCORE))
+    _score(add("score", "score", "judge a pruned network of your own against its dense network", _SCORE))
     data = add("data", "data", "list the data that a profile needs, and what of it is missing or damaged")
     _profile(data).add_argument(
         "--download",
@@ -160,7 +160,7 @@ def _cluster(how: argparse._ArgumentGroup) -> None:
 
 def _score(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("pruned", type=Path, help="file of the pruned network")
-    sub.add_argument("--dense", type=Path, required=True, help="file of its dense twin")
+    sub.add_argument("--dense", type=Path, required=True, help="file of the dense network that it came from")
     sub.add_argument("--arch", help="which network a state dict is of: resnet8, torchvision:resnet18 …")
     sub.add_argument(
         "--set",

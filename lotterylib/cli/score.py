@@ -15,6 +15,9 @@ from ..machine.terminal import show
 from ..score import scorecard
 from ..score.report import check_folder
 
+# options that are arguments of ``scorecard``
+_SAME = ("arch", "mean", "std", "size", "resize", "limit", "images", "only", "seed", "device", "cache")
+
 
 def score(options: argparse.Namespace) -> int:
     """Measure both networks; save the report before anything is printed, since a pipe may be closed by then."""
@@ -27,18 +30,8 @@ def score(options: argparse.Namespace) -> int:
         options.pruned,
         options.dense,
         options.data,
-        arch=options.arch,
         arch_settings=dict(map(_setting, options.set)),
-        mean=options.mean,
-        std=options.std,
-        size=options.size,
-        resize=options.resize,
-        limit=options.limit,
-        images=options.images,
-        only=options.only,
-        seed=options.seed,
-        device=options.device,
-        cache=options.cache,
+        **{name: getattr(options, name) for name in _SAME},
         progress=not options.quiet and sys.stderr.isatty(),
         on_message=lambda line: show(line, sys.stderr),
     )

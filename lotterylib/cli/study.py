@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from ..machine.devices import device_name, places
+from ..machine.terminal import show
 from ..study import Cell, Profile, Store, expand, load_profile, records
 from ..study.cells import with_ancestors
 from ..study.estimate import images_per_second
@@ -17,7 +19,7 @@ from ..study.plan import Plan, rates
 from ..study.plan import plan as costs
 from ..study.reference import adopt
 from ..study.reference import export as write_reference
-from ..text import duration, printable
+from ..text import duration
 from ..training import Launch, launching
 from . import tables
 
@@ -35,15 +37,15 @@ def plan(options: argparse.Namespace) -> int:
     todo = missing(profile, index)
     trainings = remaining(todo, index)
     found = costs(profile, cells, todo, trainings)
-    print(f"{profile.name}: {profile.title}\n")
-    print(tables.pruners(profile, cells, todo, trainings, found))
+    show(f"{profile.name}: {profile.title}\n")
+    show(tables.pruners(profile, cells, todo, trainings, found))
     if todo:
-        print(f"\n{tables.metrics(todo, found)}\n")
+        show(f"\n{tables.metrics(todo, found)}\n")
     needed = needs(profile)
     for need in needed:
         if not need.met:
-            print(f"missing: {need.what}: {need.remark or need.place}")
-    print(_time(profile, options, found, data_here=needed[0].met) if todo else "nothing to compute")
+            show(f"missing: {need.what}: {need.remark or need.place}")
+    show(_time(profile, options, found, data_here=needed[0].met) if todo else "nothing to compute")
     return 0
 
 
@@ -56,7 +58,7 @@ def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here:
         speeds, how = _measured(profile, options), f"measured now on {device_name(options.device)}:"
     else:
         return "hours: name the speed with --images-per-second N, since there are no data to measure it with"
-    each = ", ".join(f"{name} {rate:,.0f} images/s a worker" for name, rate in speeds.items())
+    each = ", ".join(f"{name} {rate:,.0f} images/s per worker" for name, rate in speeds.items())
     seconds = sum(found.work[name] / rate for name, rate in speeds.items()) / workers
     return f"{how} {each}\nestimated time with {workers} worker(s): {duration(seconds)}, measuring included"
 
@@ -73,9 +75,9 @@ def run(options: argparse.Namespace) -> int:
     index = Index(store)
     todo = missing(profile, index)
     for path in index.damaged:
-        print(f"{profile.name}: {path} is damaged and computed again", file=sys.stderr)
+        show(f"{profile.name}: {path} is damaged and computed again", sys.stderr)
     if not todo:
-        print(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
+        show(f"{profile.name}: all {len(profile.metrics)} metric(s) of every cell are in {store.root}")
         return 0
     return 1 if compute(profile, todo, store, options, options.shipped).failures else 0
 
@@ -92,22 +94,15 @@ def compute(
     if not options.scheduler:
         _try_out(cells, options.device)
     if shipped and (copied := adopt(profile, store, cells)):
-        print(f"{profile.name}: {copied} tickets come with the package", file=sys.stderr)
-    how = How(
-        options.scheduler,
-        options.workers,
-        options.threads,
-        options.device,
-        options.per_gpu,
-        options.processes,
-    )
+        show(f"{profile.name}: {copied} tickets come with the package", sys.stderr)
+    how = How(**{field.name: getattr(options, field.name) for field in fields(How)})
     summary = run(todo, store, how, progress=not options.quiet)
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
-    print(f"{profile.name}: tasks: {done}; store: {store.root}")
+    show(f"{profile.name}: tasks: {done}; store: {store.root}")
     for label in summary.mended:
-        print(f"  was damaged, found again: {label}", file=sys.stderr)
+        show(f"  was damaged, found again: {label}", sys.stderr)
     for label, reason in summary.failures.items():
-        print(_failed(label, reason, label in summary.final), file=sys.stderr)
+        show(_failed(label, reason, label in summary.final), sys.stderr)
     return summary
 
 
@@ -127,12 +122,12 @@ def status(options: argparse.Namespace) -> int:
     index, cells = Index(store), expand(profile)
     todo, every, failed = missing(profile, index), with_ancestors(cells), failures(profile, index)
     tickets = sum(map(index.has_ticket, every))
-    print(
+    show(
         f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
         f"{tickets} of {len(every)} tickets found, {len(failed)} failed"
     )
     for label, failure in failed.items():
-        print(_failed(label, failure["reason"], failure["kind"] == "diverged"))
+        show(_failed(label, failure["reason"], failure["kind"] == "diverged"))
     return 0
 
 
@@ -145,13 +140,13 @@ def export(options: argparse.Namespace) -> int:
     folder = write_reference(profile, store, options.to)
     figure, _ = figures.sweep(results.tidy(records(profile, store)), smoke=profile.smoke)
     figures.save(figure, folder / "accuracy.png")
-    print(f"reference records and their picture: {folder}")
+    show(f"reference records and their picture: {folder}")
     return 0
 
 
 def _failed(label: str, reason: str, final: bool) -> str:
     what_next = "final: it would diverge again" if final else "the next run tries again"
-    return f"  failed: {label}: {printable(reason)} ({what_next})"
+    return f"  failed: {label}: {reason} ({what_next})"
 
 
 def _part(options: argparse.Namespace) -> Profile:

@@ -16,7 +16,7 @@ def pruners(profile: Profile, cells: list[Cell], todo: list[Todo], trainings: li
     every, waiting, train = (
         Counter(cell.pruner for cell in some) for some in (cells, [cell for cell, _ in todo], trainings)
     )
-    counts = [
+    counts: list[tuple[float, ...]] = [
         (
             every[name],
             every[name] - waiting[name],
@@ -29,7 +29,9 @@ def pruners(profile: Profile, cells: list[Cell], todo: list[Todo], trainings: li
         for name in (DENSE, *profile.pruners)
     ]
     counts.append(tuple(map(sum, zip(*counts, strict=True))))
-    rows = [("pruner", "cells", "finished", "to train", "to measure", "training", "measuring", "storage")]
+    rows: list[tuple[str, ...]] = [
+        ("pruner", "cells", "finished", "to train", "to measure", "training", "measuring", "storage")
+    ]
     for name, numbers in zip((DENSE, *profile.pruners, "all"), counts, strict=True):
         rows.append((name, *map(str, numbers[:4]), *map(amount, numbers[4:])))
     return (

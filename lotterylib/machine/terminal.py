@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TextIO
 
+from ..text import printable
+
 _PLAIN = str.maketrans(
     {
         "−": "-",
@@ -24,7 +26,9 @@ _PLAIN = str.maketrans(
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Print what a terminal can take: characters that it lacks are replaced, and a reader that has gone is no error."""
+    """Print what a terminal can take: characters that it lacks are replaced, control characters that foreign words bring
+    along are written out, and a reader that has gone is no error."""
+    text = printable(text)
     out: TextIO = stream or sys.stdout
     encoding = getattr(out, "encoding", None) or "utf-8"
     try:

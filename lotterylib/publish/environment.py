@@ -1,4 +1,4 @@
-"""What notebooks see of the environment: a published page must not be able to print a token that happens to be set.
+"""The environment that notebooks see: a published page must not be able to print a token that happens to be set.
 
 ``PASSED`` is all that reaches a kernel from outside. A store in the cloud may need more:
 ``LOTTERY_BOOK_ENV="AWS_PROFILE AWS_REGION"`` names further variables to pass on.

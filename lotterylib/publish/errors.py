@@ -1,4 +1,4 @@
-"""What can go wrong between the notebooks and the site; each message says where, and what would be right."""
+"""All that can go wrong between the notebooks and the site; each message says where, and what would be right."""
 
 from __future__ import annotations
 

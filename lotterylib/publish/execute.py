@@ -23,8 +23,10 @@ SOURCE, EXECUTED = "source.ipynb", "executed.ipynb"
 KERNEL = "publish"
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-LONGEST = 200_000  # characters that a cell may print
-LARGEST = 5_000_000  # characters of a picture, table or page that an output may show
+# characters that a cell may print
+LONGEST = 200_000
+# characters of a picture, table or page that an output may show
+LARGEST = 5_000_000
 STARTUP = """\
 from lotterylib.publish.execute import limit_printing
 limit_printing(get_ipython())
@@ -45,7 +47,8 @@ def main(job: str) -> int:
     try:
         notebook = execute(**settings)
         Path(EXECUTED).write_text(canonical(notebook), encoding="utf-8")
-    except Exception as error:  # the boundary: whatever it is, the caller gets it as one line
+    # the boundary: whatever it is, the caller gets it as one line
+    except Exception as error:
         print(json.dumps(where() | {"reason": explain(error, settings["timeout"])}))
         return 1
     return 0
@@ -180,6 +183,7 @@ def canonical(notebook) -> str:
                 leave_out(output)
     text = re.sub(r"ipykernel_\d+", "ipykernel", nbformat.writes(notebook))
     models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    for number, model in enumerate(models):  # in the order of creation; the text has them sorted by random id
+    # in the order of creation; the text has them sorted by random id
+    for number, model in enumerate(models):
         text = text.replace(model, f"{number:032x}")
     return nbformat.writes(nbformat.reads(text, as_version=4)) + "\n"

@@ -1,41 +1,14 @@
-"""Folders that publishing fills and empties: only its own, and one build at a time."""
+"""One build at a time in a folder of its own."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..files import MARKER, NOTE, claim
 from .errors import PublishError
-
-MARKER = ".made-by-lottery"
-NOTE = "Made by `lottery book`, which replaces and deletes what is in here.\n"
-
-
-def claim(folder: Path) -> Path:
-    """Make a folder that this program may empty, marked as such; accept one that is marked, or empty.
-
-    Raises:
-        PublishError: if it holds anything else.
-    """
-    marker = folder / MARKER
-    if not marker.is_file():
-        if folder.exists() and not folder.is_dir() or folder.is_dir() and any(folder.iterdir()):
-            raise PublishError(
-                f"{folder} was not made by `lottery book`, so it is left alone: move it away, or name another folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(NOTE)
-    return folder
-
-
-def empty(folder: Path) -> Path:
-    """Claim a folder and remove what is in it."""
-    if folder.exists():
-        shutil.rmtree(claim(folder))
-    return claim(folder)
 
 
 @contextmanager
@@ -43,11 +16,13 @@ def building(out: Path) -> Iterator[None]:
     """Claim ``out`` for one build; the lock ends with the process, however that ends.
 
     Raises:
-        PublishError: if the folder is another's, or another build is writing to it.
+        SettingError: if the folder is another's.
+        PublishError: if another build is writing to it.
     """
     try:
         import fcntl
-    except ImportError:  # no such locks on Windows
+    # no such locks on Windows
+    except ImportError:
         claim(out)
         yield
         return

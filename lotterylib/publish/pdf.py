@@ -14,7 +14,8 @@ from .site import run_jupyter_book
 from .toc import root_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-SECONDS = 600  # that printing may take; the whole book takes some fifteen
+# that printing may take; the whole book takes some fifteen
+SECONDS = 600
 
 
 def find_browser() -> str:
@@ -51,7 +52,8 @@ def single_page(folder: Path, root: str) -> Path:
     page = folder / "whole-book.html"
     html = re.sub(r"<details(?=[\s>])", "<details open", html)
     html = html.replace(f'href="{root}.html#', 'href="#')
-    html = html.replace('<script src="searchindex.js"></script>', "")  # there is none for a single page
+    # there is none for a single page
+    html = html.replace('<script src="searchindex.js"></script>', "")
     page.write_text(html, encoding="utf-8")
     return page
 
@@ -66,7 +68,8 @@ def _print(browser: str, page: Path, pdf: Path) -> None:
             "--no-pdf-header-footer",
         ]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
-            command.append("--no-sandbox")  # its sandbox does not start for root; the page is our own
+            # its sandbox does not start for root; the page is our own
+            command.append("--no-sandbox")
         command += [f"--print-to-pdf={pdf}", "--virtual-time-budget=60000", page.as_uri()]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)

@@ -1,4 +1,4 @@
-"""What a notebook can read beside its own text: where none of it has changed, the page need not be made again.
+"""All that a notebook can read beside its own text: where none of it has changed, the page need not be made again.
 
 Code counts by what it does, so a comment or a docstring changes nothing; and only the modules that the notebook imports,
 directly or through others, count at all.
@@ -7,7 +7,6 @@ directly or through others, count at all.
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 from functools import cache, cached_property
 from importlib import metadata
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import lotterylib
 
-from ..files import names
+from ..files import names, sha256
 from ..machine.revision import versions
 from ..study import Profile, Store, expand, load_profile, profile_names, records
 
@@ -26,7 +25,7 @@ DRAWN_BY = ("matplotlib", "pandas", "scipy", "seaborn")
 
 
 class Reads:
-    """What notebooks under one profile can read; called with a notebook, returns a hash of it.
+    """All that notebooks under one profile can read; called with a notebook, return a hash of it.
 
     Args:
         profile: The profile that they get as their parameter.
@@ -47,14 +46,14 @@ class Reads:
             *(self._study(load_profile(name)) for name in studies if name),
             {name: _module(name).meaning for name in imported(code)},
         ]
-        return _sha256(json.dumps(found, sort_keys=True).encode())
+        return sha256(json.dumps(found, sort_keys=True).encode())
 
     @cached_property
     def _common(self) -> Any:
         """Versions, and the package's files that are no code; its reference runs count with their studies."""
         files = (p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc"))
         kept = sorted(path for path in files if PACKAGE / "reference" not in path.parents)
-        contents = {path.relative_to(PACKAGE).as_posix(): _sha256(path.read_bytes()) for path in kept}
+        contents = {path.relative_to(PACKAGE).as_posix(): sha256(path.read_bytes()) for path in kept}
         return versions(), {name: metadata.version(name) for name in DRAWN_BY}, contents
 
     def _study(self, profile: Profile) -> Any:
@@ -68,8 +67,8 @@ class Reads:
             data = [*root.glob("*"), *root.glob("*/*")] if root else []
             self._studies[profile.name] = [
                 profile.model_dump_json(),
-                _sha256(json.dumps(rows, sort_keys=True).encode()),
-                _sha256(manifest.read_bytes()) if manifest.is_file() else "",
+                sha256(json.dumps(rows, sort_keys=True).encode()),
+                sha256(manifest.read_bytes()) if manifest.is_file() else "",
                 *(stamp for path in sorted({*tickets, *data}) if (stamp := _stamp(path))),
             ]
         return self._studies[profile.name]
@@ -83,7 +82,8 @@ def notebook_code(notebook: Path) -> ast.Module:
         if cell["cell_type"] == "code":
             try:
                 whole.body += ast.parse("".join(cell["source"])).body
-            except SyntaxError:  # a magic; running it will tell
+            # a magic; running it will tell
+            except SyntaxError:
                 continue
     return whole
 
@@ -102,7 +102,7 @@ def imported(code: ast.Module) -> set[str]:
 
 
 class _Module(NamedTuple):
-    """What counts of a module: a hash of its code without comments, docstrings and layout, and what it imports."""
+    """The part of a module that counts: a hash of its code without comments, docstrings and layout, and what it imports."""
 
     meaning: str
     imports: set[str]
@@ -122,7 +122,7 @@ def _parsed(name: str, path: Path, changed: int) -> _Module:
         scope = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if scope and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
-    return _Module(_sha256(ast.dump(tree).encode()), imports)
+    return _Module(sha256(ast.dump(tree).encode()), imports)
 
 
 def _imports(code: ast.Module, package: tuple[str, ...]) -> set[str]:
@@ -163,7 +163,3 @@ def _stamp(path: Path) -> tuple[str, int, float] | None:
     except OSError:
         return None
     return str(path), found.st_size, found.st_mtime
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -7,7 +7,6 @@ made from and how long it took; where the sidecar still fits, the notebook is no
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import re
@@ -24,17 +23,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..files import write_whole
+from ..files import claim, sha256, write_whole
 from ..machine.devices import processors
 from ..machine.revision import versions
 from .environment import environment
 from .errors import NotebookError
 from .execute import EXECUTED, KERNEL, SOURCE, STARTUP
-from .folders import claim
 
 PROGRAM = "import sys; from lotterylib.publish.execute import main; sys.exit(main(sys.argv[1]))"
-GRACE = 10  # seconds that an interrupted notebook has to shut its kernel down
-START = 120  # seconds that a kernel may take to start and to end
+# seconds that an interrupted notebook has to shut its kernel down
+GRACE = 10
+# seconds that a kernel may take to start and to end
+START = 120
 CONTROL = re.compile(r"\x1b\[[\d;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 REFUSED_TAGS = {
     "raises-exception": "papermill fails on it all the same: catch the exception in the cell and print it",
@@ -45,7 +45,7 @@ REFUSED_TAGS = {
 
 @dataclass(frozen=True)
 class Execution:
-    """What became of one notebook; ``error`` is one line that names notebook, cell and reason."""
+    """The outcome of one notebook; ``error`` is one line that names notebook, cell and reason."""
 
     source: Path
     output: Path
@@ -56,12 +56,12 @@ class Execution:
 
     @property
     def sidecar(self) -> Path:
-        """The file beside the output that says how it came to be."""
+        """Return the file beside the output that says how it came to be."""
         return self.output.with_suffix(".run.json")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The sidecar's content: hashes, parameters, seconds, versions and the caller's own facts."""
+        """Return the sidecar's content: hashes, parameters, seconds, versions and the caller's own facts."""
         return _read_json(self.sidecar)
 
 
@@ -112,7 +112,8 @@ def run_notebooks(
                 for future in as_completed(futures):
                     bar.set_postfix_str(future.result().source.stem, refresh=False)
                     bar.update()
-            except BaseException:  # Ctrl-C above all: no kernel may outlive this call
+            # Ctrl-C above all: no kernel may outlive this call
+            except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 session.stop()
                 raise
@@ -128,7 +129,8 @@ def inspect_notebook(source: Path, parameters: Mapping[str, Any]) -> None:
         nbformat.validate(notebook)
     except FileNotFoundError:
         raise NotebookError("no such file") from None
-    except Exception as error:  # nbformat raises its own kinds beside ValueError and KeyError
+    # nbformat raises its own kinds beside ValueError and KeyError
+    except Exception as error:
         raise NotebookError(f"not a valid notebook: {str(error).partition(chr(10))[0]}") from None
     tagged = []
     for number, cell in enumerate(notebook.cells, start=1):
@@ -170,7 +172,7 @@ def _check(sources: list[Path], parameters: dict, root: Path, out: Path, workers
 
 
 def _assigned(code: str) -> set[str]:
-    """Names that the code assigns at its top level."""
+    """Return the names that the code assigns at its top level."""
     try:
         body = ast.parse(code).body
     except SyntaxError as error:
@@ -183,7 +185,7 @@ def _assigned(code: str) -> set[str]:
 
 @dataclass
 class _Session:
-    """What the notebooks of one call share: settings, the scratch folder and the processes now running."""
+    """The common part of all notebooks of one call: settings, the scratch folder and the processes now running."""
 
     root: Path
     out: Path
@@ -203,7 +205,7 @@ class _Session:
         name = source.relative_to(self.root)
         output = self.out / name
         code = source.read_bytes()
-        key = self.key | {"source": _sha256(code), "reads": read}
+        key = self.key | {"source": sha256(code), "reads": read}
         done = _cached(source, output, key)
         if done:
             return done
@@ -220,12 +222,13 @@ class _Session:
         error = self._execute(folder, limit=START + self.timeout * len(json.loads(code)["cells"]))
         seconds = round(time.perf_counter() - start, 2)
         if error:
-            if not self.stopped.is_set():  # an interrupted notebook has not failed
+            # an interrupted notebook has not failed
+            if not self.stopped.is_set():
                 _keep(folder / EXECUTED, output.with_suffix(".failed.ipynb"))
             return Execution(source, output, False, seconds, error=CONTROL.sub("", name.as_posix() + error))
         _keep(folder / EXECUTED, output)
         execution = Execution(source, output, True, seconds)
-        run = {"output": _sha256(output.read_bytes()), "seconds": seconds, "versions": versions()}
+        run = {"output": sha256(output.read_bytes()), "seconds": seconds, "versions": versions()}
         sidecar = json.dumps(self.facts | key | run, indent=1, sort_keys=True)
         write_whole(execution.sidecar, f"{sidecar}\n".encode())
         return execution
@@ -250,7 +253,8 @@ class _Session:
         try:
             stdout, stderr = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            process.kill()  # its kernel notices within a second that its parent is gone, and ends
+            # its kernel notices within a second that its parent is gone, and ends
+            process.kill()
             process.communicate()
             return f": did not end within {limit:.0f} s"
         finally:
@@ -258,13 +262,15 @@ class _Session:
         return _verdict(process.returncode, stdout, stderr)
 
     def _environment(self, folder: Path) -> dict[str, str]:
-        """The environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
+        """Return the environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
         threads = str(max(1, processors() // self.workers))
         return environment(
-            PYTHONHASHSEED="0",  # sets print in the same order each time
+            # sets print in the same order each time
+            PYTHONHASHSEED="0",
             JUPYTER_PATH=str(self.work / "jupyter"),
             JUPYTER_RUNTIME_DIR=str(folder / "runtime"),
-            IPYTHONDIR=str(folder / "ipython"),  # our start-up file, none of the user's
+            # our start-up file, none of the user's
+            IPYTHONDIR=str(folder / "ipython"),
             MPLBACKEND="module://matplotlib_inline.backend_inline",
             OMP_NUM_THREADS=threads,
             MKL_NUM_THREADS=threads,
@@ -290,7 +296,7 @@ def _interrupt(process: subprocess.Popen) -> None:
 
 
 def _verdict(code: int, stdout: str, stderr: str) -> str:
-    """What the exit code and the last lines of a job say: empty, or ``, cell N (first line): reason``."""
+    """Return what the exit code and the last lines of a job say: empty, or ``, cell N (first line): reason``."""
     if code == 0:
         return ""
     try:
@@ -303,7 +309,7 @@ def _verdict(code: int, stdout: str, stderr: str) -> str:
 
 
 def _write_kernelspec(folder: Path) -> None:
-    """A kernel that is this very interpreter, whatever kernels are registered under whatever name."""
+    """Register a kernel that is this very interpreter, whatever kernels are registered under whatever name."""
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     path = folder / "kernels" / KERNEL / "kernel.json"
     path.parent.mkdir(parents=True)
@@ -311,11 +317,11 @@ def _write_kernelspec(folder: Path) -> None:
 
 
 def _cached(source: Path, output: Path, key: dict[str, Any]) -> Execution | None:
-    """The execution that stands at ``output``, if it came from ``key`` and nobody touched it since."""
+    """Return the execution that stands at ``output``, if it came from ``key`` and nobody touched it since."""
     run = _read_json(output.with_suffix(".run.json"))
     if not output.is_file() or any(run.get(name) != value for name, value in key.items()):
         return None
-    if run.get("output") != _sha256(output.read_bytes()):
+    if run.get("output") != sha256(output.read_bytes()):
         return None
     return Execution(source, output, True, run.get("seconds", 0.0), cached=True)
 
@@ -328,13 +334,9 @@ def _keep(executed: Path, target: Path) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where the file is missing or damaged."""
+    """Return a JSON object, empty where the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

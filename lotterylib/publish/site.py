@@ -18,8 +18,10 @@ BUILDERS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sp
 PROGRAM = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 HASH = ".stage-sha256"
 FAULT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|^(?!RuntimeError:\s*$)[\w.]*(Error|Exception): |\w error: ")
-SECONDS = 3600  # that a build may take; the whole book takes some fifty
-SHOWN = 20  # faults that the error quotes; the log has them all
+# that a build may take; the whole book takes some fifty
+SECONDS = 3600
+# faults that the error quotes; the log has them all
+SHOWN = 20
 
 
 def build_site(stage: Path, site: Path) -> Path:
@@ -53,7 +55,8 @@ def check_jupyter_book() -> None:
         version = metadata.version("jupyter-book")
     except metadata.PackageNotFoundError:
         raise SiteError(f"jupyter-book is not installed: {wanted}") from None
-    if version.split(".")[0] != "1":  # version 2 is another program: it writes no site and exits with 0
+    # version 2 is another program: it writes no site and exits with 0
+    if version.split(".")[0] != "1":
         raise SiteError(f"jupyter-book {version} cannot build this book, which needs version 1: {wanted}")
 
 

@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..files import emptied
 from .errors import StageError
-from .folders import empty
 from .runner import Execution
 from .widgets import add_scripts
 
@@ -31,14 +31,14 @@ def stage_book(executions: Sequence[Execution], root: Path, stage: Path, card: M
 
     Raises:
         StageError: for a figure that a page cannot show well.
-        PublishError: if ``stage`` holds what this program did not put there.
+        SettingError: if ``stage`` holds what this program did not put there.
     """
     import nbformat
 
     root, stage = Path(root).resolve(), Path(stage).resolve()
     if stage == root or stage in root.parents:
         raise StageError(f"the staging folder {stage} is emptied first, and it holds the repository {root}")
-    empty(stage)
+    emptied(stage)
     ignore = shutil.ignore_patterns("__pycache__", ".*", "_build")
     shutil.copytree(root / "book", stage / "book", ignore=ignore)
     for name in ("_config.yml", "_toc.yml"):
@@ -68,7 +68,8 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
     number = 0
     for cell in notebook.cells:
         tags = set(cell.metadata.get("tags", ()))
-        number += "injected-parameters" not in tags  # errors count cells as the source does
+        # errors count cells as the source does
+        number += "injected-parameters" not in tags
         if HIDDEN_TAGS & tags:
             cell.metadata["tags"] += ["remove-input", "remove-output"]
         elif cell.cell_type == "code":
@@ -113,7 +114,8 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
     images = [out for out in shown if any(mime.startswith("image/") for mime in out.data)]
     if not images:
         return
-    if len(shown) > 1:  # the cell metadata would caption them all
+    # the cell metadata would caption them all
+    if len(shown) > 1:
         kind = "figures" if len(images) > 1 else "outputs beside a figure"
         raise StageError(f"{where}: {len(shown)} {kind} in one cell; give each a cell of its own")
     about = images[0].metadata.get("lotterylib", {})
@@ -130,14 +132,10 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
     options["image"] = {"alt": about["alt"]}
     if about.get("caption"):
         # Sphinx numbers every captioned figure and wants a target for it, also where nobody refers to it.
-        options["figure"] = {"caption": about["caption"], "name": name or _target(where)}
+        target = re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())
+        options["figure"] = {"caption": about["caption"], "name": name or target}
     if name:
         figures[name] = b64decode(images[0].data["image/png"])
-
-
-def _target(where: str) -> str:
-    """A label for a figure without a name, from the notebook and the number of its cell."""
-    return re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())
 
 
 def _write_figure(path: Path, png: bytes, notebook: Path) -> None:

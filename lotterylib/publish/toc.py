@@ -1,4 +1,4 @@
-"""Which notebooks the book's table of contents lists, in the order of reading."""
+"""The notebooks that the book's table of contents lists, in the order of reading."""
 
 from __future__ import annotations
 

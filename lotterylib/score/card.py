@@ -83,7 +83,7 @@ class Scorecard:
 
     @property
     def passes(self) -> bool:
-        """Whether it holds up (or is better) in every metric that was measured, none undecided."""
+        """Return whether it holds up (or is better) in every metric that was measured, none undecided."""
         return bool(self.rows) and all(row.verdict in ("better", "holds") for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:

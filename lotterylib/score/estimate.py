@@ -1,4 +1,4 @@
-"""How long a scorecard takes, before and while it is made."""
+"""The time that a scorecard takes, before and while it is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..training import predict
 # pixels a side above which fewer images are looked at, in smaller pieces
 LARGE = 64
 
-_BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
 
 
 class Estimate:
@@ -61,7 +61,7 @@ class Estimate:
 
 
 def _seconds(network: nn.Module, images: Tensor, device: torch.device) -> float:
-    """Of a forward pass of one image: the median of some repetitions."""
+    """Return those of a forward pass of one image: the median of some repetitions."""
     predict(network, images, device=device)
     times: list[float] = []
     while len(times) < 3 or sum(times) < 0.3 and len(times) < 20:
@@ -97,20 +97,3 @@ def ticking(bar: tqdm) -> Iterator[None]:
         if clock.is_alive():
             clock.join()
         bar.close()
-
-
-def progress_bar(seconds: float, shown: bool) -> tqdm:
-    """Return a bar that counts seconds of estimated work."""
-    return tqdm(total=round(seconds, 1), disable=not shown, unit="s", leave=False, bar_format=_BAR)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in the unit that suits it.
-
-    Example:
-        >>> duration(0.2), duration(600), duration(9000)
-        ('1 s', '10 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -9,13 +9,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
 
 from .. import metrics, verdict
 from ..datasets import Dataset
@@ -28,15 +29,17 @@ from ..metrics import Measurement, Question, Shape, Subject, paired
 from ..metrics.base import METRICS
 from ..metrics.subject import CORRUPTIBLE
 from ..rng import generator
+from ..text import duration
 from ..verdict import Tolerance
 from .card import Row
-from .estimate import LARGE, Estimate, duration, progress_bar, ticking
+from .estimate import BAR, LARGE, Estimate, ticking
 from .prepare import Case, Given, called, prepare
 from .report import Report, check_folder
 
 # standard errors on either side of a 95 % interval; and where five numbers tell what one is
 Z, T = verdict.student(1.0), verdict.student(1.0, freedom=4)
-SPEED_SECONDS = 4.0  # what timing both networks takes
+# what timing both networks takes
+SPEED_SECONDS = 4.0
 _log = logging.getLogger(__name__)
 
 
@@ -94,8 +97,8 @@ def scorecard(
     began, say = time.perf_counter(), on_message or (lambda line: None)
     device_name(None if device is None else str(device))
     where = pick_device(device)
-    settings, limits = settings or {}, _limits(tolerances or {})
-    wanted = _wanted(only, settings, tolerances or {})
+    settings, tolerances = settings or {}, tolerances or {}
+    wanted = _wanted(only, settings, tolerances)
     if cache is not None:
         check_folder(cache)
     case = prepare(model, dense, data, arch, arch_settings, mean, std, size, resize, limit, seed)
@@ -106,17 +109,24 @@ def scorecard(
         work = {name: _work(name, each, case.data) for name, each in plan.items()}
         estimate = Estimate.measured(work, case.networks, case.data, where)
         total = estimate.total + (SPEED_SECONDS if speed else 0.0)
-        say(f"{_amount(case.data)}; {len(plan)} metric{'s' * (len(plan) > 1)} of 2 networks")
+        images_found = (
+            f"{case.data.name}: {len(case.data.test[1]):,} test images, {case.data.classes} classes"
+        )
+        say(f"{images_found}; {len(plan)} metric{'s' * (len(plan) > 1)} of 2 networks")
         say(f"about {duration(total)} on this device ({where.type})")
         say(_first_look(*pair, case.notes))
         for note in case.notes:
             say(note)
-        rows, bar = [], progress_bar(total, progress)
+        rows: list[Row] = []
+        bar = tqdm(total=round(total, 1), disable=not progress, unit="s", leave=False, bar_format=BAR)
         stack.enter_context(ticking(bar))
         for name, each in plan.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
-                rows.append(_row(name, each, *pair, limits[name]))
+                limit = (
+                    Tolerance(tolerances[name]) if name in tolerances else metrics.describe(name).tolerance
+                )
+                rows.append(_row(name, each, *pair, limit))
             except Exception as error:
                 # The other metrics still count.
                 skipped[name] = _reason(error)
@@ -124,7 +134,11 @@ def scorecard(
         diagrams = {"reliability": {"dense": _diagram(pair[1]), "ticket": _diagram(pair[0])}}
     costs = _or_note("sizes", case.notes, lambda: _sizes(case))
     times = _or_note("speed", case.notes, lambda: _times(case, estimate, where)) if speed else {}
-    about = _about(case.data) | {
+    about = {
+        "data": case.data.name,
+        "test images": len(case.data.test[1]),
+        "classes": case.data.classes,
+        "pixels": list(case.shape),
         "ticket": called(model),
         "dense": called(dense),
         "arch": arch if isinstance(arch, str) else None,
@@ -150,14 +164,13 @@ class _Uncorrupted(Subject):
 
 
 def _subjects(case: Case, seed: int, device: torch.device, folder: Path) -> tuple[Subject, Subject]:
-    """The pruned network and the dense one."""
     kind = Subject if case.data.size >= CORRUPTIBLE else _Uncorrupted
     dense = kind(case.networks["dense"], case.data, None, seed, device, cache=folder)
     return kind(case.networks["ticket"], case.data, case.mask, seed, device, dense, folder), dense
 
 
 def _wanted(only: Iterable[str] | None, *named: Mapping[str, Any]) -> list[str]:
-    """The metrics to measure, in the registry's order."""
+    """Return the metrics to measure, in the registry's order."""
     known = metrics.names()
     chosen = known if only is None else list(only)
     for name in [*chosen, *(name for each in named for name in each)]:
@@ -166,19 +179,10 @@ def _wanted(only: Iterable[str] | None, *named: Mapping[str, Any]) -> list[str]:
     return [name for name in known if name in chosen]
 
 
-def _limits(given: Mapping[str, float]) -> dict[str, Tolerance]:
-    """What counts as comparable: as given, else the metric's own."""
-    own = {name: metrics.describe(name).tolerance for name in metrics.names()}
-    return own | {name: Tolerance(amount) for name, amount in given.items()}
-
-
 def _plan(
-    wanted: Sequence[str],
-    data: Dataset,
-    images: int | None,
-    given: Mapping[str, Mapping[str, Any]],
+    wanted: Sequence[str], data: Dataset, images: int | None, given: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Metric → settings for what these data allow, and metric → reason for what they do not."""
+    """Return metric → settings for what these data allow, and metric → reason for what they do not."""
     images = min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
     if images < 10:
         raise SettingError(f"want 10 test images or more to judge by, got {images}")
@@ -195,7 +199,7 @@ def _plan(
 
 
 def _work(name: str, settings: Mapping[str, Any], data: Dataset) -> dict[Question, float]:
-    """What measuring takes of each network: question → forward passes of one image."""
+    """Return what measuring takes of each network: question → forward passes of one image."""
     metric, shape = metrics.build(name, **settings), Shape.of(data)
     work = {**metric.asks(shape), **metric.other_work(shape)}
     if data.size < CORRUPTIBLE:
@@ -224,18 +228,20 @@ def _row(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject
             raise DataError(f"the {which} gives {measured.value}: nothing to compare")
     difference = paired(ours, theirs)
     tolerance = limit.of(theirs.value)
-    interval = _interval(about, difference, fifths, tolerance)
+    low, high, over = _interval(about, difference, fifths, tolerance)
     variants = {
         variant: _variant(ours.variants[variant], theirs.variants[variant], change)
         for variant, change in difference.variants.items()
         if ticket.data.size >= CORRUPTIBLE or not variant.startswith("corrupted")
     }
+    # what each image did is too much for a card
+    extras = ({k: v for k, v in m.extra.items() if k not in kind.bulky} for m in (ours, theirs))
     return Row(
         name, about.label, about.dimension, about.direction, about.unit,
         ours.value, ours.error, theirs.value, theirs.error,
-        difference.value, interval.low, interval.high,
-        tolerance, judge(interval.low, interval.high, about.direction, tolerance),
-        ours.samples, interval.over, variants, _short(ours, kind.bulky), _short(theirs, kind.bulky),
+        difference.value, low, high,
+        tolerance, judge(low, high, about.direction, tolerance),
+        ours.samples, over, variants, *extras,
     )  # fmt: skip
 
 
@@ -255,17 +261,10 @@ def judge(low: float, high: float, direction: Literal["higher", "lower"], tolera
     return words[verdict.judge(low, high, direction, tolerance)]
 
 
-@dataclass(frozen=True)
-class _Interval:
-    low: float
-    high: float
-    over: str
-
-
 def _interval(
     about: metrics.About, difference: Measurement, fifths: float | None, tolerance: float
-) -> _Interval:
-    """The 95 % interval of a difference, and what it is over. ``fifths``: the standard error over fifths, where a metric
+) -> tuple[float, float, str]:
+    """Return the 95 % interval of a difference, and what it is over. ``fifths``: the standard error over fifths, where a metric
     has one."""
     value, drawn = difference.value, about.noise
     if fifths is not None:
@@ -275,24 +274,19 @@ def _interval(
         width = Z * difference.error
         over = [] if about.over == "fifths" else ["images"]
     else:
-        return _Interval(value, value, "nothing")
+        return value, value, "nothing"
     if drawn and difference.error is not None:
         over.append(drawn)
     if width < 1e-6 * tolerance:
         # What rounding leaves of equal networks.
         width = 0.0
-    return _Interval(value - width, value + width, " and ".join(over))
+    return value - width, value + width, " and ".join(over)
 
 
 def _variant(ticket: Measurement, dense: Measurement, difference: Measurement) -> dict[str, float | None]:
-    width = None if difference.error is None else Z * difference.error
-    return {
-        "ticket": ticket.value,
-        "dense": dense.value,
-        "difference": difference.value,
-        "low": None if width is None else difference.value - width,
-        "high": None if width is None else difference.value + width,
-    }
+    value, width = difference.value, None if difference.error is None else Z * difference.error
+    ends = (None, None) if width is None else (value - width, value + width)
+    return dict(ticket=ticket.value, dense=dense.value, difference=value, low=ends[0], high=ends[1])
 
 
 def fifths_error(name: str, settings: Mapping[str, Any], ticket: Subject, dense: Subject) -> float | None:
@@ -323,13 +317,8 @@ def fifths_error(name: str, settings: Mapping[str, Any], ticket: Subject, dense:
     return error if math.isfinite(error) else None
 
 
-def _short(measured: Measurement, bulky: tuple[str, ...]) -> dict[str, Any]:
-    """What the figures and the reader need, without what each image did."""
-    return {k: v for k, v in measured.extra.items() if k not in bulky}
-
-
 def _reason(error: Exception) -> str:
-    """Why something was not measured, in one line."""
+    """Return why something was not measured, in one line."""
     if isinstance(error, LotteryError):
         return str(error)
     _log.debug("not measured", exc_info=error)
@@ -342,12 +331,8 @@ def _reason(error: Exception) -> str:
 # --- beside the metrics
 
 
-def _amount(data: Dataset) -> str:
-    return f"{data.name}: {len(data.test[1]):,} test images, {data.classes} classes"
-
-
 def _first_look(ticket: Subject, dense: Subject, notes: list[str]) -> str:
-    """How many images the networks are right on; notes what looks wrong. The logits are kept for the metrics."""
+    """Return how many images the networks are right on; note what looks wrong. The logits are kept for the metrics."""
     right = {}
     for which, subject in (("dense", dense), ("pruned", ticket)):
         try:
@@ -379,13 +364,8 @@ def _times(case: Case, estimate: Estimate, device: torch.device) -> dict[str, Sp
     return speeds(case.networks, case.shape, batch_size=batch, rounds=8, device=device)
 
 
-def _about(data: Dataset) -> dict[str, Any]:
-    pixels = list(data.train[0].shape[1:])
-    return {"data": data.name, "test images": len(data.test[1]), "classes": data.classes, "pixels": pixels}
-
-
 def _or_note(what: str, notes: list[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``make`` gives; where it fails, nothing and a note."""
+    """Return what ``make`` gives; where it fails, nothing and a note."""
     try:
         return make()
     except Exception as error:

@@ -35,7 +35,7 @@ class Case:
 
     @property
     def shape(self) -> Sequence[int]:
-        """Of an image: [C, H, W]."""
+        """Return an image's [C, H, W]."""
         return self.data.train[0].shape[1:]
 
 
@@ -105,7 +105,7 @@ def _opened(given: Given, arch: str | nn.Module | None) -> Checkpoint:
 
 
 def _takes(found: Iterable[Checkpoint], arch: str | nn.Module | None) -> tuple[int | None, int | None]:
-    """Channels, and pixels a side where they are fixed, that the networks take; None where nothing says so."""
+    """Return channels, and pixels a side where they are fixed, that the networks take; None where nothing says so."""
     channels = size = None
     for each in found:
         network = arch if each.model is None and isinstance(arch, nn.Module) else each.model

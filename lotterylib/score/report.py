@@ -15,10 +15,13 @@ import jinja2
 from .. import metrics
 from ..errors import SettingError
 from ..files import write_whole
+from ..text import amount, printable
 from .card import Row, Scorecard
 
-_SHOWN = 3  # classes or corruptions that are named
-_SPAN = 4  # tolerances that the page's bars reach to either side
+# classes or corruptions that are named
+_SHOWN = 3
+# tolerances that the page's bars reach to either side
+_SPAN = 4
 _WORDS = {"better": "better", "holds": "holds up", "undecided": "undecided", "worse": "worse"}
 
 
@@ -99,7 +102,7 @@ def _classes_hit(row: Row) -> list[str]:
 
 
 def _corruptions_hit(row: Row) -> list[str]:
-    """Those with more errors than the dense network makes; where it makes none, a share cannot be named."""
+    """Name those with more errors than the dense network makes; where it makes none, a share cannot be named."""
     dense = {name: sum(rates) for name, rates in row.dense_extra["errors"].items()}
     more = {
         name: sum(rates) / dense[name] - 1 for name, rates in row.extra["errors"].items() if dense.get(name)
@@ -146,18 +149,18 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
             ("file, survivors only", "stored", "B"),
         ):
             a, b = getattr(dense, name), getattr(ticket, name)
-            rows.append((what, (_large(a) + unit).strip(), (_large(b) + unit).strip(), _share(b, a)))
+            rows.append((what, amount(a, unit), amount(b, unit), _share(b, a)))
     if card.speed:
         a, b = card.speed["dense"], card.speed["ticket"]
         span = f"{b.speedup:.2f}× as fast (95 % interval {b.low:.2f} to {b.high:.2f})"
         rows.append(("time of a batch", f"{1000 * a.seconds:.1f} ms", f"{1000 * b.seconds:.1f} ms", span))
-        memory = (_large(each.memory) + "B" for each in (a, b))
+        memory = (amount(each.memory, "B") for each in (a, b))
         rows.append(("memory of a batch", *memory, _share(b.memory, a.memory)))
     return rows
 
 
 def _no_speed(card: Scorecard) -> str:
-    """A plain word where zeros buy no time."""
+    """Return a plain word where zeros buy no time."""
     if not card.costs or card.sparsity < 0.05:
         return ""
     if card.costs["ticket"].multiply_adds < 0.95 * card.costs["dense"].multiply_adds:
@@ -192,7 +195,8 @@ def text(card: Scorecard, columns: int | None = None) -> str:
     if card.notes:
         lines += ["NOTES", *_listed(card.notes, columns), ""]
     lines += ["WHAT THE INTERVALS COVER", *_listed(intervals(card), columns)]
-    return "\n".join(line.rstrip() for line in lines)
+    # names of files and classes are foreign words
+    return printable("\n".join(line.rstrip() for line in lines))
 
 
 def _table(card: Scorecard, columns: int) -> Iterator[str]:
@@ -241,14 +245,9 @@ def page(card: Scorecard) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "aside": _aside,
-        "interval": _interval,
-        "number": number,
-        "positions": _positions,
-        "signed": _signed,
-        "titled": _titled,
-    }
+    environment.filters |= dict(
+        aside=_aside, interval=_interval, number=number, positions=_positions, signed=_signed, titled=_titled
+    )
     return environment.get_template("report.html.j2").render(
         card=card,
         style=(Path(__file__).parent / "report.css").read_text(encoding="utf-8"),
@@ -270,7 +269,7 @@ def _aside(row: Row) -> str:
 
 
 def _positions(row: Row) -> dict[str, Any]:
-    """Where the parts of a row's bar lie, from 0 to 200: the difference in tolerances, right is better."""
+    """Return where the parts of a row's bar lie, from 0 to 200: the difference in tolerances, right is better."""
     sign, unit = (1 if row.direction == "higher" else -1), row.tolerance or 1.0
     low, high = sorted(sign * value / unit for value in (row.low, row.high))
 
@@ -289,7 +288,7 @@ def _positions(row: Row) -> dict[str, Any]:
 
 
 def _figures(card: Scorecard) -> Iterator[tuple[str, tuple[Any, str]]]:
-    """Title, and what a figure function gives."""
+    """Yield a title, and what a figure function gives."""
     from .. import figures
 
     rows = {row.metric: row for row in card.rows}
@@ -357,10 +356,3 @@ def _times(row: Row) -> str:
 
 def _share(own: float, dense: float) -> str:
     return f"{own / dense:.1%} of dense" if dense else ""
-
-
-def _large(count: float) -> str:
-    for step, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= step:
-            return f"{count / step:.3g}{suffix}"
-    return f"{count:.0f} "

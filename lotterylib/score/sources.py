@@ -46,6 +46,11 @@ def dataset(
     Raises:
         DataError: for data that are missing or of another form.
         UnknownNameError: for a name that is neither a data set nor a folder.
+
+    Example:
+        >>> data, notes = dataset((torch.rand(20, 1, 8, 8), torch.arange(20) % 2))
+        >>> len(data.test[1]), data.classes
+        (16, 2)
     """
     reader = Reader(size, resize, channels)
     if limit is not None and limit < 10:
@@ -85,7 +90,8 @@ def _folder(root: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, 
         splits[split] = torch.stack(images), found.labels[split][chosen]
     train, val, test = (splits.get(split) for split in ("train", "val", "test"))
     if not (val and test):
-        data, _ = _split(root.name, *(splits.get("") or test or val), names)
+        images, labels = next(found for found in (splits.get(""), test, val) if found)
+        data, _ = _split(root.name, images, labels, names)
         val, test = data.val, data.test
     notes = [] if train else [_STAND_IN]
     notes.append(f"{len(names)} classes of {root}: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,8 +23,7 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its measurements. ``pruner`` may be "dense"; ``metrics`` (name → settings) is empty for a round
-    that only leads to a later one."""
+    """One training and its measurements. ``pruner`` may be "dense";"""
 
     dataset: DataSource
     model: ModelSpec
@@ -39,13 +38,13 @@ class Cell:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that determines the ticket, as plain values. The data's folder does not: the same files lie elsewhere
+        """Return all that determines the ticket, as plain values. The data's folder does not: the same files lie elsewhere
         on another machine."""
         return {name: plain for name, (plain, _) in self._parts().items()}
 
     @cached_property
     def id(self) -> str:
-        """16 hex digits of the identity's SHA-256; the name of its files in a store."""
+        """Return 16 hex digits of the identity's SHA-256; the name of its files in a store."""
         # what json.dumps gives for the whole, put together from parts that thousands of cells share
         text = ", ".join(f'"{name}": {text}' for name, (_, text) in self._parts().items())
         return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
@@ -65,33 +64,31 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """How messages name it, e.g. ``lottery 79.0% resnet8 fashion-mini seed 1``."""
+        """Return the name in messages, e.g. ``lottery 79.0% resnet8 fashion-mini seed 1``."""
         return f"{self.pruner} {self.sparsity:.1%} {self.model.name} {self.dataset.name} seed {self.seed}"
 
     def metric_id(self, metric: str, settings: dict[str, Any]) -> str:
-        """Names the record of one metric of this cell."""
+        """Return the name of the record of one metric of this cell."""
         return f"{self.id}-{metric}-{digest([ALGORITHM, metric, settings])[:8]}"
 
     def build_pruner(self) -> pruners.Pruner:
         return pruners.build(self.pruner, **dict(self.settings))
 
     def dense(self) -> Cell | None:
-        """The dense network that this cell starts from, if it needs one."""
-        return self.twin() if self.pruner != DENSE and self.build_pruner().needs_dense else None
+        """Return the dense network that this cell starts from, if it needs one."""
+        return self.baseline() if self.pruner != DENSE and self.build_pruner().needs_dense else None
 
-    def twin(self) -> Cell:
-        """The dense network of the same seed, which its metrics are compared with."""
-        return Cell(self.dataset, self.model, DENSE, (), 0.0, self.seed, self.recipe)
+    def baseline(self) -> Cell:
+        """Return the dense network of the same seed, which its metrics are compared with."""
+        return replace(self, pruner=DENSE, settings=(), sparsity=0.0)
 
     def previous(self) -> Cell | None:
-        """The cell of the round before, if the pruner is iterative and this is not its first."""
+        """Return the cell of the round before, if the pruner is iterative and this is not its first."""
         before = None if self.pruner == DENSE else self.build_pruner().previous(self.sparsity)
-        if before is None:
-            return None
-        return Cell(self.dataset, self.model, self.pruner, self.settings, before, self.seed, self.recipe)
+        return None if before is None else replace(self, sparsity=before)
 
     def parents(self) -> list[Cell]:
-        """Cells whose tickets must exist first."""
+        """Return the cells whose tickets must exist first."""
         return [cell for cell in (self.dense(), self.previous()) if cell]
 
 
@@ -110,24 +107,30 @@ def _described(part: BaseModel) -> tuple[Any, str]:
 
 
 def digest(value: Any) -> str:
-    """16 hex digits that stand for a plain value, independent of key order."""
+    """Return 16 hex digits that stand for a plain value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def expand(profile: Profile) -> list[Cell]:
-    """The cells whose metrics the profile asks for: per model and seed the dense network, then each pruner at each
-    sparsity. Rounds in between are not listed; ``with_ancestors`` adds them."""
+    """Return the cells whose metrics the profile asks for: per model and seed the dense network, then each pruner at each
+    sparsity. Rounds in between are not listed; ``with_ancestors`` adds them.
+
+    Example:
+        >>> from lotterylib.study import load_profile
+        >>> [cell.label for cell in expand(load_profile("laptop"))][:2]
+        ['dense 0.0% resnet8 fashion-mini seed 0', 'random 36.0% resnet8 fashion-mini seed 0']
+    """
     cells = []
     for model in profile.models:
         for seed in profile.seeds:
-            common = dict(dataset=profile.dataset, model=model, seed=seed, recipe=profile.recipe)
-            cells.append(Cell(pruner=DENSE, settings=(), sparsity=0.0, **common))
+            dense = Cell(profile.dataset, model, DENSE, (), 0.0, seed, profile.recipe)
+            cells.append(dense)
             for pruner, settings in profile.pruners.items():
                 if seed not in profile.fewer_seeds.get(pruner, profile.seeds):
                     continue
                 # full settings, so that a changed default of the library is another cell
                 full = tuple(sorted(pruners.build(pruner, **settings).model_dump().items()))
-                cells += [Cell(pruner=pruner, settings=full, sparsity=s, **common) for s in profile.levels]
+                cells += [replace(dense, pruner=pruner, settings=full, sparsity=s) for s in profile.levels]
     return cells
 
 
@@ -137,7 +140,7 @@ def wanted(profile: Profile) -> list[tuple[Cell, str, dict[str, Any]]]:
 
 
 def with_ancestors(cells: list[Cell], found: Callable[[Cell], bool] = lambda cell: False) -> list[Cell]:
-    """The cells, the dense networks that they are compared with, and all that they start from: each once, parents
+    """Return the cells, the dense networks that they are compared with, and all that they start from: each once, parents
     before children. What led to a cell whose ticket is ``found`` is not needed again."""
     ordered: dict[str, Cell] = {}
 
@@ -148,6 +151,6 @@ def with_ancestors(cells: list[Cell], found: Callable[[Cell], bool] = lambda cel
             ordered[cell.id] = cell
 
     for cell in cells:
-        visit(cell.twin())
+        visit(cell.baseline())
         visit(cell)
     return list(ordered.values())

@@ -1,4 +1,4 @@
-"""How fast networks train on this device."""
+"""The training speed of networks on this device."""
 
 from __future__ import annotations
 

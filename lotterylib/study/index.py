@@ -1,4 +1,4 @@
-"""What a store holds, seen at once: thousands of files are listed, and only those that changed since are read."""
+"""The content of a store, seen at once: thousands of files are listed, and only those that changed since are read."""
 
 from __future__ import annotations
 

@@ -25,6 +25,10 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
     """Return all measurements of a profile that are there: from the store, else from the package's reference run.
 
     Those that are damaged count as missing; the error output names them.
+
+    Example:
+        >>> records("laptop")[0]["metric"]
+        'accuracy'
     """
     profile = load_profile(profile)
     reference, local = Reference(profile.name).rows, open_store(store)
@@ -57,6 +61,10 @@ def ticket(
 
     Raises:
         DataError: if the profile has no such cell, or if its ticket is in neither place.
+
+    Example:
+        >>> ticket("laptop", "dense", 0.0).sparsity
+        0.0
     """
     profile = load_profile(profile)
     seed = profile.seeds[0] if seed is None else seed
@@ -87,7 +95,14 @@ def tickets(
 ) -> dict[str, Ticket]:
     """Return the tickets of those pruners that the profile has, in the order wanted, or if it has none of them, of its
     own first ones. ``on_message`` is given a sentence about the others; ``which`` (seed, model) and errors as in
-    ``ticket``."""
+    ``ticket``.
+
+    Example:
+        >>> sparsity = load_profile("laptop").levels[0]
+        >>> list(tickets("laptop", ["magnitude", "mine"], sparsity))
+        The study laptop does without mine.
+        ['magnitude']
+    """
     profile, wanted = load_profile(profile), list(wanted)
     if left_out := [name for name in wanted if name not in profile.pruners]:
         on_message(f"The study {profile.name} does without {' and '.join(left_out)}.")

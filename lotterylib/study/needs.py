@@ -1,4 +1,4 @@
-"""What a profile needs on disk before it runs, and whether it is there."""
+"""The files that a profile needs before it runs, and whether they are there."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ class Need:
     def fetchable(self) -> bool:
         """Return whether a download would help: also where the study would otherwise generate what it lacks."""
         return self.state != "there" and self.source is not None and self.source.download is not None
+
+    @property
+    def size(self) -> str:
+        """Return how large a download is; nothing for what is no download."""
+        return self.source.size if self.source else ""
+
+    def fetch(self) -> None:
+        """Download it, if it is to be had so."""
+        if self.source and self.root is not None:
+            self.source.get(self.root)
 
     @property
     def place(self) -> str:

@@ -1,4 +1,4 @@
-"""What a study costs before any of it is computed: trainings, multiply-adds, storage and hours.
+"""The cost of a study before any of it is computed: trainings, multiply-adds, storage and hours.
 
 Known from shapes alone, so that a study of ImageNet can be planned on a machine that has no ImageNet. The numbers are of
 networks that are computed in full: no processor in the plan gains from a weight that is zero. Small-dense and structured
@@ -95,7 +95,7 @@ class Plan:
 def plan(
     profile: Profile, cells: Sequence[Cell], todo: list[tuple[Cell, dict[str, Record]]], trainings: list[Cell]
 ) -> Plan:
-    """Return the cost of ``trainings`` and the measurements of ``todo`` (as ``store.missing`` lists them); ``cells``: all of the
+    """Return the cost of ``trainings`` and the measurements of ``todo`` (as ``lookup.missing`` lists them); ``cells``: all of the
     profile's."""
     data = shape(profile.dataset)
     sizes = {model.name: size(model, data) for model in profile.models}

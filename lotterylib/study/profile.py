@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,7 +26,8 @@ from ..training import Recipe
 from .strict import check_taken_literally, read_yaml
 
 FOLDER = Path(__file__).parents[1] / "profiles"
-ROUND = 0.2  # share of the remaining weights that a round removes
+# share of the remaining weights that a round removes
+ROUND = 0.2
 
 
 class _Strict(BaseModel):
@@ -43,7 +45,7 @@ class DataSource(_Strict):
             are not, a profile may give it, so that records of the study can be read.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(lambda name: _known("data set", name, datasets.names()))]
     root: Path | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     settings: dict[str, Any] = {}
@@ -74,11 +76,6 @@ class DataSource(_Strict):
             raise ValueError(f"{twice[0]} stands beside settings and in them")
         return {k: v for k, v in value.items() if k not in flat} | {"settings": settings | flat}
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return _known("data set", name, datasets.names())
-
     @field_validator("root")
     @classmethod
     def _absolute(cls, root: Path | None) -> Path | None:
@@ -107,14 +104,9 @@ class DataSource(_Strict):
 class ModelSpec(_Strict):
     """A model's name, width multiplier, and its own settings."""
 
-    name: str
+    name: Annotated[str, AfterValidator(lambda name: _known("model", name, models.names()))]
     width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     settings: dict[str, Any] = {}
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return _known("model", name, models.names())
 
     @field_validator("settings")
     @classmethod
@@ -178,26 +170,16 @@ class Profile(_Strict):
             return {name: {} for name in value}
         return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
 
-    @field_validator("pruners")
+    @field_validator("pruners", "metrics")
     @classmethod
-    def _pruners_build(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _build(cls, value: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        """Refuse what cannot be built. Settings stay as they are written: a metric's id is made of them."""
         for name, settings in value.items():
             try:
-                pruners.build(name, **settings)
+                (metrics if info.field_name == "metrics" else pruners).build(name, **settings)
             except LotteryError as error:
                 raise ValueError(str(error)) from None
-        return value
-
-    @field_validator("metrics")
-    @classmethod
-    def _metrics_build(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Settings stay as they are written: a metric's id is made of them."""
-        for name, settings in value.items():
-            try:
-                metrics.build(name, **settings)
-            except LotteryError as error:
-                raise ValueError(str(error)) from None
-        if "accuracy" not in value:
+        if info.field_name == "metrics" and "accuracy" not in value:
             raise ValueError("accuracy is missing: the regions of every figure rest on it")
         return value
 
@@ -223,7 +205,7 @@ class Profile(_Strict):
 
     @property
     def levels(self) -> list[float]:
-        """The sparsities of the study, rising, dense left out."""
+        """Return the sparsities of the study, rising, dense left out."""
         return sorted(self.sparsities or [1 - (1 - ROUND) ** r for r in self.rounds])
 
     def cut(
@@ -279,7 +261,12 @@ def _same(sparsity: float, level: float) -> bool:
 
 
 def profile_names() -> list[str]:
-    """Return the names of the profiles that come with the package."""
+    """Return the names of the profiles that come with the package.
+
+    Example:
+        >>> "laptop" in profile_names()
+        True
+    """
     return sorted(p.stem for p in FOLDER.glob("*.yaml"))
 
 
@@ -292,6 +279,10 @@ def load_profile(name: str | Path | Profile) -> Profile:
     Raises:
         UnknownNameError: for a name that is neither.
         SettingError: in one line for a file that is no profile: file, key, and what would be right.
+
+    Example:
+        >>> load_profile("laptop").seeds
+        [0, 1, 2]
     """
     if isinstance(name, Profile):
         return name

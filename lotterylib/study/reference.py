@@ -1,15 +1,14 @@
-"""What comes with the package for a profile: the records of its reference run, and tickets to draw and start from."""
+"""The part of the package that belongs to a profile: the records of its reference run, and tickets to draw and start from."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
 
 from ..datasets.base import verify
 from ..errors import DataError
-from ..files import component, exists, write_whole
+from ..files import claim, component, exists, sha256, write_whole
 from ..ticket import Ticket
 from .cells import DENSE, Cell, expand, wanted, with_ancestors
 from .index import Index
@@ -31,12 +30,12 @@ class Reference:
 
     @cached_property
     def manifest(self) -> Record:
-        """Checksums by file; empty if the profile has no reference."""
+        """Return the checksums by file; empty if the profile has no reference."""
         return _manifest(self.folder)
 
     @cached_property
     def rows(self) -> dict[str, Record]:
-        """Record id → row."""
+        """Return record id → row."""
         if not self.manifest:
             return {}
         content = verify(self.folder / "records.jsonl", self.manifest["sha256"])
@@ -72,6 +71,7 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
 
     Raises:
         DataError: if a measurement is missing or damaged: a reference has no holes.
+        SettingError: if the folder holds something else than an earlier reference.
     """
     rows: dict[str, list[Record]] = {}
     asked = wanted(profile)
@@ -83,7 +83,7 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
                 f"{metric} of {cell.label} is {state} in {store.root}: run the study to its end first"
             )
         rows.setdefault(cell.id, []).append(row)
-    folder = folder or REFERENCE / profile.name
+    folder = claim(folder or REFERENCE / profile.name, "manifest.json", note="")
     for id in _manifest(folder).get("tickets", {}):
         _ticket_path(folder, id).unlink(missing_ok=True)
     tickets = {}
@@ -92,14 +92,14 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
         path, found = _ticket_path(folder, cell.id), store.load_ticket(cell)
         found.rewind = found.rewind if cell.pruner == DENSE else None
         found.save(path)
-        tickets[cell.id] = hashlib.sha256(path.read_bytes()).hexdigest()
+        tickets[cell.id] = sha256(path.read_bytes())
     lines = "".join(json.dumps(_packed(rows[i]), sort_keys=True) + "\n" for i in sorted(rows))
     every = [row for cell_rows in rows.values() for row in cell_rows]
     manifest = {
         "profile": profile.name,
         "records": len(every),
         "revisions": sorted({row["revision"] for row in every}),
-        "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "sha256": sha256(lines.encode()),
         "tickets": tickets,
     }
     write_whole(folder / "records.jsonl", lines.encode())

@@ -1,4 +1,4 @@
-"""Runs a study on Dask: a local cluster by default, any existing scheduler by its address."""
+"""Run a study on Dask: a local cluster by default, any existing scheduler by its address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-import dask
+import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 from tqdm import tqdm
 
@@ -58,7 +58,7 @@ class SchedulerGone(LotteryError):
 
 @dataclass
 class Summary:
-    """What a run did: tasks by outcome, and what failed and why (label → reason). ``final`` are the labels of those
+    """Result of a run: tasks by outcome, and what failed and why (label → reason). ``final`` are the labels of those
     that the next run will not try again: diverged cells, and cells that need them. ``mended`` are damaged tickets that
     were found again."""
 
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class How:
-    """How a study is computed.
+    """Settings of how a study is computed.
 
     Args:
         scheduler: Address of a running Dask scheduler, whose workers must see the same store; without it, a local cluster
@@ -154,8 +154,8 @@ def run(
             )
     summary, index, cells = Summary(), Index(store), []
     for cell in with_ancestors([cell for cell, _ in todo], index.has_ticket):
-        if index.is_final(cell):
-            summary.failures[cell.label] = index.failure(cell)["reason"]
+        if index.is_final(cell) and (failure := index.failure(cell)):
+            summary.failures[cell.label] = failure["reason"]
             summary.final.add(cell.label)
         else:
             cells.append(cell)
@@ -181,7 +181,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Job:
-    """What every task of a run has in common."""
+    """The common part of every task of a run."""
 
     make: Callable[..., Worker]
     store: Store
@@ -204,14 +204,12 @@ class _Job:
 
     def _worker(self) -> Worker:
         """Return this process's worker, which lasts as long as the run: it keeps data in memory."""
-        here = get_worker()
+        here: Any = get_worker()
         if getattr(here, "lottery_marks", None) != self.marks:
             # local workers are numbered, and each has a device
-            device = (
-                self.devices[int(here.name) % len(self.devices)] if len(self.devices) > 1 else self.devices[0]
-            )
+            number = int(here.name) % len(self.devices) if len(self.devices) > 1 else 0
             here.lottery_marks = self.marks
-            here.lottery_worker = self.make(self.store, self.threads, device, self.launch)
+            here.lottery_worker = self.make(self.store, self.threads, self.devices[number], self.launch)
         return here.lottery_worker
 
 
@@ -236,7 +234,7 @@ def _submit(
             tickets[cell.id] = client.submit(job.find, before, cell, key=key, priority=steps[cell.id], **how)
             tasks[tickets[cell.id]] = cell
         if wanted := metrics.get(cell.id):
-            before = [tickets[c.id] for c in {cell, cell.twin()} if c.id in tickets]
+            before = [tickets[c.id] for c in {cell, cell.baseline()} if c.id in tickets]
             key = f"measure-{cell.id}-{name}"
             tasks[client.submit(job.measure, before, cell, wanted, key=key, priority=0, **how)] = cell
     return tasks

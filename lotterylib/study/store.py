@@ -1,4 +1,4 @@
-"""Where tickets and records are kept: a folder of small files, each whole or not there.
+"""The store of tickets and records: a folder of small files, each whole or not there.
 
     store.json                       the format's version
     tickets/<cell>.safetensors       the trained network
@@ -35,7 +35,7 @@ Record = dict[str, Any]
 
 
 class Shelf(ABC):
-    """What follows of cells from whether there is a ticket and what was noted about it."""
+    """Answers about cells, given whether there is a ticket and what was noted about it."""
 
     @abstractmethod
     def has_ticket(self, cell: Cell) -> bool:
@@ -104,17 +104,17 @@ class Store(Shelf):
 
     @property
     def generated(self) -> Path:
-        """The folder of what is made once for all networks."""
+        """Return the folder of what is made once for all networks."""
         return self._near / "generated"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of trainings that are not done."""
+        """Return the folder of trainings that are not done."""
         return self._near / "checkpoints"
 
     @property
     def _near(self) -> Path:
-        """The store, or a folder of this machine if that lies elsewhere."""
+        """Return the store, or a folder of this machine if that lies elsewhere."""
         if is_remote(self.root):
             return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lotterylib"
         return self.root
@@ -197,7 +197,7 @@ class Store(Shelf):
         if exists(self.record_path(cell, metric, settings)):
             return None
         about = read_record(self._unmeasured_path(cell, metric, settings))
-        return about and about["failure"]["reason"]
+        return about["failure"]["reason"] if about else None
 
     def _unmeasured_path(self, cell: Cell, metric: str, settings: Record) -> Path:
         return self.root / "unmeasured" / f"{cell.metric_id(metric, settings)}.json"
@@ -207,7 +207,7 @@ def open_store(store: Store | str | Path | None) -> Store | None:
     """Return the store of an address; None, or nothing in the address, means none."""
     if isinstance(store, Store):
         return store
-    return Store(store) if store else None
+    return Store(place(store)) if store else None
 
 
 def read_record(path: Path) -> Record | None:

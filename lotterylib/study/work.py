@@ -1,4 +1,4 @@
-"""What a worker does: find one ticket, or measure one. Both skip what the store already holds."""
+"""The work of one worker process: find one ticket, or measure one. Both skip what the store already holds."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Worker:
             if lacking := self._lacking(cell):
                 return Outcome("failed", lacking)
             ticket = self._load(cell)
-            dense = None if cell.pruner == DENSE else self._dense(cell.twin())
+            dense = None if cell.pruner == DENSE else self._dense(cell.baseline())
             subject = self._subject(cell, ticket.model, ticket.mask, dense)
         except Exception as error:
             return Outcome("failed", {f"measuring {cell.label}": _words(error)})
@@ -116,8 +116,8 @@ class Worker:
         if not self.store.has_ticket(cell):
             failure = self.store.failure(cell) or {"reason": "there is no ticket to measure"}
             return {cell.label: failure["reason"]}
-        if not self.store.has_ticket(cell.twin()):
-            return {f"measuring {cell.label}": f"needs {cell.twin().label}, which failed"}
+        if not self.store.has_ticket(cell.baseline()):
+            return {f"measuring {cell.label}": f"needs {cell.baseline().label}, which failed"}
         return {}
 
     def _train(self, cell: Cell) -> Ticket:
@@ -214,6 +214,7 @@ def _row(cell: Cell, metric: str, settings: Record, subject: metrics.Subject, ti
     """Measure, and return the record: the values and how far they lie from those of the dense network of the seed."""
     measured, dense, data = metrics.evaluate(subject, metric, settings), subject.dense, subject.data
     difference = dense and metrics.paired(measured, _of_dense(dense, metric, settings))
+    record: Record = dict(ticket.record)
     variants = {
         name: _numbers(variant, difference and difference.variants.get(name))
         for name, variant in measured.variants.items()
@@ -232,7 +233,7 @@ def _row(cell: Cell, metric: str, settings: Record, subject: metrics.Subject, ti
         "settings": {"metric": settings, "cell": cell.identity},
         **({"variants": variants} if variants else {}),
         **({"extra": measured.extra} if measured.extra else {}),
-        "ticket": {name: ticket.record[name] for name in _OF_TRAINING if name in ticket.record},
+        "ticket": {name: record[name] for name in _OF_TRAINING if name in record},
     }
 
 

@@ -18,6 +18,12 @@ def test_a_terminal_gets_what_it_can_take():
         assert stream.buffer.getvalue().decode(encoding) == expected + "\n"
 
 
+def test_foreign_words_do_not_command_the_terminal():
+    stream = io.StringIO()
+    show("a\x1b[2J\tclass\nof images", stream)
+    assert stream.getvalue() == "a\\x1b[2J\tclass\nof images\n"
+
+
 def test_a_reader_that_has_gone_is_no_error():
     code = "from lotterylib.machine.terminal import show\nfor _ in range(20000): show('a line of text')\n"
     with subprocess.Popen(

@@ -12,9 +12,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
 
+from lotterylib.errors import SettingError
+from lotterylib.files import MARKER, claim
 from lotterylib.publish import NotebookError, PublishError, notebooks_in_toc, run_notebooks
 from lotterylib.publish.book import build_book
-from lotterylib.publish.folders import MARKER, claim
 from lotterylib.publish.runner import inspect_notebook
 from tests.publish.sample_book import cell, write_notebook
 
@@ -301,7 +302,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     theirs = tmp_path / "out" / "notebooks" / "a.ipynb"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("years of work")
-    with pytest.raises(PublishError, match="out was not made by `lottery book`, so it is left alone"):
+    with pytest.raises(SettingError, match="out was not made by `lottery`, so it is left alone"):
         run(tmp_path, source)
     assert theirs.read_text() == "years of work"
 

@@ -6,9 +6,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lotterylib.errors import SettingError
+from lotterylib.files import MARKER, claim
 from lotterylib.publish import Execution, StageError, run_card, stage_book
-from lotterylib.publish.errors import PublishError
-from lotterylib.publish.folders import MARKER, claim
 from lotterylib.publish.stage import stage_notebook
 from tests.publish.sample_book import write_notebook
 
@@ -144,7 +144,7 @@ def test_a_stage_of_somebody_else_is_left_alone(root, tmp_path_factory):
     (theirs / "thesis.tex").write_text("years of work")
     (root / "link").symlink_to(theirs)
     for stage in (theirs, root / "link"):
-        with pytest.raises(PublishError, match="was not made by `lottery book`, so it is left alone"):
+        with pytest.raises(SettingError, match="was not made by `lottery`, so it is left alone"):
             stage_book([], root, stage, {})
     assert (theirs / "thesis.tex").read_text() == "years of work"
 

@@ -1,4 +1,4 @@
-"""A metric that is nowhere but here takes part in a study: one class, and nothing else is told of it."""
+"""A metric that is nowhere but here takes part in a study: one class, and nothing else names it."""
 
 import matplotlib
 import pytest
@@ -10,11 +10,11 @@ from lotterylib.errors import SettingError
 from lotterylib.figures.sweep import sweep
 from lotterylib.metrics import About, Measurement, Metric, Question, Reads, Tolerance
 from lotterylib.study import Store, records
+from lotterylib.study.lookup import missing
 from lotterylib.study.needs import needs
 from lotterylib.study.plan import passes, plan, shape
 from lotterylib.study.scheduler import run
-from lotterylib.study.store import missing
-from lotterylib.study.work import find_ticket, measure_ticket
+from lotterylib.study.work import Worker
 from tests.study.helpers import tiny
 
 matplotlib.use("Agg")
@@ -80,11 +80,11 @@ def test_it_is_planned_and_what_it_reads_is_looked_for(profile, tmp_path):
 
 def test_it_is_measured_judged_and_drawn(profile, tmp_path):
     store = Store(tmp_path).open_for_writing()
-    todo = missing(profile, store)
+    todo, worker = missing(profile, store), Worker(store, torch.get_num_threads(), "cpu")
     # dense networks first
     for cell, wanted in sorted(todo, key=lambda item: item[0].pruner != "dense"):
-        assert find_ticket(store, cell, torch.get_num_threads(), "cpu").what == "found"
-        assert measure_ticket(store, cell, wanted, torch.get_num_threads(), "cpu").what == "found"
+        assert worker.find(cell).what == "found"
+        assert worker.measure(cell, wanted).what == "found"
     assert not missing(profile, store) and not run([], store).counts
     table = results.tidy(records(profile, store))
     assert table[table.metric == "flipped"].value.between(0, 1).sum() == 4

@@ -115,3 +115,10 @@ def test_export_removes_only_the_tickets_that_it_wrote(finished, tmp_path):
     with pytest.raises(SettingError, match="victim"):
         export(PROFILE, finished, folder)
     assert (tmp_path / "victim.safetensors").exists()
+
+
+def test_export_leaves_a_folder_of_something_else_alone(finished, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SettingError, match="was not made by `lottery`, so it is left alone"):
+        export(PROFILE, finished, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["thesis.tex"]

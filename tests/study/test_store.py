@@ -68,11 +68,11 @@ def test_a_ticket_with_a_flipped_byte_is_refused_then_found_again_and_named(fini
 
 def test_a_damaged_dense_ticket_is_found_again_before_others_are_compared_with_it(finished):
     cell = cell_of(PROFILE, "random")
-    path, before = finished.ticket_path(cell.twin()), finished.record(cell, "accuracy", {})["difference"]
+    path, before = finished.ticket_path(cell.baseline()), finished.record(cell, "accuracy", {})["difference"]
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     finished.record_path(cell, "accuracy", {}).unlink()
     outcome = Worker(finished, 1, "cpu").measure(cell, {"accuracy": {}})
-    assert (outcome.what, outcome.mended) == ("found", (cell.twin().label,))
+    assert (outcome.what, outcome.mended) == ("found", (cell.baseline().label,))
     assert finished.record(cell, "accuracy", {})["difference"] == before
 
 

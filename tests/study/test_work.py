@@ -40,7 +40,7 @@ def fail_to_write(monkeypatch, where: str = ""):
 def test_a_worker_leaves_the_random_state_alone(store):
     with untouched_rng():
         cell = cell_of(tiny(), "random")
-        assert Worker(store, 1, "cpu").find(cell.twin()).what == "found"
+        assert Worker(store, 1, "cpu").find(cell.baseline()).what == "found"
         assert Worker(store, 1, "cpu").find(cell).what == "found"
         assert Worker(store, 1, "cpu").measure(cell, {"accuracy": {}}).what == "found"
 
@@ -101,7 +101,7 @@ def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, own_m
     assert Worker(store, 1, "cpu").find(cell).what == "found"
     alone = Worker(store, 1, "cpu").measure(cell, {"accuracy": {}})
     assert "needs dense 0.0% lenet digits seed 0, which failed" in alone.reasons.values()
-    assert Worker(store, 1, "cpu").find(cell.twin()).what == "found"
+    assert Worker(store, 1, "cpu").find(cell.baseline()).what == "found"
     training = store.about(cell)
 
     def broken(self, subject):
@@ -175,11 +175,11 @@ def test_attempts_are_counted_by_who_ran_not_by_who_waited(store, tmp_path):
 
 def test_a_ticket_is_recorded_beside_the_dense_network_of_its_seed(store):
     cell, wanted = cell_of(tiny(), "random"), {"accuracy": {}, "nll": {"images": 10}}
-    for each in (cell.twin(), cell):
+    for each in (cell.baseline(), cell):
         assert Worker(store, 1, "cpu").find(each).what == "found"
         assert Worker(store, 1, "cpu").measure(each, wanted).what == "found"
     for metric, settings in wanted.items():
-        ticket, dense = (store.record(c, metric, settings) for c in (cell, cell.twin()))
+        ticket, dense = (store.record(c, metric, settings) for c in (cell, cell.baseline()))
         assert ticket["difference"]["value"] == ticket["value"] - dense["value"]
         assert 0 < ticket["difference"]["error"] < ticket["error"] + dense["error"]
         assert "difference" not in dense

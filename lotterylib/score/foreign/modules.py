@@ -41,7 +41,7 @@ class Network(nn.Module):
     ):
         super().__init__()
         if (mean is None) != (std is None):
-            raise SettingError("mean and std go together: give both, one number a channel each, or neither")
+            raise SettingError("mean and std go together: give both, one number per channel each, or neither")
         self.normalize = (
             models.Normalize(mean, std) if mean is not None and std is not None else nn.Identity()
         )
@@ -133,8 +133,9 @@ def _bake_parametrizations(module: nn.Module) -> None:
     """
     if not parametrize.is_parametrized(module):
         return
+    # a chain holds what was a parameter before as its own
     values = {
-        name: (getattr(module, name).detach().clone(), _trained(chain))
+        name: (getattr(module, name).detach().clone(), bool(list(chain.parameters(recurse=False))))
         for name, chain in module.get_submodule("parametrizations").named_children()
     }
     del module.parametrizations
@@ -144,11 +145,6 @@ def _bake_parametrizations(module: nn.Module) -> None:
             module.register_parameter(name, nn.Parameter(value, value.is_floating_point()))
         else:
             module.register_buffer(name, value)
-
-
-def _trained(chain: nn.Module) -> bool:
-    """Whether a parametrized tensor was a parameter before."""
-    return next(iter(chain.parameters(recurse=False)), None) is not None
 
 
 def mask_of(model: nn.Module, named: Mapping[str, Tensor] | None = None) -> Mask:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from ...errors import DataError
 
-_SCHEMA = 8  # major version of the archive's graph format
+# major version of the archive's graph format
+_SCHEMA = 8
 _DTYPES = {
     1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16,
     7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16,
@@ -51,7 +52,7 @@ _NAME = re.compile(r"[^.]+(\.[^.]+)*")
 
 
 def is_program(path: Path) -> bool:
-    """Whether a file is an archive of ``torch.export.save``."""
+    """Return whether a file is an archive of ``torch.export.save``."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -59,7 +60,7 @@ def is_program(path: Path) -> bool:
 
 
 def load_program(path: Path) -> Program:
-    """Reads an archive. Raises ``DataError``, in one line, for whatever is damaged, unknown, or would have to be executed."""
+    """Read an archive. Raises ``DataError``, in one line, for whatever is damaged, unknown, or would have to be executed."""
     try:
         with zipfile.ZipFile(path) as archive:
             files = {_inner(name): name for name in archive.namelist()}
@@ -156,12 +157,13 @@ class Program(nn.Module):
             )
             values |= zip(outputs, found if isinstance(found, (list, tuple)) else [found], strict=True)
             del found
-            for name in spent:  # nobody asks for it any more: its memory is free
+            # nobody asks for it any more: its memory is free
+            for name in spent:
                 values.pop(name, None)
         return values[self._output]
 
     def _add(self, node: dict[str, Any]) -> None:
-        """One step of the program, a module where it was one."""
+        """Add one step of the program, a module where it was one."""
         target, inputs = node["target"], [(i["name"], i["arg"], i.get("kind")) for i in node["inputs"]]
         module, _, rest = target.rpartition("torch.ops.aten.")
         name, _, overload = rest.partition(".")
@@ -207,7 +209,7 @@ class Program(nn.Module):
         return path
 
     def _owner(self, name: str, given: dict[str, Any]) -> str | None:
-        """The path whose tensors, and no others, an operation uses as a layer of its kind does."""
+        """Return the path whose tensors, and no others, an operation uses as a layer of its kind does."""
         if name not in _LAYER_TENSORS:
             return None
         held = {key: self._tensor_name(given.get(key)) for key in _LAYER_TENSORS[name]}
@@ -224,7 +226,7 @@ class Program(nn.Module):
         return self._names.get(argument.name) if isinstance(argument, _Value) else None
 
     def _layer(self, name: str) -> tuple[nn.Module, str]:
-        """The (new or old) module that holds a tensor, and the tensor's own name."""
+        """Return the (new or old) module that holds a tensor, and the tensor's own name."""
         *path, leaf = name.split(".")
         layer: nn.Module = self
         for part in path:
@@ -235,7 +237,7 @@ class Program(nn.Module):
 
 
 def _new_layer(name: str, given: dict[str, Any], shape: torch.Size) -> nn.Module:
-    """A layer without numbers that computes what an operation does."""
+    """Return a layer without numbers that computes what an operation does."""
     bias = given.get("bias") is not None
     if name == "linear":
         return nn.Linear(shape[1], shape[0], bias, device="meta")
@@ -263,7 +265,7 @@ class _Value:
 
 
 def _last_uses(steps: list[tuple[list, dict]], keep: str) -> list[set[str]]:
-    """Of each step, the values that no later one uses."""
+    """Return for each step the values that no later one uses."""
     seen, spent = {keep}, []
     for arguments, options in reversed(steps):
         used = {a.name for a in _flat([*arguments, *options.values()]) if isinstance(a, _Value)}
@@ -300,14 +302,15 @@ def _argument(given: dict[str, Any], path: Path) -> Any:
     if kind == "as_scalar_type":
         return _DTYPES[value]
     if kind == "as_device":
-        return None  # wherever the network is
+        # wherever the network is
+        return None
     if kind in ("as_layout", "as_memory_format"):
         return torch.strided if kind == "as_layout" else torch.contiguous_format
     raise DataError(f"{path} has an argument of the kind {kind}, which is not read")
 
 
 def _one(value: dict[str, Any]) -> Any:
-    """A number or the name of one; a tensor or none."""
+    """Return a number or the name of one; a tensor or none."""
     [(kind, found)] = value.items()
     if kind == "as_tensor":
         return _Value(found["name"])
@@ -347,7 +350,7 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], content: bytes) -> Ten
 
 
 def _inner(name: str) -> str:
-    """A name without the archive's own folder."""
+    """Return a name without the archive's own folder."""
     return str(PurePosixPath(*PurePosixPath(name).parts[1:]))
 
 

@@ -26,30 +26,13 @@ from .modules import mask_of, plain
 from .programs import is_program, load_program
 
 # Where training scripts keep the state dict; a moving average of it is taken only where there is no other.
-_NESTED = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "net",
-    "network",
-    "module",
-    "weights",
-    "params",
-)
-_AVERAGED = (
-    "ema",
-    "model_ema",
-    "ema_model",
-    "state_dict_ema",
-    "ema_state_dict",
-    "params_ema",
-    "averaged_model",
-)
+_NESTED = tuple("state_dict model_state_dict model_state model net network module weights params".split())  # noqa: SIM905
+_AVERAGED = tuple("ema model_ema ema_model state_dict_ema ema_state_dict params_ema averaged_model".split())  # noqa: SIM905
 # What DataParallel, torch.compile, Lightning and the like put before every name, and what stands within names.
 _WRAPPERS = ("module", "model", "net", "network", *_AVERAGED)
 _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-_COUNT = "n_averaged"  # AveragedModel's own
+# AveragedModel's own
+_COUNT = "n_averaged"
 
 
 @dataclass(frozen=True)
@@ -112,7 +95,7 @@ def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple
 
 
 def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
-    """The network's name → the file's name, whatever wrappers stand before either."""
+    """Return the network's name → the file's name, whatever wrappers stand before either."""
     ours, best = _unwrapped(wanted), {}
     held = [name for name in found.state if name.rpartition(".")[2] != _COUNT]
     for prefix in _prefixes(held):
@@ -134,12 +117,12 @@ def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
 
 
 def _inner(name: str) -> str:
-    """A name without what compilers put between layers."""
+    """Return a name without what compilers put between layers."""
     return ".".join(part for part in name.split(".") if part not in _INNER)
 
 
 def _unwrapped(names: Iterable[str]) -> dict[str, str]:
-    """Names without the wrappers that stand before all of them → the names themselves."""
+    """Return names without the wrappers that stand before all of them → the names themselves."""
     found = {_inner(name): name for name in names}
     while len(first := {key.partition(".")[0] for key in found}) == 1 and first <= set(_WRAPPERS):
         if not all("." in key for key in found):
@@ -149,7 +132,7 @@ def _unwrapped(names: Iterable[str]) -> dict[str, str]:
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """All wrappers that stand before some of the names, the shortest first and moving averages last."""
+    """Return all wrappers that stand before some of the names, the shortest first and moving averages last."""
     found = {""}
     for name in names:
         prefix = ""
@@ -227,7 +210,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]] | None:
-    """Metadata and tensors, None for a file of another kind."""
+    """Return metadata and tensors, None for a file of another kind."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -258,7 +241,7 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
 
 
 def _resolved(path: Path, found: Mapping[str, Any]) -> Checkpoint:
-    """A state dict without what training scripts keep beside it, and without masks."""
+    """Return a state dict without what training scripts keep beside it, and without masks."""
     notes = []
     while held := [key for key in (*_NESTED, *_AVERAGED) if isinstance(found.get(key), Mapping)]:
         if held[0] not in _AVERAGED:
