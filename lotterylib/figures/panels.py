@@ -64,7 +64,7 @@ def sweep_panels(
     return figure, " ".join(words)
 
 
-def _ranked(means: pd.DataFrame, about: metrics.Metric, highlight: str | None) -> str:
+def _ranked(means: pd.DataFrame, about: metrics.About, highlight: str | None) -> str:
     most = means["sparsity"].max()
     deepest = means.loc[(means["sparsity"] == most) & means["value"].notna()]
     order = list(deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"])

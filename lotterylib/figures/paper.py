@@ -95,7 +95,7 @@ def _overlay(axis: Axes, printed: pd.DataFrame) -> None:
     axis.plot([], [], ":", color="#555555", label="the paper")
 
 
-def _order(curves: pd.DataFrame, about: metrics.Metric, title: str) -> str:
+def _order(curves: pd.DataFrame, about: metrics.About, title: str) -> str:
     most = curves["sparsity"].max()
     deepest = curves.loc[curves["sparsity"] == most]
     order = deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"]

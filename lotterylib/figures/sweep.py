@@ -68,7 +68,13 @@ def sweep(
 
 
 def region_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return for each pruner the last measured sparsity of Region I and the first of Region III, in words ("none")."""
+    """Return for each pruner the last measured sparsity of Region I and the first of Region III, in words ("none").
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> region_table(example())["wins up to sparsity"].tolist()
+        ['50.0%', 'none']
+    """
     rows = []
     for dataset, model, panel in by_setting(over_seeds(table, "accuracy")):
         for pruner in in_order(set(panel["pruner"]) - {"dense"}):
@@ -146,7 +152,7 @@ def legend_of(means: Any) -> list[Line2D]:
     return entries + [Line2D([], [], color="#555555", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
 
 
-def _alt(means: pd.DataFrame, about: metrics.Metric, percent: bool, smoke: bool) -> str:
+def _alt(means: pd.DataFrame, about: metrics.About, percent: bool, smoke: bool) -> str:
     unit = " %" if percent else ""
     words = [SMOKE_WORDS] if smoke else []
     for dataset, model, panel in by_setting(means):

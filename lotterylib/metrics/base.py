@@ -151,7 +151,12 @@ register = METRICS.register
 
 
 def names() -> list[str]:
-    """Return the names of all metrics, dimension by dimension."""
+    """Return the names of all metrics, dimension by dimension.
+
+    Example:
+        >>> names()[:2]
+        ['accuracy', 'recall_loss']
+    """
     return METRICS.names()
 
 
@@ -197,6 +202,12 @@ def evaluate(subject: Subject, name: str, settings: Mapping[str, Any] | None = N
 
     Raises:
         UnknownNameError, SettingError: as ``build`` does.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data = datasets.load("digits", limit=20)
+        >>> evaluate(Subject(models.build("lenet", data.classes, data.channels), data), "accuracy").samples
+        20
     """
     with full_precision():
         return build(name, **(settings or {})).measure(subject)

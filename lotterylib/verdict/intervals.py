@@ -153,6 +153,11 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
 
     Raises:
         DataError: if no record says how far a ticket lies from its dense network.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> differences(example())[["metric", "pruner", "sparsity", "seeds"]].values.tolist()[0]
+        ['accuracy', 'lottery', 0.5, 2]
     """
     keys = ["dataset", "model", "metric"]
     dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
@@ -183,6 +188,11 @@ def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd
 
     Raises:
         DataError: without records of the metric.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> over_seeds(example(), "accuracy").value.round(3).tolist()
+        [0.9, 0.898, 0.85, 0.4]
     """
     chosen = table[table.metric == metric]
     if chosen.empty:
@@ -201,6 +211,11 @@ def paired_gap(
     """Return the mean difference ``pruner`` − ``other`` at one sparsity over the seeds that both have.
 
     Seeds are paired: both start from the same initial weights. Raises ``DataError`` without a common seed.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> round(paired_gap(example(), "accuracy", "lottery", "random", sparsity=0.5).mean, 3)
+        0.498
     """
     one, two = (_by_seed(table, metric, name, sparsity) for name in (pruner, other))
     return _paired(one, two, confidence)
@@ -217,6 +232,11 @@ def paired_change(
     """Return the mean ``after`` − ``before`` of one network over the seeds that two studies share (say, one trains longer).
 
     Raises ``DataError`` without a common seed.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> round(paired_change(example(), example(), "accuracy", "lottery", sparsity=0.5).mean, 3)
+        0.0
     """
     one, two = (_by_seed(table, metric, pruner, sparsity) for table in (after, before))
     return _paired(one, two, confidence)

@@ -72,13 +72,18 @@ def passes(
     Raises:
         DataError: if there are no records.
         UnknownNameError: for a tolerance of no metric.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> passes(example())[["metric", "pruner", "sparsity", "verdict"]].values.tolist()[0]
+        ['accuracy', 'lottery', 0.5, 'pass']
     """
     if tolerances is None:
         tolerances = {name: metrics.describe(name).tolerance for name in metrics.names()}
     for name in tolerances:
         if name not in metrics.names():
             raise UnknownNameError("metric", name, metrics.names())
-    table = records if isinstance(records, pd.DataFrame) else tidy(records)
+    table: Any = records if isinstance(records, pd.DataFrame) else tidy(records)
     found = differences(table.loc[table.metric.isin(list(tolerances))], confidence, moderated=moderated)
     about = {name: metrics.describe(name) for name in found.metric.unique()}
     found["dimension"] = [about[m].dimension for m in found.metric]
@@ -125,6 +130,11 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
     Returns:
         One row per (dataset, model, pruner, sparsity): a verdict for each dimension, ``lth_pass`` for all, the counts
         ``passed``, ``failed`` and ``undecided``, and ``fails``, the metrics that it failed.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> lth_pass(example()).lth_pass.tolist()
+        ['pass', 'fail', 'fail']
     """
     rows = []
     groups: Any = passes(results, **how).groupby(NETWORK)
@@ -147,6 +157,11 @@ def limits(judged: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per (dataset, model, pruner), one column per metric of ``judged`` (from ``passes``); NaN where the lowest
         level does not pass.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> limits(passes(example())).accuracy.tolist()
+        [0.5, nan]
     """
 
     def last(group: pd.DataFrame) -> float:
@@ -168,6 +183,11 @@ def resolution(judged: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per metric, medians over the tickets of ``judged`` (from ``passes``) that have an interval: ``half`` its
         width, the ``tolerance``, their ``ratio``, and ``able``: half ≤ tolerance.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> resolution(passes(example())).able.tolist()
+        [True, True]
     """
     rows = judged.dropna(subset="low").assign(half=(judged.high - judged.low) / 2)
     found = rows.groupby("metric")[["half", "tolerance"]].median()
@@ -180,6 +200,11 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
 
     Tickets are ranked by their difference to dense in each metric, best first; a dimension's rank is the mean over its
     metrics. Tickets that lack one of them are left out. Raises ``DataError`` for fewer than three tickets.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> rank_agreement(passes(example())).round(2).values.tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
     """
     wide = judged.pivot_table(index=NETWORK, columns="metric", values="difference").dropna()
     if len(wide) < 3:

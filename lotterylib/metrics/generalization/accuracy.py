@@ -36,7 +36,14 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def accuracy_on_test(model: torch.nn.Module, data: Dataset) -> float:
-    """Return the ``accuracy`` of a model on the test images of ``data``: in [0, 1], higher is better."""
+    """Return the ``accuracy`` of a model on the test images of ``data``: in [0, 1], higher is better.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data = datasets.load("digits", limit=20)
+        >>> 0 <= accuracy_on_test(models.build("lenet", data.classes, data.channels), data) <= 1
+        True
+    """
     images, labels = data.test
     return accuracy(predict(model, images), labels)
 
@@ -85,6 +92,10 @@ def mistakes(extra: Mapping[str, Any]) -> Tensor:
     So ``mistakes(extra) == 0`` are the images it gets right, two networks give the same answer where their mistakes are
     equal, and ``(labels + mistakes(extra)) % classes`` are the predictions. Raises ``DataError`` for a record without
     them.
+
+    Example:
+        >>> mistakes({"mistakes": _encoded(torch.tensor([0, -1]), classes=3)}).tolist()
+        [0, 2]
     """
     if "mistakes" not in extra:
         raise DataError("the record has no per-image predictions: measure accuracy again with this version")

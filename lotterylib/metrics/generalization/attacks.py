@@ -7,8 +7,6 @@ the network as it is used: in eval mode.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated
 
@@ -20,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from ...datasets import Dataset
 from ...errors import DataError, SettingError
 from ...rng import generator
+from ...training.prediction import in_mode
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..subject import Measurement, Subject
 from .accuracy import right, share
@@ -172,7 +171,7 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """
     device = next(model.parameters()).device
     gradients = []
-    with evaluating(model), torch.enable_grad():
+    with in_mode(model, training=False), torch.enable_grad():
         for pixels, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
             pixels = pixels.detach().to(device).requires_grad_()
             logits = model(pixels).float()
@@ -191,18 +190,6 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def shifted(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
     """Return clip(x + ε · d, 0, 1)."""
     return (images + epsilon * direction).clamp(0, 1)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run a block in eval mode; each module's own mode comes back, also when the block raises."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_attack(images: Tensor, labels: Tensor, epsilon: float) -> None:

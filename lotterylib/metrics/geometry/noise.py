@@ -56,6 +56,10 @@ def pac_bayes_sigma(
 
     ``error`` is the standard error over draws. If the loss is still below the threshold at ``upper``, that is returned
     with ``converged`` False: σ is at least that. Raises as ``hessian_trace`` does.
+
+    Example:
+        >>> 0 < pac_bayes_sigma(torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1])) <= 2
+        True
     """
     shaken = Shaken(model, images, labels, mask, draws, seed, batch_size, loss)
     return shaken.largest(rise, relative, upper)

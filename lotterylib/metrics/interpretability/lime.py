@@ -104,6 +104,10 @@ def superpixels(images: Tensor, method: str = "auto") -> Tensor:
 
     Depends on nothing but the image. Raises ``DataError`` for images of another form, ``SettingError`` for an unknown
     method.
+
+    Example:
+        >>> superpixels(torch.zeros(1, 1, 8, 8)).unique().tolist()
+        [0]
     """
     from skimage.segmentation import felzenszwalb, quickshift, slic
 
@@ -130,6 +134,10 @@ def draw_masks(images: Tensor, segments: Tensor, samples: int = 1000, seed: int 
     """Draw which superpixels each sample shows: bool [N, samples, P], the first sample all of them, the others by the toss of a coin.
 
     An image's masks depend on the seed and on the image, not on its place among the others.
+
+    Example:
+        >>> draw_masks(torch.rand(1, 1, 4, 4), torch.zeros(1, 4, 4).long(), samples=5).shape
+        torch.Size([1, 5, 1])
     """
     _check_images(images)
     counts = _counts(images, segments)
@@ -152,6 +160,11 @@ def linear_surrogates(masks: Tensor, outcomes: Tensor, counts: Tensor | None = N
     scikit-learn. ``counts`` [N]: superpixels of each image, if columns beyond them are only padding.
 
     Raises ``DataError`` for shapes that do not fit, no samples, or outcomes that are not finite.
+
+    Example:
+        >>> masks = torch.tensor([[[True, True], [True, False], [False, True], [False, False]]])
+        >>> linear_surrogates(masks, torch.tensor([[1.0, 0.5, 0.5, 0.0]])).varies
+        tensor([True])
     """
     if masks.ndim != 3 or outcomes.shape != masks.shape[:2] or 0 in masks.shape:
         raise DataError(
@@ -225,6 +238,11 @@ def fidelity(
     Unweighted as in the paper's code, although the fit is weighted. Images on which the output is constant (it varies by
     less than 1e-6) are left out: there, nothing is explained perfectly. Raises ``DataError`` where that leaves none, so
     that a constant network is never best; else as ``explain``, whose arguments it takes. Chen et al. (2022).
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> 0 <= fidelity(network, torch.rand(1, 8, 8), samples=20) <= 1
+        True
     """
     return _mean(explain(model, images, segments, samples=samples, seed=seed), "mse")
 
@@ -239,6 +257,11 @@ def fidelity_r2(
         R² = 1 − Σₛ πₛ (yₛ − ŷₛ)² / Σₛ πₛ (yₛ − ȳ)²
 
     Arguments, constant images and errors as ``fidelity``.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> fidelity_r2(network, torch.rand(1, 8, 8), samples=20) <= 1
+        True
     """
     return _mean(explain(model, images, segments, samples=samples, seed=seed), "r2")
 
@@ -261,6 +284,11 @@ def stability(
     Superpixels, masks and class are those of the clean image, so that nothing but the network's response differs.
     Constant images and errors as ``fidelity``; ``SettingError`` for a σ or number of draws that is not positive.
     After Alvarez-Melis & Jaakkola (2018) and Plumb et al. (2020).
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> stability(network, torch.rand(1, 8, 8), samples=20) >= 0
+        True
     """
     _check_noise(sigma, draws)
     near, images = _neighbourhood(images, segments, samples, seed)
