@@ -32,8 +32,7 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, s
 
     The hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
 
-    Args:
-        diagrams: title → what ``metrics.calibration.reliability`` returns; a pruner's name is replaced by its label.
+    ``diagrams``: title → result of ``metrics.calibration.reliability``; a pruner's name is replaced by its label.
     """
     if not diagrams:
         raise SettingError("no reliability diagrams to draw: want title → metrics.calibration.reliability(…)")
@@ -65,10 +64,8 @@ def calibration_under_shift(
 ) -> tuple[Figure, str]:
     """Draw a calibration score against the severity of corruption, before (left) and after temperature scaling (right).
 
-    Args:
-        curves: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over
-            corruptions, under ``corrupted`` and ``corrupted-scaled``.
-        metric: the score's name.
+    ``curves``: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over
+    corruptions, under ``corrupted`` and ``corrupted-scaled``.
     """
     if not curves:
         raise SettingError('no curves to draw: want pruner → extra["by_severity"] of its record')

@@ -26,10 +26,8 @@ def spectra(densities: Mapping[str, Density]) -> tuple[Figure, str]:
     """
     ends = {name: _ends(density) for name, density in densities.items()}
     with styled():
-        count = len(densities)
-        figure, axes = plt.subplots(
-            count, 1, figsize=(7.2, 1.6 * count + 0.7), sharex=True, sharey=True, squeeze=False
-        )
+        size = 7.2, 1.6 * len(densities) + 0.7
+        figure, axes = plt.subplots(len(densities), figsize=size, sharex=True, sharey=True, squeeze=False)
         for axis, (name, (values, density)) in zip(axes[:, 0], densities.items(), strict=True):
             label, colour, _ = look(name)
             heights = density.clamp_min(_FAINT).numpy()
@@ -43,10 +41,8 @@ def spectra(densities: Mapping[str, Density]) -> tuple[Figure, str]:
         axes[-1, 0].set_xlabel("eigenvalue of the Hessian (nats), linear between −0.1 and 0.1")
         figure.tight_layout()
     words = "; ".join(f"{look(n).label} from {low:.3g} to {high:.3g}" for n, (low, high) in ends.items())
-    return (
-        figure,
-        f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}.",
-    )
+    alt = f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}."
+    return figure, alt
 
 
 def _ends(density: Density) -> tuple[float, float]:
@@ -118,13 +114,11 @@ def connection(found: Mapping[str, Line]) -> tuple[Figure, str]:
                 axis.plot(line.positions, heights, stroke, **style)
                 axis.plot([0, 1], heights[[0, -1]], color=colour, linewidth=0.7, alpha=0.6)
         for axis, words in zip(axes, ("loss (nats) ↓", "error (%) ↓"), strict=True):
-            axis.set_ylabel(words)
-            axis.set_xlabel("from the first network (0) to the second (1)")
+            axis.set(ylabel=words, xlabel="from the first network (0) to the second (1)")
         figure.tight_layout()
         legend_below(figure, axes[0].get_legend_handles_labels()[0], min(2, len(found)))
     words = "; ".join(
-        f"{name}: barrier {loss:.3g} nats and {100 * error:.3g} points"
-        for name, (loss, error) in barriers.items()
+        f"{n}: barrier {loss:.3g} nats and {100 * e:.3g} points" for n, (loss, e) in barriers.items()
     )
     return figure, f"Loss and error along straight lines between pairs of networks. {words}."
 

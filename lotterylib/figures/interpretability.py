@@ -50,13 +50,8 @@ def superpixel_maps(
     Orange and + speak for the answer, purple and − against it; signs stand where the coefficient is at least a tenth of
     the largest. Each panel names the network's answer, its probability and the explanation's R².
 
-    Args:
-        images: [N, C, H, W].
-        explanations: pruner or "dense" → one explanation per image.
-        class_names: of all classes.
-
-    Raises:
-        DataError: where an image lacks an explanation.
+    ``images``: [N, C, H, W]; ``explanations``: pruner or "dense" → one per image (else ``DataError``); ``class_names``: of all
+    classes.
     """
     found = {network: list(row) for network, row in explanations.items()}
     if not found or any(len(row) != len(images) for row in found.values()):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import SMOKE, SMOKE_WORDS, by_setting, curve_of, legend_below
+from .drawing import by_setting, curve_of, legend_below, marked
 from .style import in_order, look, styled
 from .sweep import rounds
 
@@ -26,24 +26,13 @@ def beside_paper(
     The paper's are of the same data set and network, and then dotted over ours too; where none is the same, of its smallest
     setting, which the title says.
 
-    Args:
-        table: from ``results.tidy``.
-        theirs: from ``paper.digitised``.
-        metric: a name that both have.
-        smoke: say that the numbers mean nothing.
-
-    Returns:
-        The figure and its alt text.
-
-    Raises:
-        DataError: if either has no such metric.
+    ``table`` is from ``results.tidy``, ``theirs`` from ``paper.digitised``. Raises ``DataError`` if either lacks the metric.
     """
     about, rows = metrics.describe(metric), by_setting(over_seeds(table, metric))
     printed = {(d, m): curves for d, m, curves in by_setting(theirs.loc[theirs.metric == metric])}
     if not printed:
         raise DataError(f"the paper has no curve of {metric}")
-    words = [SMOKE_WORDS] if smoke else []
-    words.append(f"{about.label} against sparsity, {about.direction} is better.")
+    words = [f"{about.label} against sparsity, {about.direction} is better."]
     with styled():
         figure, axes = plt.subplots(len(rows), 2, figsize=(9.6, 3.6 * len(rows)), squeeze=False)
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
@@ -68,9 +57,7 @@ def beside_paper(
         named = {h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]}
         figure.tight_layout()
         legend_below(figure, list(named.values()), 5)
-        if smoke:
-            figure.suptitle(SMOKE, color="red", y=1.04)
-    return figure, " ".join(words)
+    return marked(figure, " ".join(words), smoke)
 
 
 def _curves(axis: Axes, curves: pd.DataFrame) -> None:

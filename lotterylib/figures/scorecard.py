@@ -12,22 +12,21 @@ from matplotlib.figure import Figure
 from ..errors import SettingError
 from .style import look, styled
 
-_VERDICTS = {  # colour and marker: neither alone carries the verdict
+# colour and marker: neither alone carries the verdict
+_VERDICTS = {
     "better": ("better", "#0072B2", "^"),
     "holds": ("holds up", "#009E73", "o"),
     "undecided": ("undecided", "#B07A00", "D"),
     "worse": ("worse", "#D62728", "v"),
 }
-_SPAN = 5  # tolerances shown to either side
+# tolerances shown to either side
+_SPAN = 5
 
 
 def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
     """Draw every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better.
 
-    The grey band is what counts as comparable.
-
-    Args:
-        rows: Those of a ``Scorecard``. Raises ``SettingError`` for none.
+    The grey band is what counts as comparable; ``rows`` are a ``Scorecard``'s. Raises ``SettingError`` for none.
     """
     if not rows:
         raise SettingError("no rows to draw: want those of a scorecard")
@@ -46,9 +45,8 @@ def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
             for end, beyond in ((-_SPAN, low < -_SPAN), (_SPAN, high > _SPAN)):
                 if beyond:
                     axis.plot([end], [y], "<" if end < 0 else ">", color=colour, markersize=5, clip_on=False)
-        axis.set_yticks(
-            range(len(rows)), [f"{r.label} {'↑' if r.direction == 'higher' else '↓'}" for r in rows]
-        )
+        labels = [f"{row.label} {'↑' if row.direction == 'higher' else '↓'}" for row in rows]
+        axis.set_yticks(range(len(rows)), labels)
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(-_SPAN, _SPAN)
         axis.set_xlabel("difference to dense, in tolerances; right is better")
@@ -63,11 +61,8 @@ def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
 
 
 def worth(table: pd.DataFrame) -> tuple[Figure, str]:
-    """Draw what networks keep of the dense one's size, and how fast they are: one row of bars per network.
-
-    Args:
-        table: As ``efficiency.speed.table`` gives it.
-    """
+    """Draw what networks keep of the dense one's size, and how fast they are, from ``efficiency.speed.table``: one row of
+    bars per network."""
     panels = {
         "kept_share": "parameters kept",
         "stored_share": "file",
@@ -103,11 +98,7 @@ def worth(table: pd.DataFrame) -> tuple[Figure, str]:
 
 
 def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
-    """Draw how fast a sparse kernel is, compared with the dense one, against sparsity.
-
-    Args:
-        speedups: As ``efficiency.speed.sparse_linear_speedups`` gives them.
-    """
+    """Draw how fast a sparse kernel is, compared with the dense one, from ``efficiency.speed.sparse_linear_speedups``."""
     with styled():
         figure, axis = plt.subplots(figsize=(5.6, 3.2))
         levels = list(speedups)
@@ -122,8 +113,7 @@ def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
         axis.set_yticks(ticks, [f"{t:g}×" for t in ticks], minor=False)
         axis.minorticks_off()
         axis.set_xticks(range(len(levels)), [f"{s:.0%}" for s in levels])
-        axis.set_xlabel("zeros in the weight")
-        axis.set_ylabel("speed (dense = 1) ↑")
+        axis.set(xlabel="zeros in the weight", ylabel="speed (dense = 1) ↑")
         figure.tight_layout()
     listed = ", ".join(f"{v:.2f} times as fast at {s:.0%} zeros" for s, v in zip(levels, values, strict=True))
     return figure, f"A sparse kernel against the dense one for one linear layer: {listed}."

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..datasets.base import DatasetBuilder
 from ..errors import DataError, SettingError
 from .base import About, Metric, Question, Reads, Shape, Tolerance, register
+from .checks import check_labels
 from .resampling import image_counts
 from .subject import CORRUPTIBLE, Measurement, Subject
 
@@ -214,12 +215,10 @@ def temperature_where(falling: Callable[[float], float], coldest: float, hottest
 # --- binned scores
 
 
-def _calibration_error(
-    probabilities: Tensor, labels: Tensor, bins: int, forecasts: Forecasts, binning: Binning
-) -> float:
+def _calibration_error(probabilities: Tensor, labels: Tensor, bins: int, *how: Any) -> float:
     probabilities, labels = _check(probabilities, labels, bins)
     once = torch.ones(1, len(labels)).double()
-    return _errors(probabilities, labels, bins, forecasts, binning, once).item()
+    return _errors(probabilities, labels, bins, *how, times=once).item()
 
 
 def _errors(
@@ -509,8 +508,7 @@ def _labels(given: Any, scores: Tensor) -> Tensor:
         raise DataError(
             f"want a whole number as label of each of {len(scores)} images, got {given.dtype} {list(given.shape)}"
         )
-    if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise DataError(f"labels must lie in 0..{scores.shape[1] - 1}, got {labels.min()} to {labels.max()}")
+    check_labels(labels, scores.shape[1])
     return labels
 
 

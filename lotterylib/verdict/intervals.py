@@ -57,10 +57,8 @@ def interval(
     none (NaN bounds) where its error is unknown too. A value that is NaN leaves no mean: a broken network of three is not a
     mean of two.
 
-    Args:
-        values: one number per training.
-        errors: their standard errors over images; unknown ones (NaN) are left out.
-        prior: moderates s², and adds its degrees of freedom to f.
+    ``values`` has one number per training, ``errors`` their standard errors over images; unknown ones (NaN) are left out.
+    ``prior`` moderates s², and adds its degrees of freedom to f.
 
     >>> [round(x, 2) for x in interval([0.1, 0.2, 0.3])]
     [0.2, -0.05, 0.45, 3]
@@ -107,12 +105,7 @@ def paired_proportions(
 
     where l, u are Wilson's limits and φ is the correlation of the two answers with Newcombe's continuity correction. The
     interval stays in [−1, 1]; two networks that are right on 20 of 20 images differ by −.16 to .16, not by nothing.
-
-    Args:
-        both: images that both networks get right.
-        first: images that only the first gets right.
-        second: images that only the second gets right.
-        neither: images that neither gets right.
+    Counted are the images that both networks, only the first, only the second, or neither gets right.
 
     Source:
         Newcombe, Statistics in Medicine 17 (1998), 2635-2650, method 10.
@@ -142,17 +135,13 @@ def paired_proportions(
 def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: bool = False) -> pd.DataFrame:
     """Return ticket − dense of the same seed, over seeds, with the interval that ``interval`` gives.
 
-    Args:
-        table: from ``results.tidy``. Rows without a difference (dense itself, old records) are left out.
-        confidence: of the two-sided interval.
-        moderated: pool the variances between seeds over the tickets of a metric (``moderation.Prior``).
+    ``table`` is from ``results.tidy``; rows without a difference (dense itself, old records) are left out, and ``DataError``
+    is raised if none has one. ``moderated`` pools the variances between seeds over the tickets of a metric
+    (``moderation.Prior``).
 
     Returns:
         One row per (dataset, model, metric, pruner, sparsity): the mean ``difference``, ``low``, ``high``, the number of
         ``seeds``, and the mean ``dense`` value.
-
-    Raises:
-        DataError: if no record says how far a ticket lies from its dense network.
 
     Example:
         >>> from lotterylib.results import example
@@ -183,11 +172,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
 def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:
     """Return the mean of one metric over the seeds that have a number, with Student's interval and the accuracy region.
 
-    Returns:
-        One row per (dataset, model, pruner, sparsity): ``value``, ``low`` and ``high``, ``seeds``, ``region``.
-
-    Raises:
-        DataError: without records of the metric.
+    One row per (dataset, model, pruner, sparsity): ``value``, ``low``, ``high``, ``seeds``, ``region``. Raises ``DataError``
+    without records of the metric.
 
     Example:
         >>> from lotterylib.results import example

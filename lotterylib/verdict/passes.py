@@ -57,21 +57,16 @@ def passes(
 
     A metric that could not be measured on a ticket (a constant network has no fidelity) is a fail; one seed of a metric
     without an error leaves it undecided. Only metrics of ``tolerances`` (default: each metric's own) are judged, no
-    variants.
+    variants. Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
 
     Args:
-        records: of a study, or the table that ``results.tidy`` makes of them.
-        strict: ask for better than dense in place of comparable.
-        scale: multiplies all tolerances.
-        confidence: of the intervals.
-        moderated: pool the variances between seeds over tickets, see ``differences``.
+        records: Of a study, or the table that ``results.tidy`` makes of them.
+        strict: Ask for better than dense in place of comparable.
+        scale: Multiplies all tolerances.
+        moderated: Pool the variances between seeds over tickets, see ``differences``.
 
     Returns:
         ``differences`` with the columns ``dimension``, ``tolerance`` (in the metric's unit) and ``verdict``.
-
-    Raises:
-        DataError: if there are no records.
-        UnknownNameError: for a tolerance of no metric.
 
     Example:
         >>> from lotterylib.results import example
@@ -80,9 +75,8 @@ def passes(
     """
     if tolerances is None:
         tolerances = {name: metrics.describe(name).tolerance for name in metrics.names()}
-    for name in tolerances:
-        if name not in metrics.names():
-            raise UnknownNameError("metric", name, metrics.names())
+    for name in set(tolerances) - set(metrics.names()):
+        raise UnknownNameError("metric", name, metrics.names())
     table: Any = records if isinstance(records, pd.DataFrame) else tidy(records)
     found = differences(table.loc[table.metric.isin(list(tolerances))], confidence, moderated=moderated)
     about = {name: metrics.describe(name) for name in found.metric.unique()}
@@ -121,11 +115,7 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
 
     A claim about all metrics needs no correction for testing many: that a ticket which is worse in one of them passes all is
     no more likely than that it passes that one (an intersection-union test, Berger, 1982). That it *fails* one of many by
-    chance is likelier than that it fails a given one.
-
-    Args:
-        results: as in ``passes``.
-        how: as in ``passes``.
+    chance is likelier than that it fails a given one. Arguments as in ``passes``.
 
     Returns:
         One row per (dataset, model, pruner, sparsity): a verdict for each dimension, ``lth_pass`` for all, the counts
@@ -152,11 +142,8 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
 
 
 def limits(judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the sparsity up to which a pruner passes a metric, at that level and at every lower one.
-
-    Returns:
-        One row per (dataset, model, pruner), one column per metric of ``judged`` (from ``passes``); NaN where the lowest
-        level does not pass.
+    """Return the sparsity up to which a pruner passes a metric, at that level and at every lower one: one row per (dataset,
+    model, pruner), one column per metric of ``judged`` (from ``passes``), NaN where the lowest level does not pass.
 
     Example:
         >>> from lotterylib.results import example

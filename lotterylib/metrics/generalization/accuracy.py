@@ -16,6 +16,7 @@ from ...datasets import Dataset
 from ...errors import DataError
 from ...training import predict
 from ..base import About, Metric, Tolerance, register
+from ..checks import check_labels
 from ..resampling import of_images
 from ..subject import Measurement, Subject
 
@@ -111,17 +112,6 @@ def _encoded(off: Tensor, classes: int) -> str:
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
     """Return 1 where the largest logit is the label's: float64 [N]. Raises as ``accuracy`` does."""
-    check_logits(logits, labels)
-    return (logits.argmax(dim=1) == labels).double()
-
-
-def share(hits: Tensor, **more: Any) -> Measurement:
-    """Return the share of images that a network gets right, from 1 or 0 per image; its error is binomial."""
-    value, count = hits.mean().item(), len(hits)
-    return Measurement(value, math.sqrt(value * (1 - value) / count), count, draws=of_images(hits), **more)
-
-
-def check_logits(logits: Tensor, labels: Tensor) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise DataError(
             f"want logits [N, classes] and labels [N], got {list(logits.shape)} and {list(labels.shape)}"
@@ -130,5 +120,11 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
         raise DataError("no images to score")
     if logits.isnan().any():
         raise DataError("logits contain NaN: the network is broken, not inaccurate")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise DataError(f"labels must lie in 0..{logits.shape[1] - 1}, got {labels.min()} to {labels.max()}")
+    check_labels(labels, logits.shape[1])
+    return (logits.argmax(dim=1) == labels).double()
+
+
+def share(hits: Tensor, **more: Any) -> Measurement:
+    """Return the share of images that a network gets right, from 1 or 0 per image; its error is binomial."""
+    value, count = hits.mean().item(), len(hits)
+    return Measurement(value, math.sqrt(value * (1 - value) / count), count, draws=of_images(hits), **more)

@@ -20,6 +20,7 @@ from ...errors import DataError, SettingError
 from ...rng import generator
 from ...training.prediction import in_mode
 from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..checks import check_labels, check_pixels
 from ..subject import Measurement, Subject
 from .accuracy import right, share
 
@@ -175,9 +176,7 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         for pixels, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
             pixels = pixels.detach().to(device).requires_grad_()
             logits = model(pixels).float()
-            if truth.min() < 0 or truth.max() >= logits.shape[1]:
-                span = f"{truth.min()} to {truth.max()}"
-                raise DataError(f"labels must lie in 0..{logits.shape[1] - 1}, got {span}")
+            check_labels(truth, logits.shape[1])
             loss = cross_entropy(logits, truth.to(device), reduction="sum")
             # with respect to the pixels alone: no parameter's .grad is written
             gradients.append(torch.autograd.grad(loss, pixels)[0].to(images))
@@ -200,8 +199,6 @@ def check_attack(images: Tensor, labels: Tensor, epsilon: float) -> None:
         )
     if len(images) == 0:
         raise DataError("no images to attack")
-    # also refuses NaN
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
+    check_pixels(images)
     if not 0 <= epsilon <= 1:
         raise SettingError(f"epsilon must lie in [0, 1], pixels' own range (8/255 = 0.0314), got {epsilon}")

@@ -27,6 +27,7 @@ from ...errors import DataError, SettingError
 from ...masks import Mask
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..checks import check_labels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -68,9 +69,8 @@ class Density(NamedTuple):
 
 def image_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each image, in nats: [N]."""
-    return F.cross_entropy(
-        logits.float() if logits.dtype == torch.bfloat16 else logits, labels, reduction="none"
-    )
+    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 # --- the three questions
@@ -239,7 +239,8 @@ class Krylov:
 
 @torch.no_grad()
 def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = torch.randn) -> Krylov:
-    """Do ``steps`` products (at most ``size``) from a random start, normal unless ``draw`` says otherwise (signs may miss an eigenvector altogether):
+    """Do ``steps`` products (at most ``size``) from a random start, normal unless ``draw`` says otherwise (signs may miss an
+    eigenvector altogether):
 
         βⱼ qⱼ₊₁ = H qⱼ − αⱼ qⱼ − βⱼ₋₁ qⱼ₋₁
 
@@ -290,7 +291,7 @@ def without(basis: Tensor, vectors: Tensor) -> Tensor:
 def deflated_trace(
     hessian: Hessian, krylov: Krylov, relative_error: float, absolute_error: float, max_probes: int, seed: int
 ) -> Estimate:
-    """Estimate the trace as ``hessian_trace`` does. The rule compares with |trace|: a signed mean would stop at once where it is negative."""
+    """Estimate the trace as ``hessian_trace`` does. The rule compares with |trace|, since a negative one would stop it at once."""
     if max_probes < LEAST_PROBES or relative_error < 0 or absolute_error < 0:
         raise SettingError(
             f"want max_probes of {LEAST_PROBES} or more and errors of 0 or more, "
@@ -328,15 +329,9 @@ class Hessian:
 
     @classmethod
     def of(
-        cls,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        wrt: Wrt = "weights",
-        mask: Mask | None = None,
-        batch_size: int = 256,
-        loss: Loss = image_losses,
-    ) -> Hessian:
+        cls, model: nn.Module, images: Tensor, labels: Tensor, wrt: Wrt = "weights", mask: Mask | None = None,
+        batch_size: int = 256, loss: Loss = image_losses,
+    ) -> Hessian:  # fmt: skip
         """Return the Hessian that ``hessian_trace`` describes."""
         if wrt not in ("weights", "inputs"):
             raise SettingError(f"wrt must be 'weights' or 'inputs', got {wrt!r}")
@@ -421,15 +416,13 @@ def _differentiate(value: Tensor, by: list[Tensor], along: Tensor | None = None)
     # a gradient that is constant: no curvature at all
     if not value.requires_grad:
         return tuple(torch.zeros_like(t) for t in by)
-    return torch.autograd.grad(
-        value,
-        by,
-        along,
-        retain_graph=True,
-        create_graph=along is None,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+    how = {
+        "retain_graph": True,
+        "create_graph": along is None,
+        "allow_unused": True,
+        "materialize_grads": True,
+    }
+    return torch.autograd.grad(value, by, along, **how)
 
 
 def signs(shape: torch.Size, *, generator: torch.Generator) -> Tensor:
@@ -470,10 +463,7 @@ def check_batch(
     with torch.no_grad():
         for part, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             logits = model(part)
-            if wanted.min() < 0 or wanted.max() >= logits.shape[1]:
-                raise DataError(
-                    f"labels must lie in 0..{logits.shape[1] - 1}, got {wanted.min()} to {wanted.max()}"
-                )
+            check_labels(wanted, logits.shape[1])
             if not loss(logits, wanted).isfinite().all():
                 raise DataError("the loss of the network is not finite: it is broken, not flat")
     return images, labels
@@ -555,9 +545,7 @@ class HessianTrace(_Trace):
     def measure(self, subject: Subject) -> Measurement:
         trace, weights = self.trace(subject), self.krylov(subject).basis.shape[2]
         mean = Measurement(trace / weights, (trace.error or 0.0) / weights, trace.samples)
-        extra = {
-            "weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged,
-        }  # fmt: skip
+        extra = {"weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged}
         return Measurement(float(trace), trace.error, trace.samples, {"per weight": mean}, extra)
 
 
@@ -598,12 +586,8 @@ class InputTrace(_Trace):
     def measure(self, subject: Subject) -> Measurement:
         trace, krylov = self.trace(subject), self.krylov(subject)
         each = krylov.diagonal.sum(dim=1)
-        extra = {
-            "pixels": krylov.basis.shape[2],
-            "probes": trace.samples,
-            "error of probes": trace.error,
-            "steps": self.steps,
-        }
+        about = {"pixels": krylov.basis.shape[2], "probes": trace.samples}
+        extra = about | {"error of probes": trace.error, "steps": self.steps}
         error = math.hypot(standard_error(each), trace.error or 0.0)
         return Measurement(float(trace), error, self.images, extra=extra, draws=of_images(each))
 
@@ -624,17 +608,13 @@ class InputTop(_Curvature):
 
     def measure(self, subject: Subject) -> Measurement:
         each, extra = _ends(self.krylov(subject))
-        error = standard_error(each)
-        return Measurement(each.mean().item(), error, self.images, extra=extra, draws=of_images(each))
+        return Measurement.mean_of(each, extra=extra)
 
 
 def _ends(krylov: Krylov) -> tuple[Tensor, dict[str, Any]]:
     """Return the largest eigenvalue of each row, and what else there is to say."""
     (largest, residual), (smallest, _), (greatest, _) = map(krylov.end, ("largest", "smallest", "magnitude"))
-    extra = {
-        "largest magnitude": greatest.mean().item(),
-        "smallest": smallest.mean().item(),
-        "residual": residual.mean().item(),
-        "steps": krylov.diagonal.shape[1],
+    means = {"largest magnitude": greatest, "smallest": smallest, "residual": residual}
+    return largest, {name: each.mean().item() for name, each in means.items()} | {
+        "steps": krylov.diagonal.shape[1]
     }
-    return largest, extra

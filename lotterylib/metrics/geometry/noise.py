@@ -69,16 +69,9 @@ class Shaken:
     """A network under noise. The losses at a scale are computed once, however many thresholds ask for them."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        mask: Mask | None,
-        draws: int,
-        seed: int,
-        batch_size: int = 500,
-        loss: Loss = image_losses,
-    ):
+        self, model: nn.Module, images: Tensor, labels: Tensor, mask: Mask | None, draws: int, seed: int,
+        batch_size: int = 500, loss: Loss = image_losses,
+    ):  # fmt: skip
         if draws < 2:
             raise SettingError(f"draws must be 2 or more, got {draws}")
         model, keep = surviving(model, mask)

@@ -64,12 +64,10 @@ def loss_surface(
     model, keep = surviving(model, mask)
     weights = {name: model.get_parameter(name) for name in keep}
     batch = check_batch(model, images, labels, batch_size, loss)
-    first, second = (
-        _direction(weights, keep, seed, axis, normalise) for axis in ("first direction", "second direction")
-    )
-    positions = torch.arange(-(points // 2), points // 2 + 1, dtype=torch.float64) * (
-        span / max(1, points // 2)
-    )
+    directions = "first direction", "second direction"
+    first, second = (_direction(weights, keep, seed, axis, normalise) for axis in directions)
+    half = points // 2
+    positions = torch.arange(-half, half + 1, dtype=torch.float64) * (span / max(1, half))
     losses = torch.empty(points, points, dtype=torch.float64)
     for i, a in enumerate(positions.tolist()):
         for j, b in enumerate(positions.tolist()):

@@ -39,7 +39,6 @@ from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
 from ..resampling import multinomial_counts
 from ..subject import Measurement, Subject
 
-# data sets for which ``datasets.concepts`` has rules
 _JOINS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "AND": lambda formula, concept: formula & concept,
     "OR": lambda formula, concept: formula | concept,
@@ -135,9 +134,8 @@ class Cells:
     def by_image(self) -> csr_array:
         """Return how many pixels of each image lie in each cell: sparse float64 [N, K]."""
         starts = np.arange(0, self.cell.size + 1, math.prod(self.shape[1:]))
-        counts = csr_array(
-            (np.ones(self.cell.size), self.cell, starts), (self.shape[0], self.sizes.size), copy=True
-        )
+        shape = self.shape[0], self.sizes.size
+        counts = csr_array((np.ones(self.cell.size), self.cell, starts), shape, copy=True)
         counts.sum_duplicates()
         return counts
 
@@ -231,12 +229,14 @@ def _grown(
     """Join each formula f (``holds``: bool [F, K]) with each concept c: join → |unit ∧ (f ∘ c)| and
     |f ∘ c|, each [F, C]. Without formulas: the concepts alone."""
     fired, pixels = hits.sum(), cells.sizes.sum()
-    shown, size = cells.shows @ hits, cells.shows @ cells.sizes  # |unit ∧ c| and |c|
+    # |unit ∧ c| and |c|
+    shown, size = cells.shows @ hits, cells.shows @ cells.sizes
     if holds is None:
         return {"": (shown[None], size[None])}
     hit, held = holds * hits, holds * cells.sizes
-    inside, whole = hit.sum(axis=1)[:, None], held.sum(axis=1)[:, None]  # |unit ∧ f| and |f|
-    both, common = hit @ cells.shows.T, held @ cells.shows.T  # |unit ∧ f ∧ c| and |f ∧ c|
+    # |unit ∧ f| and |f|, then |unit ∧ f ∧ c| and |f ∧ c|
+    inside, whole = hit.sum(axis=1)[:, None], held.sum(axis=1)[:, None]
+    both, common = hit @ cells.shows.T, held @ cells.shows.T
     return {
         "AND": (both, common),
         "OR": (inside + shown - both, whole + size - common),
@@ -499,10 +499,8 @@ class _UnitMetric(Metric):
     def obstacle(self, data: Dataset) -> str:
         if self.broden or data.builder is not None and "class" in data.builder.concept_kinds:
             return ""
-        return (
-            "needs images whose concepts are known pixel by pixel: digits, fashion-mini, fashion-mnist, or, in colour, a folder of "
-            "Broden (setting broden)"
-        )
+        known = "digits, fashion-mini, fashion-mnist, or, in colour, a folder of Broden (setting broden)"
+        return f"needs images whose concepts are known pixel by pixel: {known}"
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, int]:

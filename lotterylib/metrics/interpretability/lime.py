@@ -27,6 +27,7 @@ from ...rng import generator
 from ...training import predict
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..calibration import temperature_where
+from ..checks import check_pixels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -290,7 +291,8 @@ def stability(
         >>> stability(network, torch.rand(1, 8, 8), samples=20) >= 0
         True
     """
-    _check_noise(sigma, draws)
+    if not (sigma > 0 and math.isfinite(sigma)) or draws < 1:
+        raise SettingError(f"want sigma above 0 and one draw or more, got {sigma} and {draws}")
     near, images = _neighbourhood(images, segments, samples, seed)
     logits = _ask(model, images, near)
     noisy = [_ask(model, _noisy(images, sigma, draw, seed), near) for draw in range(draws)]
@@ -557,20 +559,15 @@ def _fit_all(near: Neighbourhood, logits: Tensor, noisy: list[Tensor], temperatu
 
 def _change(fits: Fits) -> Tensor:
     """Return the mean over draws and superpixels of the squared change of the coefficients: float64 [N]."""
-    before = fits.clean.coefficients
-    changes = [(noisy.coefficients - before).square().sum(dim=1) for noisy in fits.noisy]
-    return torch.stack(changes).mean(dim=0) / fits.counts
+    moved = torch.stack([noisy.coefficients for noisy in fits.noisy])
+    return (moved - fits.clean.coefficients).square().sum(dim=2).mean(dim=0) / fits.counts
 
 
 def _relative_change(fits: Fits) -> Tensor:
     """Return the mean over draws of ‖β′ − β‖² / (‖β′‖² + ‖β‖²), float64 [N]: 0 where nothing changed, 1 where the two have
     nothing in common. Divided by ‖β‖² alone, a few images with small coefficients would decide the mean."""
-    before = fits.clean.coefficients
-    changes = [
-        (noisy.coefficients - before).square().sum(dim=1) / (noisy.coefficients**2 + before**2).sum(dim=1)
-        for noisy in fits.noisy
-    ]
-    return torch.stack(changes).mean(dim=0)
+    before, moved = fits.clean.coefficients, torch.stack([noisy.coefficients for noisy in fits.noisy])
+    return ((moved - before).square().sum(dim=2) / (moved**2 + before**2).sum(dim=2)).mean(dim=0)
 
 
 def _mean(explanations: Explanation | list[Explanation], score: str) -> float:
@@ -619,14 +616,7 @@ def _counts(images: Tensor, segments: Tensor) -> Tensor:
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or 0 in images.shape or not images.is_floating_point():
         raise DataError(f"want float images [N, C, H, W], got {images.dtype} {list(images.shape)}")
-    # NaN fails too
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
-
-
-def _check_noise(sigma: float, draws: int) -> None:
-    if not (sigma > 0 and math.isfinite(sigma)) or draws < 1:
-        raise SettingError(f"want sigma above 0 and one draw or more, got {sigma} and {draws}")
+    check_pixels(images)
 
 
 def _check_varies(varies: Tensor) -> None:
