@@ -9,25 +9,24 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import SettingError
-from .drawing import legend_below, stroke
+from .drawing import Drawn, legend_below, stroke
 from .style import in_order, look, styled
 
 # A bin with fewer images says little about its accuracy.
 _FEW = 20
 _EDGE, _PALE_EDGE = "#444444", "#BBBBBB"
-# Face, hatch, legend; the hatches differ so that the gaps are told apart without colour.
+# Face, hatch, legend; the hatches differ so that the gaps differ without colour.
 _HELD = ("#9FCBEA", "", "held: confidence that came true")
 _TOO_SURE = ("#F6C9A8", "///", "too sure: from accuracy up to confidence")
 _TOO_UNSURE = ("#B9E0CF", "\\\\\\", "too unsure: from confidence up to accuracy")
 _PARTS = (_HELD, _TOO_SURE, _TOO_UNSURE)
 
 
-def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, str]:
+def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> Drawn:
     """Draw accuracy against confidence, one panel per network, and under it how its confidences spread.
 
     The hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
@@ -61,7 +60,7 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, s
 
 def calibration_under_shift(
     curves: Mapping[str, Mapping[str, Sequence[float]]], metric: str = "ece"
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw a calibration score against the severity of corruption, before (left) and after temperature scaling (right).
 
     ``curves``: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over

@@ -8,12 +8,11 @@ from typing import Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..datasets import CORRUPTIONS, corrupt
 from ..errors import DataError
-from .drawing import bare, draw_image, panels
+from .drawing import Drawn, bare, draw_image, panels
 from .style import look, styled
 
 COMMON = CORRUPTIONS[:15]
@@ -24,7 +23,7 @@ def corruption_grid(
     severities: Sequence[int] = (3,),
     corruptions: Sequence[str] = COMMON,
     scale: Literal["cifar-c", "imagenet-c"] | None = None,
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw one image [C, H, W] in [0, 1] as it is, and under each corruption.
 
     At one severity these are tiles, four per row; at several, one row per corruption. ``scale``: as in ``datasets.corrupt``.
@@ -61,7 +60,7 @@ def corruption_grid(
 
 def corruption_heatmap(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], floor: float | None = None
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw accuracy under each corruption (row) at each severity (column), written into the cells; one panel per network.
 
     ``accuracies``: network → corruption → a share in [0, 1] for each severity; cells at or below ``floor`` are crossed out.
@@ -104,9 +103,7 @@ def _show(axis: Axes, picture: Tensor, title: str) -> None:
 
 def _table(cells: Mapping[str, Sequence[float]], names: Sequence[str], network: str) -> np.ndarray:
     if list(cells) != list(names) or len({len(row) for row in cells.values()}) != 1:
-        raise DataError(
-            f"{network}: want the corruptions {', '.join(names)} with equally many severities each"
-        )
+        raise DataError(f"{network}: want {', '.join(names)} with equally many severities each")
     return np.array([cells[name] for name in names], dtype=float)
 
 

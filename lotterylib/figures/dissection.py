@@ -10,20 +10,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.dissection import Dissection
-from .drawing import panels, stroke
+from .drawing import Drawn, panels, stroke
 from .style import look, styled
 
 _SHOWN = np.array(to_rgb("#E69F00"))
 
 
-def concept_gallery(
-    images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6
-) -> tuple[Figure, str]:
+def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6) -> Drawn:
     """Draw each concept (name → bool [N, H, W]) in orange on one of the images [N, C, H, W] that show it.
 
     The image is one where the concept covers more than in most.
@@ -48,7 +45,7 @@ def unit_gallery(
     rows: Sequence[tuple[str, Dissection, int]],
     concepts: Mapping[str, np.ndarray],
     columns: int = 6,
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw units with their formulas, one row each, with the images on which the unit fires most.
 
     Orange where it fires, dark elsewhere, blue lines around what fulfils the formula. Below: the share of what it fires on
@@ -96,7 +93,7 @@ def _fired(axis: Axes, picture: np.ndarray, fires: np.ndarray, holds: np.ndarray
         side.set_color("#009E73" if share else "#D62728")
 
 
-def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> tuple[Figure, str]:
+def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> Drawn:
     """Draw the IoU of every unit's best formula, largest first, one line per network (pruner or another name → IoUs).
 
     ``threshold``: above it a unit counts as explained.
@@ -125,7 +122,7 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> t
 
 def concept_counts(
     records: Iterable[Mapping[str, Any]], pruners: Sequence[str] = ("lottery", "random"), top: int = 16
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw which concepts vanish first: explained units that name a concept (row) at a sparsity (column), by pruner (panel).
 
     The ``top`` concepts are the dense network's most frequent ones; those that the first pruner loses earliest stand on top.

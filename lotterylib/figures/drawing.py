@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+# a figure and its alt text
+Drawn = tuple[Figure, str]
+
 
 def panels(count: int, columns: int, size: tuple[float, float], **how: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure and its ``count`` panels, ``columns`` in a row, each of this ``size`` in inches."""
@@ -23,7 +26,7 @@ def panels(count: int, columns: int, size: tuple[float, float], **how: Any) -> t
     return figure, list(axes.flat[:count])
 
 
-def marked(figure: Figure, alt: str, smoke: bool) -> tuple[Figure, str]:
+def marked(figure: Figure, alt: str, smoke: bool) -> Drawn:
     """Return a figure and its alt text, both of which say of a smoke run that it means nothing."""
     if not smoke:
         return figure, alt

@@ -26,7 +26,7 @@ from ..errors import SettingError
 from ..metrics.geometry import Surface
 from ..metrics.interpretability import Explanation
 from .calibration import binned_error
-from .drawing import draw_image, marked
+from .drawing import Drawn, bare, draw_image, marked
 from .style import look, styled
 from .verdict import draw_radar
 
@@ -101,7 +101,7 @@ class Scales:
         return cls((low, max(1.01 * low, losses.max().item())), max(effects) or 1.0)
 
 
-def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
+def frame(seen: View, scales: Scales) -> Drawn:
     """Draw one network in five panels, and the image that is explained. Return the figure and its alt text."""
     with styled():
         # Placed by hand: finding a layout takes longer than drawing.
@@ -109,7 +109,7 @@ def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
         grid = figure.add_gridspec(2, 3, left=0.07, right=0.93, bottom=0.1, top=0.86, wspace=0.3, hspace=0.42)
         first = figure.add_subplot(grid[0, 0])
         draw_image(first, seen.image)
-        _bare(first)
+        bare(first)
         first.set_title("the image", fontsize=8.5, loc="left")
         order = ("superpixels", "mask", "reliability", "surface", "radar")
         for place, panel in zip(((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), order, strict=True):
@@ -118,7 +118,7 @@ def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
     return figure, f"{seen.title}: accuracy {seen.accuracy:.1%}. {_words(seen)}"
 
 
-def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = False) -> tuple[Figure, str]:
+def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = False) -> Drawn:
     """Draw the same without a slider: one row per panel, one column per network. Return the figure and its alt text."""
     scales = scales or Scales.of(views)
     with styled():
@@ -205,15 +205,10 @@ def _draw(figure: Figure, place: Any, panel: str, seen: View, scales: Scales, ti
     return axis
 
 
-def _bare(axis: Axes) -> None:
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-
-
 def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.set_facecolor("#f2d9c4")
     axis.imshow(seen.kept.numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    _bare(axis)
+    bare(axis)
     if title:
         axis.set_xlabel("inputs of one layer", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
@@ -241,7 +236,7 @@ def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.set_facecolor("#dddddd")
     heat = seen.explanation.heat.numpy()
     axis.imshow(heat, cmap="PuOr_r", norm=Normalize(-scales.effect, scales.effect))
-    _bare(axis)
+    bare(axis)
     # Signs say it without colour.
     for number, effect in enumerate(seen.explanation.coefficients.tolist()):
         if abs(effect) >= 0.2 * scales.effect:
@@ -261,7 +256,7 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
         axis.clabel(lines, levels=levels[::2], fontsize=6, fmt="%.2g", colors="black")
         axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
     axis.plot(0, 0, "+", color="black", markersize=7)
-    _bare(axis)
+    bare(axis)
     return "loss around the weights"
 
 

@@ -7,20 +7,19 @@ from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..metrics.generalization import ood_auroc
 from ..verdict import student
-from .drawing import bare, draw_image, legend_below
+from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
 
 _OUTSIDE = (("#D62728", "-"), ("#0072B2", "--"), ("#7F4A1E", ":"), ("#009E73", "-."))
 _ATTACKS = (("-", "o"), ("--", "s"), (":", "^"))
 
 
-def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure, str]:
+def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> Drawn:
     """Draw how sure each network is of its own images (grey area) and of others (lines), with their ROC-AUC above.
 
     ``scores``: network → set → scores [N] in [0, 1]; the first set is the distribution's own.
@@ -56,7 +55,7 @@ def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure
 
 def attack_curves(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], epsilons: Sequence[float]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw accuracy against the strength of an attack; the colour tells the network, stroke and marker the attack.
 
     ``accuracies``: network → attack → a share for each of ``epsilons``, the largest change of a pixel in 1/255.
@@ -87,7 +86,7 @@ def attack_curves(
 
 def adversarial_examples(
     images: Tensor, adversarial: Tensor, before: Sequence[str], after: Sequence[str]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw one column per image: as it was, what was added (grey: nothing; black and white: the most), and the sum.
 
     ``images`` and ``adversarial``: [N, C, H, W]; ``before`` and ``after``: the network's answers to them.
@@ -116,7 +115,7 @@ def adversarial_examples(
 
 def recall_changes(
     changes: Mapping[str, Mapping[str, float | None]], errors: Mapping[str, Mapping[str, float]]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw who pays: change of recall of each class against dense, in percentage points, with 95 % intervals.
 
     ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors.

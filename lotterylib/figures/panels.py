@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import legend_below, marked, panels
+from .drawing import Drawn, legend_below, marked, panels
 from .style import in_order, look, styled
 from .sweep import draw_panel, legend_of, span
 
@@ -23,7 +22,7 @@ _WIDE = 10
 
 def sweep_panels(
     table: pd.DataFrame, names: Sequence[str], *, highlight: str | None = None, smoke: bool = False
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw several metrics against sparsity as ``sweep`` does, one panel per metric.
 
     ``table`` is of one data set and model; ``highlight`` names the pruner that keeps its full colour. Values that span
@@ -68,7 +67,7 @@ def _ranked(means: pd.DataFrame, about: metrics.About, highlight: str | None) ->
     return f"{said}, best to worst: {', '.join(look(p).label for p in order)}."
 
 
-def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
+def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     """Draw rank correlations (from ``verdict.rank_agreement``) as a table of colours with their numbers.
 
     1 where two metrics or dimensions order the tickets alike, −1 where one's best is the other's worst. Metrics come in the
@@ -89,9 +88,8 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str
             if not math.isnan(value):
                 text = f"{round(10 * value)}" if many else f"{value:.2f}"
                 axis.text(j, i, text, color="white" if abs(value) > 0.75 else "black", **numbers)
-        axis.set_xticks(
-            range(len(order)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=8
-        )
+        slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+        axis.set_xticks(range(len(order)), labels, **slanted)
         axis.set_yticks(range(len(order)), labels, fontsize=8)
         axis.grid(False)
         kinds = [metrics.describe(n).dimension if n in known else n for n in order]
@@ -108,7 +106,7 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str
     return marked(figure, f"Rank correlations of {len(order)} rows over all tickets.{far}", smoke)
 
 
-def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False) -> tuple[Figure, str]:
+def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False) -> Drawn:
     """Draw one metric against another, one point per ticket (mean over seeds), larger where sparser.
 
     The line is equality and the black cross is dense. Shares are drawn in per cent. Raises ``DataError`` where no ticket has
@@ -147,9 +145,7 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
     return marked(figure, words, smoke)
 
 
-def forest(
-    effects: Mapping[str, tuple[float, float, float]], label: str, *, smoke: bool = False
-) -> tuple[Figure, str]:
+def forest(effects: Mapping[str, tuple[float, float, float]], label: str, *, smoke: bool = False) -> Drawn:
     """Draw effects with their intervals and a line at zero, one row each.
 
     ``effects``: name → (mean, low, high), NaN bounds where there is no interval. Names that share what stands before a colon
@@ -179,7 +175,7 @@ def forest(
     return marked(figure, f"{label}, mean and interval, filled where zero lies outside: {said}.", smoke)
 
 
-def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> tuple[Figure, str]:
+def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
     """Draw which share of the doubt about a difference (its variance) comes from the trainings, the rest from the test images.
 
     ``shares``: metric → in [0, 1], one bar each. Raises ``DataError`` for none.
@@ -204,7 +200,7 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> tuple[Fig
     return marked(figure, f"{share}: {said}.", smoke)
 
 
-def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
+def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     """Draw half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), one bar per metric.
 
     Hatched beyond the line at 1, where not even a network as good as dense would pass. Raises ``DataError`` where no metric

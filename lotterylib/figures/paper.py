@@ -1,16 +1,15 @@
-"""A metric of our study beside the paper's own curves."""
+"""A metric of our study next to the paper's own curves."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import by_setting, curve_of, legend_below, marked
+from .drawing import Drawn, by_setting, curve_of, legend_below, marked
 from .style import in_order, look, styled
 from .sweep import rounds
 
@@ -18,10 +17,8 @@ from .sweep import rounds
 _FIRST = ("cifar10", "resnet20s")
 
 
-def beside_paper(
-    table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smoke: bool = False
-) -> tuple[Figure, str]:
-    """Draw our mean over seeds against sparsity (left) beside the paper's curves (right), one row per network of ours.
+def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smoke: bool = False) -> Drawn:
+    """Draw our mean over seeds against sparsity (left) next to the paper's curves (right), one row per network of ours.
 
     The paper's are of the same data set and network, and then dotted over ours too; where none is the same, of its smallest
     setting, which the title says.

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from ..errors import SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
-from .drawing import draw_image, panels, stroke
+from .drawing import Drawn, draw_image, panels, stroke
 from .style import look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 
 
-def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> tuple[Figure, str]:
+def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> Drawn:
     """Draw a grid of [N, C, H, W] images in [0, 1], grey or colour, with a title each."""
     with styled():
         figure, axes = panels(len(pictures), columns, (1.05, 1.3))
@@ -38,7 +38,7 @@ def _check_any(masks: Mapping[str, Mask]) -> None:
         raise SettingError("no masks to draw: give one or more, pruner → mask")
 
 
-def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[Figure, str]:
+def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
     """Draw one layer's mask under each pruner, kept weights dark: one row per output channel, one column per incoming weight.
 
     ``weight``: the layer's name in each mask (pruner → mask); if it is not given, ``masks.inner_layer`` chooses. Raises
@@ -51,9 +51,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[
         kept = []
         for axis, (pruner, mask) in zip(axes[:, 0], masks.items(), strict=True):
             if weight not in mask:
-                raise SettingError(
-                    f"no layer {weight!r} in the mask of {pruner}; there are: {', '.join(mask)}"
-                )
+                raise SettingError(f"no layer {weight!r} in {pruner}'s mask; there are: {', '.join(mask)}")
             layer = mask[weight].flatten(1).cpu()
             axis.imshow(layer, cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
             label, share = look(pruner).label, f"{layer.double().mean():.1%}"
@@ -66,7 +64,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[
     return figure, f"Which weights of {weight} stay, dark = kept: {'; '.join(kept)}."
 
 
-def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[Figure, str]:
+def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
     """Draw how one layer's mask moved; rows, columns and ``weight`` as in ``mask_picture``."""
     weight = weight or inner_layer(before)
     old, new = before[weight].flatten(1).cpu(), after[weight].flatten(1).cpu()
@@ -86,7 +84,7 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[F
     return figure, f"Connections of {weight} from the first mask to the last: {counts}."
 
 
-def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
+def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
     """Draw the share of weights that each pruner keeps in each layer, in per cent on a log scale; a cross marks nothing left.
 
     ``masks``: pruner → mask. ``of``: the dense network's mask, where tickets are physically smaller; its layers that no ticket
@@ -100,9 +98,7 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Fig
     return figure, f"Share of weights kept in each layer. {alt}"
 
 
-def layer_bars(
-    values: Mapping[str, Mapping[str, float]], label: str, log: bool = False
-) -> tuple[Figure, str]:
+def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool = False) -> Drawn:
     """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side.
 
     ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
@@ -135,17 +131,15 @@ def layer_bars(
     return figure, f"Bars of {label}, one group per layer. {'; '.join(spans)}."
 
 
-def lines(
-    x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
-) -> tuple[Figure, str]:
+def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Drawn:
     """Draw one line per pruner (pruner → a value for each ``x``)."""
     figure = _drawn_lines({pruner: (x, row) for pruner, row in values.items()}, xlabel, ylabel)
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
     return figure, f"{ylabel} against {xlabel}, {x[0]:.3g} to {x[-1]:.3g}: {ends}."
 
 
-def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
-    """Draw one bar per pruner on a log scale, its number beside it."""
+def bars(values: Mapping[str, float], label: str) -> Drawn:
+    """Draw one bar per pruner on a log scale, with its number."""
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 0.36 * len(values) + 1))
         for i, (pruner, value) in enumerate(values.items()):
@@ -162,7 +156,7 @@ def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
     return figure, f"{label}: " + "; ".join(f"{look(p).label} {v:.3g}" for p, v in values.items()) + "."
 
 
-def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
+def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
     """Draw prunable weights by magnitude, on a log axis: those that the mask keeps above those that it removes."""
     weights = dict(model.named_parameters())
     sizes = torch.cat([weights[n].detach().abs().flatten().cpu() for n in mask])
@@ -182,7 +176,7 @@ def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
     )
 
 
-def curves(losses: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
+def curves(losses: Mapping[str, Sequence[float]]) -> Drawn:
     """Draw training loss against epoch, one line per network (pruner → mean loss of each epoch)."""
     found = {pruner: (range(1, len(values) + 1), values) for pruner, values in losses.items()}
     figure = _drawn_lines(found, "epoch of this training", "training loss (nats) ↓")

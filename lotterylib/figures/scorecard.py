@@ -7,9 +7,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..errors import SettingError
+from .drawing import Drawn
 from .style import look, styled
 
 # colour and marker: neither alone carries the verdict
@@ -23,7 +23,7 @@ _VERDICTS = {
 _SPAN = 5
 
 
-def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
+def differences(rows: Sequence[Any]) -> Drawn:
     """Draw every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better.
 
     The grey band is what counts as comparable; ``rows`` are a ``Scorecard``'s. Raises ``SettingError`` for none.
@@ -60,7 +60,7 @@ def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
     return figure, f"Differences of {len(rows)} metrics to the dense network, with 95 % intervals: {words}."
 
 
-def worth(table: pd.DataFrame) -> tuple[Figure, str]:
+def worth(table: pd.DataFrame) -> Drawn:
     """Draw what networks keep of the dense one's size, and how fast they are, from ``efficiency.speed.table``: one row of
     bars per network."""
     panels = {
@@ -97,15 +97,14 @@ def worth(table: pd.DataFrame) -> tuple[Figure, str]:
     return figure, f"What networks take, against dense. {words}."
 
 
-def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
+def sparse_speed(speedups: Mapping[float, Any]) -> Drawn:
     """Draw how fast a sparse kernel is, compared with the dense one, from ``efficiency.speed.sparse_linear_speedups``."""
     with styled():
         figure, axis = plt.subplots(figsize=(5.6, 3.2))
         levels = list(speedups)
-        values = [speedups[s].speedup for s in levels]
-        spread = [
-            [abs(getattr(speedups[s], e) - speedups[s].speedup) for s in levels] for e in ("low", "high")
-        ]
+        values = [s.speedup for s in speedups.values()]
+        found = speedups.values()
+        spread = [[abs(s.speedup - s.low) for s in found], [abs(s.high - s.speedup) for s in found]]
         axis.errorbar(range(len(levels)), values, yerr=spread, fmt="o-", color="#0072B2", markersize=5)
         axis.axhline(1, color="black", linestyle="-.", linewidth=1)
         axis.set_yscale("log")

@@ -9,12 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..verdict import Region, over_seeds
-from .drawing import by_setting, curve_of, legend_below, marked, stroke
+from .drawing import Drawn, by_setting, curve_of, legend_below, marked, stroke
 from .style import in_order, look, styled
 
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
@@ -22,7 +21,7 @@ _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 
 def sweep(
     table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw a metric's mean over seeds with its 95 % interval: one row per model, all of it and a close-up.
 
     The x axis counts rounds of pruning (20 % of the remaining weights each) and is labelled with the sparsity. A curve

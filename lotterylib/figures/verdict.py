@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import DataError
-from .drawing import marked, panels, stroke
+from .drawing import Drawn, marked, panels, stroke
 from .style import in_order, look, styled
 
 # Colour and sign; the signs alone say it too.
@@ -24,9 +23,7 @@ _BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
 _VERDICTS = {"fail": ("#f2b8a0", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
 
-def verdict_board(
-    judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False
-) -> tuple[Figure, str]:
+def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False) -> Drawn:
     """Draw one square per ticket and metric: ● pass, × fail, ? undecided. Pruners are blocks, sparsity rises downwards.
 
     ``judged`` is from ``verdict.passes``, of one data set and model (else ``DataError``); ``whole``, from
@@ -91,9 +88,7 @@ def _board_words(wide: pd.DataFrame) -> str:
     return " ".join(words)
 
 
-def radar(
-    table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: bool = False
-) -> tuple[Figure, str]:
+def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: bool = False) -> Drawn:
     """Draw the paper's radar chart: one small chart per pruner with dense in black, one axis per metric, outward is better.
 
         r = (v − worst) / (best − worst)    over the compared networks, each the mean over its seeds

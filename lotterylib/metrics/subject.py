@@ -121,7 +121,7 @@ class Subject:
         return self.once(("corrupted", images, held_out), answer)
 
     def _published_logits(self, archive: Published, corruption: str, labels: Tensor) -> Tensor:
-        """Of the images with these labels, the first class by class: the same places in archive and test set."""
+        """Return the logits of the archive's images at the places of ``sample``, which must have these labels."""
         folder, severities = data_root(self.data.root) / archive.name, []
         for severity in SEVERITIES:
             images, theirs = archive.read(folder, corruption, severity, len(labels))

@@ -245,9 +245,8 @@ class CalibrationFirst(Claim):
             raise DataError("no records of accuracy and ece together")
         worse = judged.difference.where(judged.metric == "ece", -judged.difference)
         judged["first"] = judged.sparsity.where(worse > judged.tolerance, 1.0)
-        first = judged.pivot_table(
-            index=[*SETTING, "pruner"], columns="metric", values="first", aggfunc="min"
-        )
+        index = [*SETTING, "pruner"]
+        first = judged.pivot_table(index=index, columns="metric", values="first", aggfunc="min")
         gaps = (first["accuracy"] - first["ece"]).dropna()
         return _sign_test(list(gaps), "ECE leaves its tolerance at a lower sparsity than accuracy")
 
@@ -264,7 +263,8 @@ class AsFlat(Claim):
             raise DataError("no records of the Hessian's trace for lottery tickets")
         good = wide.loc[wide["accuracy"] != "fail", "hessian_trace"].value_counts()
         counts = ", ".join(f"{good.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
-        effect = f"Trace of the weights' Hessian of tickets that do not certainly fail accuracy: {counts}."
+        subject = "Trace of the weights' Hessian of lottery tickets that do not certainly fail accuracy"
+        effect = f"{subject}: {counts}."
         if good.get("fail", 0):
             return effect, "not reproduced"
         return effect, "reproduced" if good.sum() and good.get("pass", 0) == good.sum() else "undecided"
@@ -314,7 +314,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Gap(
         "6b",
-        "The same against the control: each ticket beside the dense network made as unsure as it is.",
+        "The same against the control: each ticket and the dense network made as unsure as it is.",
         "fidelity:gap", EARLY, LATE, -1, f"Fidelity beyond the control, {_EARLY} minus {_LATE}",
     ),
     AsFlat("7a", "LTH's landscape stays as flat as the dense network's."),

@@ -25,7 +25,7 @@ CONTROL = "control"
 
 @dataclass(frozen=True)
 class Band:
-    """What a retraining of the dense network changes: mean and sd of a metric over ``count`` trainings."""
+    """The spread of retrained dense networks: mean and sd of a metric over ``count`` trainings."""
 
     mean: float
     sd: float
@@ -123,9 +123,7 @@ def retrained(
             raise DataError(f"{model} on {dataset}: want {2 * size} dense networks or more, got {len(seeds)}")
         here: Any = table[(table.dataset == dataset) & (table.model == model)]
         groups = [generator.choice(seeds, 2 * size, replace=False) for _ in range(draws)]
-        ours, theirs = (
-            np.concatenate([g[half] for g in groups]) for half in (slice(size), slice(size, None))
-        )
+        ours, theirs = np.concatenate([g[:size] for g in groups]), np.concatenate([g[size:] for g in groups])
         names = np.repeat([f"{CONTROL} {draw}" for draw in range(draws)], size)
         for metric, rows in dense.groupby("metric"):
             # Metrics that are measured relative to dense itself are the same for every dense network.

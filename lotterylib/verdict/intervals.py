@@ -152,9 +152,7 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
     tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
     if tickets.empty:
-        raise DataError(
-            "no record says how far a ticket lies from its dense network: measure with this version"
-        )
+        raise DataError("no record has a difference to its dense network: measure with this version")
     rows = []
     by_metric: Any = tickets.groupby(keys)
     for setting, of_metric in by_metric:
@@ -162,9 +160,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
         spread = groups.difference.agg(["var", "count"]).dropna()
         prior = Prior.fit(spread["var"], spread["count"] - 1) if moderated and len(spread) > 1 else None
         for key, group in groups:
-            rows.append(
-                (*setting, *key, *interval(group.difference, group.difference_error, confidence, prior))
-            )
+            found = interval(group.difference, group.difference_error, confidence, prior)
+            rows.append((*setting, *key, *found))
     columns = pd.Index([*keys, "pruner", "sparsity", "difference", "low", "high", "seeds"])
     return pd.DataFrame(rows, columns=columns).merge(dense, on=keys, how="left")
 
@@ -182,9 +179,8 @@ def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd
     """
     chosen = table[table.metric == metric]
     if chosen.empty:
-        raise DataError(
-            f"no records of metric {metric!r}; there are: {', '.join(sorted(table.metric.unique()))}"
-        )
+        known = ", ".join(sorted(table.metric.unique()))
+        raise DataError(f"no records of metric {metric!r}; there are: {known}")
     groups: Any = chosen.groupby(NETWORK).value
     rows = [(*key, *interval(values.dropna(), confidence=confidence)) for key, values in groups]
     means = pd.DataFrame(rows, columns=pd.Index([*NETWORK, "value", "low", "high", "seeds"]))

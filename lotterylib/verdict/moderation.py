@@ -24,7 +24,7 @@ from ..errors import DataError
 
 @dataclass(frozen=True)
 class Prior:
-    """What the tickets of a study say of a variance: s₀² with d₀ degrees of freedom; ``pooled``, all that they have together.
+    """The variance that the tickets of a study suggest: s₀² with d₀ degrees of freedom; ``pooled``, all that they have together.
 
     The model: 1/σ² is distributed as χ²(d₀) / (d₀ s₀²), and s² given σ² as σ² χ²(d)/d.
     """

@@ -36,7 +36,7 @@ def judge(low: float, high: float, direction: Literal["higher", "lower"], tolera
         raise SettingError(f"direction must be 'higher' or 'lower', got {direction!r}")
     if not low <= high or not tolerance >= 0:
         raise SettingError(
-            f"want low ≤ high and a tolerance of 0 or more, got {low} to {high}, tolerance {tolerance}"
+            f"want low ≤ high and a tolerance from 0 on, got {low} to {high}, tolerance {tolerance}"
         )
     worst, best = (low, high) if direction == "higher" else (-high, -low)
     if worst >= -tolerance:

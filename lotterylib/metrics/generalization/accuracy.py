@@ -113,9 +113,8 @@ def _encoded(off: Tensor, classes: int) -> str:
 def right(logits: Tensor, labels: Tensor) -> Tensor:
     """Return 1 where the largest logit is the label's: float64 [N]. Raises as ``accuracy`` does."""
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise DataError(
-            f"want logits [N, classes] and labels [N], got {list(logits.shape)} and {list(labels.shape)}"
-        )
+        shapes = f"{list(logits.shape)} and {list(labels.shape)}"
+        raise DataError(f"want logits [N, classes] and labels [N], got {shapes}")
     if len(labels) == 0:
         raise DataError("no images to score")
     if logits.isnan().any():

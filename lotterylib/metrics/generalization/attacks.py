@@ -167,7 +167,7 @@ class PgdAccuracy(Metric):
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of each image's own cross-entropy with respect to its pixels: [N, C, H, W], in eval mode.
 
-    The losses are summed, not averaged: an image's gradient does not depend on those beside it. Raises ``DataError``
+    The losses are summed, not averaged: an image's gradient does not depend on the others. Raises ``DataError``
     for labels that the network has no logit for, or a gradient that is not finite.
     """
     device = next(model.parameters()).device
@@ -194,9 +194,8 @@ def shifted(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
 def check_attack(images: Tensor, labels: Tensor, epsilon: float) -> None:
     """Raise what ``fgsm`` promises for images, labels or an epsilon that it cannot use."""
     if images.ndim != 4 or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"want images [N, C, H, W] and labels [N], got {list(images.shape)} and {list(labels.shape)}"
-        )
+        shapes = f"{list(images.shape)} and {list(labels.shape)}"
+        raise DataError(f"want images [N, C, H, W] and labels [N], got {shapes}")
     if len(images) == 0:
         raise DataError("no images to attack")
     check_pixels(images)

@@ -150,9 +150,8 @@ def _check_errors(errors: Errors, baseline: Errors | None = None) -> None:
     if not errors:
         raise DataError("no corruptions to score")
     if baseline is not None and set(errors) != set(baseline):
-        ours, theirs = (
-            ", ".join(sorted(set(a) - set(b))) or "none" for a, b in ((errors, baseline), (baseline, errors))
-        )
+        sides = set(errors) - set(baseline), set(baseline) - set(errors)
+        ours, theirs = (", ".join(sorted(side)) or "none" for side in sides)
         raise DataError(f"want the baseline's corruptions; only here: {ours}; only in the baseline: {theirs}")
     every = [*errors.items(), *(baseline or {}).items()]
     counts = {len(rates) for _, rates in every}

@@ -101,16 +101,13 @@ def hessian_trace(
         tr H = tr QᵀHQ + tr PHP,  P = I − QQᵀ          E[zᵀPHPz] = tr PHP,  z random signs
 
     Q spans what ``steps`` products of Lanczos reach, which holds the few large eigenvalues; its part of the trace is
-    exact. Only the rest is estimated, by probes (Hutchinson, 1990; deflated like Hutch++, Meyer et al., 2021).
-    They stop when their standard error is at most ``relative_error`` · |trace| or ``absolute_error``; after
-    ``max_probes`` the ``Estimate`` says that it has not converged. ``seed`` decides the probes: every mask of one
-    network, and every image, sees the same ones.
+    exact. The rest is estimated by probes (Hutchinson, 1990; deflated like Hutch++, Meyer et al., 2021), the same ones for
+    every mask of one network and every image, until their standard error is at most ``relative_error`` · |trace| or
+    ``absolute_error``; after ``max_probes`` the ``Estimate`` says that it has not converged.
 
-    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]; ``loss`` maps logits and labels to one loss per image. At most
-    ``batch_size`` images are in memory at once. The model is left as found.
-
-    Raises ``DataError`` for no images, labels that do not fit, a mask that keeps nothing, or a loss that is not
-    finite; ``SettingError`` for another ``wrt`` or a number outside its range.
+    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N], at most ``batch_size`` in memory at once; ``loss`` maps logits and
+    labels to one loss per image. The model is left as found. Raises ``DataError`` for no images, labels that do not fit, a
+    mask that keeps nothing, or a loss that is not finite; ``SettingError`` for a setting outside its range.
 
     Example:
         >>> network = torch.nn.Linear(2, 1, bias=False).double()
@@ -204,7 +201,7 @@ def spectral_density(
 
 @dataclass(frozen=True)
 class Krylov:
-    """What Lanczos found: ``basis`` [rows, steps, size] with orthonormal rows Q, and the tridiagonal T = QᵀHQ by its
+    """The result of Lanczos: ``basis`` [rows, steps, size] with orthonormal rows Q, and the tridiagonal T = QᵀHQ by its
     ``diagonal`` [rows, steps] and ``off_diagonal`` [rows, steps], whose last entry is what the next step would have been."""
 
     basis: Tensor
@@ -214,9 +211,8 @@ class Krylov:
     def eigen(self) -> tuple[Tensor, Tensor]:
         """Return the eigenvalues [rows, steps], rising, and eigenvectors [rows, steps, steps] (columns) of T."""
         inner = self.off_diagonal[:, :-1]
-        return torch.linalg.eigh(
-            self.diagonal.diag_embed() + inner.diag_embed(offset=1) + inner.diag_embed(offset=-1)
-        )
+        sides = inner.diag_embed(offset=1) + inner.diag_embed(offset=-1)
+        return torch.linalg.eigh(self.diagonal.diag_embed() + sides)
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Return nodes and weights of the quadrature: eigenvalues of T, and how much of the start lies along each. Where T is
@@ -432,10 +428,8 @@ def signs(shape: torch.Size, *, generator: torch.Generator) -> Tensor:
 
 def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str, Tensor]]:
     """Return a frozen copy of the model in eval mode whose removed weights are 0, and which entries of each prunable weight
-    survive (boolean tensors on the model's device). A weight that the mask does not name survives whole.
-
-    Raises ``SettingError`` for a mask of another network, ``DataError`` for one that keeps nothing.
-    """
+    survive: all of one that the mask does not name. Raises ``SettingError`` for a mask of another network, ``DataError`` for
+    one that keeps nothing."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     keep = dict(Mask.ones(frozen))
     if mask is not None:
@@ -447,16 +441,11 @@ def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str,
     return frozen, keep
 
 
-def check_batch(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, loss: Loss
-) -> tuple[Tensor, Tensor]:
-    """Return images and labels on the model's device, in its precision.
-
-    Raises ``DataError`` for no images, labels that do not fit, or a loss that is not finite.
-    """
+def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, loss: Loss) -> Part:
+    """Return images and labels on the model's device, in its precision; raise ``DataError`` as ``hessian_trace`` does."""
     if len(images) == 0 or labels.shape != images.shape[:1]:
         raise DataError(
-            f"want images [N, …] and labels [N], N above 0; got {list(images.shape)}, {list(labels.shape)}"
+            f"want images [N, …] and labels [N], N > 0; got {list(images.shape)}, {list(labels.shape)}"
         )
     weight = next(model.parameters())
     images, labels = images.detach().to(weight), labels.to(weight.device)

@@ -1,4 +1,4 @@
-"""How much noise do a network's weights bear before its loss rises?
+"""The noise that a network's weights bear before its loss rises.
 
 Nothing is ever moved in place: a frozen copy runs with other weights, so the model cannot be left perturbed.
 """

@@ -3,12 +3,11 @@
 LIME (Ribeiro et al., 2016) hides superpixels of an image at random, asks the network again, and fits a linear model of
 what is shown to the probability of the class. Its residual is ``fidelity``; how its coefficients move when the image
 moves a little is ``stability``. Both are in units of probability, so a network that is merely unsure scores well: each
-comes beside R², and beside the dense network made as unsure as the ticket (``match_confidence``).
+comes with R², and with the dense network made as unsure as the ticket (``match_confidence``).
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import zlib
 from collections.abc import Callable
@@ -76,8 +75,8 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Surrogates:
-    """Linear models of N images: ``coefficients`` float64 [N, P] (0 beyond an image's own superpixels), ``intercept``,
-    ``mse``, ``r2`` and ``spread`` float64 [N], as in ``Explanation``."""
+    """Linear models of N images, float64, as in ``Explanation``: ``coefficients`` [N, P] (0 beyond an image's own superpixels),
+    all others [N]."""
 
     coefficients: Tensor
     intercept: Tensor
@@ -98,13 +97,11 @@ def superpixels(images: Tensor, method: str = "auto") -> Tensor:
     """Cut images [N, C, H, W] in [0, 1] into superpixels: int64 [N, H, W], numbered from 0, −1 = background.
 
     Background are segments that are all 0, the colour that hiding paints: to hide them changes nothing. Methods:
-    ``"slic"``: about 64 compact cells an image, of 16 pixels or more; ``"felzenszwalb"``: scale 10, σ 0.4, at least 20
-    pixels, what the paper takes for CIFAR; ``"quickshift"``: what its code and the lime package take for ImageNet.
-    ``"auto"``: SLIC below 64 pixels a side, else quickshift. Felzenszwalb's would leave small grey images some 3 to 11
-    superpixels, and cut a large one into as many as there are samples.
+    ``"slic"``: about 64 compact cells per image, of 16 pixels or more; ``"felzenszwalb"``: scale 10, σ 0.4, at least 20
+    pixels, as the paper for CIFAR (too few on small grey images, too many on large ones); ``"quickshift"``: as its code and
+    the lime package for ImageNet; ``"auto"``: SLIC below 64 pixels a side, else quickshift.
 
-    Depends on nothing but the image. Raises ``DataError`` for images of another form, ``SettingError`` for an unknown
-    method.
+    Raises ``DataError`` for images of another form, ``SettingError`` for an unknown method.
 
     Example:
         >>> superpixels(torch.zeros(1, 1, 8, 8)).unique().tolist()
@@ -200,8 +197,8 @@ def explain(
 ) -> Explanation | list[Explanation]:
     """Return LIME's explanation of what the network answers to an image [C, H, W]; a list of them for images [N, C, H, W].
 
-    ``segments``: int64 [(N,) H, W], by default ``superpixels(images)``. Runs on the model's device, in batches that span
-    images. An image's explanation is the same alone or among others, up to float32 rounding of the network.
+    ``segments``: int64 [(N,) H, W], by default ``superpixels(images)``. An image's explanation is the same alone or among
+    others, up to float32 rounding of the network.
 
     Raises ``DataError`` for pixels outside [0, 1], segments that do not fit or are not numbered from 0, and a network
     whose output is not finite; ``SettingError`` unless there are more samples than superpixels. Ribeiro et al. (2016).
@@ -364,9 +361,8 @@ class _Lime(Metric):
         images, draws = min(self.images, data.test), self.noise[1]
         shown, count = (images, self.samples, self.superpixels), float(images * self.samples)
         asked = {Question("lime", shown): count}
-        return (
-            asked | {Question("lime under noise", (*shown, *self.noise)): count * draws} if draws else asked
-        )
+        noisy = {Question("lime under noise", (*shown, *self.noise)): count * draws}
+        return asked | noisy if draws else asked
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
@@ -526,8 +522,6 @@ def _ask(model: nn.Module, images: Tensor, near: Neighbourhood, device: torch.de
     # background reads one more column, which is always shown
     cells = torch.where(cells < 0, columns, cells)
     rows = max(1, min(_BATCH, _VALUES // images[0].numel()))
-    # a quarter faster on CPUs
-    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
     answers = []
     for part in torch.arange(count * samples).split(rows):
         which, sample = part // samples, part % samples
