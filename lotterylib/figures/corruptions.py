@@ -103,7 +103,7 @@ def _show(axis: Axes, picture: Tensor, title: str) -> None:
 
 def _table(cells: Mapping[str, Sequence[float]], names: Sequence[str], network: str) -> np.ndarray:
     if list(cells) != list(names) or len({len(row) for row in cells.values()}) != 1:
-        raise DataError(f"{network}: want {', '.join(names)} with equally many severities each")
+        raise DataError(f"{network}: want the corruptions {', '.join(names)}, equally many severities each")
     return np.array([cells[name] for name in names], dtype=float)
 
 

@@ -431,7 +431,7 @@ def _scores(
 ) -> list[list[Tensor]]:
     """Return values and draws of each batch of cells; a corruption at a time bounds the memory."""
     parts = [score(_finite(logits) / temperature, labels) for logits in batches]
-    return [list(kind) for kind in zip(*parts, strict=True)]
+    return [values for values, _ in parts], [draws for _, draws in parts]
 
 
 def _summary(values: list[Tensor], draws: list[Tensor], samples: int) -> Measurement:

@@ -152,7 +152,7 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
     tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
     if tickets.empty:
-        raise DataError("no record has a difference to its dense network: measure with this version")
+        raise DataError("no record says how far a ticket lies from its dense network: measure it again")
     rows = []
     by_metric: Any = tickets.groupby(keys)
     for setting, of_metric in by_metric:
