@@ -503,7 +503,8 @@ def _labels(given: Any, scores: Tensor) -> Tensor:
     given = torch.as_tensor(given).detach().cpu()
     labels = given.long()
     if given.shape != scores.shape[:1] or not torch.equal(labels.to(given.dtype), given):
-        raise DataError(f"want {len(scores)} whole numbers as labels, got {given.dtype} {list(given.shape)}")
+        got = f"{given.dtype} {list(given.shape)}"
+        raise DataError(f"want a whole number as label of each of {len(scores)} images, got {got}")
     check_labels(labels, scores.shape[1])
     return labels
 
