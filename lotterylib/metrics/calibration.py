@@ -428,7 +428,7 @@ class BrierScore(_Calibration):
 
 def _scores(
     score: Score, batches: Iterable[Tensor], labels: Tensor, temperature: float
-) -> list[list[Tensor]]:
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return values and draws of each batch of cells; a corruption at a time bounds the memory."""
     parts = [score(_finite(logits) / temperature, labels) for logits in batches]
     return [values for values, _ in parts], [draws for _, draws in parts]
