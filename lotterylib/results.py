@@ -50,3 +50,29 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def _difference(measured: Mapping[str, Any]) -> dict[str, Any]:
     found = measured.get("difference") or {}
     return {"difference": found.get("value"), "difference_error": found.get("error")}
+
+
+def example() -> pd.DataFrame:
+    """Return the tidy table of a made-up study, for examples: two seeds of dense and of three tickets, two metrics.
+
+    Example:
+        >>> len(example())
+        16
+    """
+    accuracies = {("dense", 0.0): 0.9, ("lottery", 0.5): 0.898, ("lottery", 0.8): 0.85, ("random", 0.5): 0.4}
+    shown = {"dataset": "digits", "model": "lenet", "chance": 0.1, "error": 0.001, "samples": 1000}
+    records = []
+    for (pruner, sparsity), accuracy in accuracies.items():
+        for seed in (0, 1):
+            for metric, share in (("accuracy", 1.0), ("ece", -0.1)):
+                gap = share * (accuracy - 0.9 + 0.0005 * seed)
+                about = {
+                    "pruner": pruner,
+                    "sparsity": sparsity,
+                    "seed": seed,
+                    "metric": metric,
+                    "value": abs(share) * 0.9 + gap,
+                }
+                paired = {} if pruner == "dense" else {"difference": {"value": gap, "error": 0.001}}
+                records.append(shown | about | paired)
+    return tidy(records)

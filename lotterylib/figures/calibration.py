@@ -9,31 +9,29 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import SettingError
-from .drawing import legend_below, stroke
+from .drawing import Drawn, legend_below, stroke
 from .style import in_order, look, styled
 
 # A bin with fewer images says little about its accuracy.
 _FEW = 20
 _EDGE, _PALE_EDGE = "#444444", "#BBBBBB"
-# Face, hatch, legend; the hatches differ so that the gaps are told apart without colour.
+# Face, hatch, legend; the hatches differ so that the gaps differ without colour.
 _HELD = ("#9FCBEA", "", "held: confidence that came true")
 _TOO_SURE = ("#F6C9A8", "///", "too sure: from accuracy up to confidence")
 _TOO_UNSURE = ("#B9E0CF", "\\\\\\", "too unsure: from confidence up to accuracy")
 _PARTS = (_HELD, _TOO_SURE, _TOO_UNSURE)
 
 
-def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, str]:
+def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> Drawn:
     """Draw accuracy against confidence, one panel per network, and under it how its confidences spread.
 
     The hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
 
-    Args:
-        diagrams: title → what ``metrics.calibration.reliability`` returns; a pruner's name is replaced by its label.
+    ``diagrams``: title → result of ``metrics.calibration.reliability``; a pruner's name is replaced by its label.
     """
     if not diagrams:
         raise SettingError("no reliability diagrams to draw: want title → metrics.calibration.reliability(…)")
@@ -62,13 +60,11 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> tuple[Figure, s
 
 def calibration_under_shift(
     curves: Mapping[str, Mapping[str, Sequence[float]]], metric: str = "ece"
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw a calibration score against the severity of corruption, before (left) and after temperature scaling (right).
 
-    Args:
-        curves: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over
-            corruptions, under ``corrupted`` and ``corrupted-scaled``.
-        metric: the score's name.
+    ``curves``: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over
+    corruptions, under ``corrupted`` and ``corrupted-scaled``.
     """
     if not curves:
         raise SettingError('no curves to draw: want pruner → extra["by_severity"] of its record')

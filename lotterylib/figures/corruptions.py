@@ -8,12 +8,11 @@ from typing import Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..datasets import CORRUPTIONS, corrupt
 from ..errors import DataError
-from .drawing import bare, draw_image
+from .drawing import Drawn, bare, draw_image, panels
 from .style import look, styled
 
 COMMON = CORRUPTIONS[:15]
@@ -24,7 +23,7 @@ def corruption_grid(
     severities: Sequence[int] = (3,),
     corruptions: Sequence[str] = COMMON,
     scale: Literal["cifar-c", "imagenet-c"] | None = None,
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw one image [C, H, W] in [0, 1] as it is, and under each corruption.
 
     At one severity these are tiles, four per row; at several, one row per corruption. ``scale``: as in ``datasets.corrupt``.
@@ -32,13 +31,10 @@ def corruption_grid(
     tiles = {c: [corrupt(image, c, s, scale=scale) for s in severities] for c in corruptions}
     with styled():
         if len(severities) == 1:
-            rows, columns = -(-(1 + len(tiles)) // 4), 4
-            figure, axes = plt.subplots(rows, columns, figsize=(6.4, 1.75 * rows), squeeze=False)
-            _show(axes.flat[0], image, "as it is")
-            for axis, (name, (tile,)) in zip(axes.flat[1:], tiles.items(), strict=False):
+            figure, axes = panels(1 + len(tiles), 4, (1.6, 1.75))
+            _show(axes[0], image, "as it is")
+            for axis, (name, (tile,)) in zip(axes[1:], tiles.items(), strict=True):
                 _show(axis, tile, _words(name))
-            for axis in axes.flat[1 + len(tiles) :]:
-                axis.axis("off")
         else:
             rows, columns = len(tiles), 1 + len(severities)
             size = 1.3 * columns, 1.4 * rows + 0.2
@@ -64,15 +60,11 @@ def corruption_grid(
 
 def corruption_heatmap(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], floor: float | None = None
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw accuracy under each corruption (row) at each severity (column), written into the cells; one panel per network.
 
-    Args:
-        accuracies: network → corruption → a share in [0, 1] for each severity.
-        floor: cells at or below it are crossed out.
-
-    Raises:
-        DataError: where the panels' corruptions or the rows' severities differ.
+    ``accuracies``: network → corruption → a share in [0, 1] for each severity; cells at or below ``floor`` are crossed out.
+    Raises ``DataError`` where the panels' corruptions or the rows' severities differ.
     """
     names = list(next(iter(accuracies.values())))
     tables = {network: _table(cells, names, network) for network, cells in accuracies.items()}
@@ -111,9 +103,7 @@ def _show(axis: Axes, picture: Tensor, title: str) -> None:
 
 def _table(cells: Mapping[str, Sequence[float]], names: Sequence[str], network: str) -> np.ndarray:
     if list(cells) != list(names) or len({len(row) for row in cells.values()}) != 1:
-        raise DataError(
-            f"{network}: want the corruptions {', '.join(names)} with equally many severities each"
-        )
+        raise DataError(f"{network}: want the corruptions {', '.join(names)}, equally many severities each")
     return np.array([cells[name] for name in names], dtype=float)
 
 

@@ -10,30 +10,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.dissection import Dissection
-from .drawing import stroke
+from .drawing import Drawn, panels, stroke
 from .style import look, styled
 
 _SHOWN = np.array(to_rgb("#E69F00"))
 
 
-def concept_gallery(
-    images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6
-) -> tuple[Figure, str]:
+def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6) -> Drawn:
     """Draw each concept (name → bool [N, H, W]) in orange on one of the images [N, C, H, W] that show it.
 
     The image is one where the concept covers more than in most.
     """
-    rows = -(-len(concepts) // columns)
     with styled():
-        figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, 1.45 * rows), squeeze=False)
-        for axis in axes.flat:
+        figure, axes = panels(len(concepts), columns, (1.25, 1.45))
+        for axis, (name, mask) in zip(axes, concepts.items(), strict=True):
             axis.axis("off")
-        for axis, (name, mask) in zip(axes.flat, concepts.items(), strict=False):
             size = mask.sum(axis=(1, 2))
             some = np.argsort(size, kind="stable")[-max(1, (size > 0).sum() // 4)]
             picture = 0.8 * _colour(images[some])
@@ -50,17 +45,14 @@ def unit_gallery(
     rows: Sequence[tuple[str, Dissection, int]],
     concepts: Mapping[str, np.ndarray],
     columns: int = 6,
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw units with their formulas, one row each, with the images on which the unit fires most.
 
     Orange where it fires, dark elsewhere, blue lines around what fulfils the formula. Below: the share of what it fires on
     that fulfils the formula; a solid green frame with ✓ if there is any, else a dashed red one with ✗.
 
-    Args:
-        images: [N, C, H, W].
-        rows: (pruner or "dense", dissection, unit).
-        concepts: name → bool [N, H, W].
-        columns: images per unit.
+    ``images``: [N, C, H, W]; ``rows``: (pruner or "dense", dissection, unit); ``concepts``: name → bool [N, H, W];
+    ``columns``: images per unit.
     """
     with styled():
         size = 1.3 * columns, 1.8 * len(rows)
@@ -101,7 +93,7 @@ def _fired(axis: Axes, picture: np.ndarray, fires: np.ndarray, holds: np.ndarray
         side.set_color("#009E73" if share else "#D62728")
 
 
-def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> tuple[Figure, str]:
+def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> Drawn:
     """Draw the IoU of every unit's best formula, largest first, one line per network (pruner or another name → IoUs).
 
     ``threshold``: above it a unit counts as explained.
@@ -121,8 +113,7 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> t
         axis.axhline(threshold, color="#555555", linestyle=":", linewidth=1.3)
         where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
         axis.annotate(f"explained: above {threshold:g}", (1, threshold), (0, 3), fontsize=9, **where)
-        axis.set_xlabel("units, best explained first")
-        axis.set_ylabel("IoU with the best formula ↑")
+        axis.set(xlabel="units, best explained first", ylabel="IoU with the best formula ↑")
         axis.set_ylim(bottom=0)
         axis.legend()
         figure.tight_layout()
@@ -131,18 +122,12 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> t
 
 def concept_counts(
     records: Iterable[Mapping[str, Any]], pruners: Sequence[str] = ("lottery", "random"), top: int = 16
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw which concepts vanish first: explained units that name a concept (row) at a sparsity (column), by pruner (panel).
 
-    Concepts that the first pruner loses earliest stand on top.
-
-    Args:
-        records: a study's; those of ``explained_units`` count, of the first data set and model among them.
-        pruners: one panel each.
-        top: as many concepts, the most frequent ones of the dense network.
-
-    Raises:
-        DataError: if there are no such records, or if no unit of the dense network is explained.
+    The ``top`` concepts are the dense network's most frequent ones; those that the first pruner loses earliest stand on top.
+    Counted are records of ``explained_units``, of the first data set and model among them. Raises ``DataError`` if there are
+    none, or if no unit of the dense network is explained.
     """
     rows = [r for r in records if r.get("metric") == "explained_units"]
     absent = [p for p in ("dense", *pruners) if p not in {r["pruner"] for r in rows}]

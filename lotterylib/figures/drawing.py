@@ -1,19 +1,38 @@
-"""What many figures draw alike: images, bare axes, legends, the mark of a smoke run; and tables split by setting and pruner."""
+"""Parts that many figures share: panels, images, bare axes, legends, the mark of a smoke run; tables split by setting and pruner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-# What a figure of a smoke run carries, and its alt text.
-SMOKE = "SMOKE RUN: NUMBERS MEAN NOTHING"
-SMOKE_WORDS = "Smoke run, the numbers mean nothing."
+# a figure and its alt text
+Drawn = tuple[Figure, str]
+
+
+def panels(count: int, columns: int, size: tuple[float, float], **how: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its ``count`` panels, ``columns`` in a row, each of this ``size`` in inches."""
+    rows = -(-count // columns)
+    room = size[0] * columns, size[1] * rows
+    figure, axes = plt.subplots(rows, columns, figsize=room, squeeze=False, **how)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def marked(figure: Figure, alt: str, smoke: bool) -> Drawn:
+    """Return a figure and its alt text, both of which say of a smoke run that it means nothing."""
+    if not smoke:
+        return figure, alt
+    title = "\n".join(filter(None, ("SMOKE RUN: NUMBERS MEAN NOTHING", figure.get_suptitle())))
+    figure.suptitle(title, color="red", y=1.0, va="bottom")
+    return figure, f"Smoke run, the numbers mean nothing. {alt}"
 
 
 def stroke(pruner: str) -> str:
@@ -25,8 +44,7 @@ def bare(axis: Axes) -> None:
     """Take ticks, grid and frame off an axis."""
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)
 
 
 def draw_image(axis: Axes, picture: Tensor, cmap: str = "gray_r") -> None:
@@ -37,12 +55,6 @@ def draw_image(axis: Axes, picture: Tensor, cmap: str = "gray_r") -> None:
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, **how: Any) -> None:
     """Put a legend below a figure that is laid out already; artists bring their own labels."""
     figure.legend(handles=handles, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 0.0), **how)
-
-
-def smoke_title(axis: Axes, smoke: bool) -> None:
-    """Say above an axis that the numbers of a smoke run mean nothing."""
-    if smoke:
-        axis.set_title(SMOKE, color="red")
 
 
 def by_setting(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:

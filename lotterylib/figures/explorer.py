@@ -26,7 +26,7 @@ from ..errors import SettingError
 from ..metrics.geometry import Surface
 from ..metrics.interpretability import Explanation
 from .calibration import binned_error
-from .drawing import SMOKE_WORDS, draw_image
+from .drawing import Drawn, bare, draw_image, marked
 from .style import look, styled
 from .verdict import draw_radar
 
@@ -38,16 +38,9 @@ _COLOURS = 64
 
 @dataclass(frozen=True)
 class View:
-    """All that is shown of one network.
-
-    Attributes:
-        sparsity: the one asked for, in [0, 1].
-        kept: share of one layer's weights that stay, from ``kept_share``.
-        bins: from ``metrics.calibration.reliability`` or ``recorded_bins``.
-        image: [C, H, W], which ``explanation`` is about.
-        surface: the loss around the weights.
-        places: from ``figures.verdict.scaled``, a row for "dense" and one for the pruner.
-    """
+    """All that is shown of one network: at the ``sparsity`` asked for, with one layer's ``kept_share``, the ``bins`` of
+    ``metrics.calibration.reliability``, the ``image`` [C, H, W] that ``explanation`` is about, the loss around the weights,
+    and ``places`` from ``figures.verdict.scaled``: a row for "dense" and one for the pruner."""
 
     pruner: str
     sparsity: float
@@ -63,6 +56,11 @@ class View:
     def title(self) -> str:
         name = look(self.pruner).label
         return name if self.pruner == "dense" else f"{name}, {100 * self.sparsity:.3g} % removed"
+
+    @property
+    def error(self) -> float | None:
+        """Return its calibration error, where there are bins."""
+        return None if self.bins is None else binned_error(self.bins)
 
 
 def recorded_bins(record: Mapping[str, Any]) -> pd.DataFrame | None:
@@ -103,13 +101,16 @@ class Scales:
         return cls((low, max(1.01 * low, losses.max().item())), max(effects) or 1.0)
 
 
-def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
+def frame(seen: View, scales: Scales) -> Drawn:
     """Draw one network in five panels, and the image that is explained. Return the figure and its alt text."""
     with styled():
         # Placed by hand: finding a layout takes longer than drawing.
         figure = plt.figure(figsize=(6.6, 4.7))
         grid = figure.add_gridspec(2, 3, left=0.07, right=0.93, bottom=0.1, top=0.86, wspace=0.3, hspace=0.42)
-        _picture(figure.add_subplot(grid[0, 0]), seen.image)
+        first = figure.add_subplot(grid[0, 0])
+        draw_image(first, seen.image)
+        bare(first)
+        first.set_title("the image", fontsize=8.5, loc="left")
         order = ("superpixels", "mask", "reliability", "surface", "radar")
         for place, panel in zip(((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), order, strict=True):
             _draw(figure, grid[place], panel, seen, scales, title=True)
@@ -117,7 +118,7 @@ def frame(seen: View, scales: Scales) -> tuple[Figure, str]:
     return figure, f"{seen.title}: accuracy {seen.accuracy:.1%}. {_words(seen)}"
 
 
-def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = False) -> tuple[Figure, str]:
+def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = False) -> Drawn:
     """Draw the same without a slider: one row per panel, one column per network. Return the figure and its alt text."""
     scales = scales or Scales.of(views)
     with styled():
@@ -132,17 +133,14 @@ def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = 
                 if j == 0:
                     style = {"rotation": 90, "va": "center", "fontsize": 9}
                     axis.text(-0.42, 0.5, panel, transform=axis.transAxes, **style)
-        if smoke:
-            figure.suptitle("SMOKE RUN: PICTURES MEAN NOTHING", color="red", fontsize=10)
-    words = [SMOKE_WORDS] if smoke else []
-    return figure, " ".join([*words, *(f"{v.title}: {_words(v)}" for v in views)])
+    return marked(figure, " ".join(f"{v.title}: {_words(v)}" for v in views), smoke)
 
 
 def slider(dense: View, tickets: Mapping[str, Sequence[View]]) -> Any:
     """Return a slider over sparsity and a choice of pruner above one picture: dense first, then a pruner's ``tickets``.
 
-    Raises ``SettingError`` unless every pruner has the same number of tickets, one or more. The frames are drawn beforehand and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page
-    without a kernel too. Where ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
+    Raises ``SettingError`` unless every pruner has the same number of tickets, one or more. The frames are drawn beforehand
+    and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page without a kernel too. Where ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
     """
     import ipywidgets
 
@@ -207,21 +205,10 @@ def _draw(figure: Figure, place: Any, panel: str, seen: View, scales: Scales, ti
     return axis
 
 
-def _bare(axis: Axes) -> None:
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-
-
-def _picture(axis: Axes, image: Tensor) -> None:
-    draw_image(axis, image)
-    _bare(axis)
-    axis.set_title("the image", fontsize=8.5, loc="left")
-
-
 def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.set_facecolor("#f2d9c4")
     axis.imshow(seen.kept.numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    _bare(axis)
+    bare(axis)
     if title:
         axis.set_xlabel("inputs of one layer", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
@@ -242,15 +229,14 @@ def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
         axis.set_ylabel("accuracy", fontsize=8)
     else:
         axis.tick_params(labelleft=False, labelbottom=False)
-    error = _ece(seen)
-    return "reliability" if error is None else f"reliability, ECE {error:.3f}"
+    return "reliability" if seen.error is None else f"reliability, ECE {seen.error:.3f}"
 
 
 def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.set_facecolor("#dddddd")
     heat = seen.explanation.heat.numpy()
     axis.imshow(heat, cmap="PuOr_r", norm=Normalize(-scales.effect, scales.effect))
-    _bare(axis)
+    bare(axis)
     # Signs say it without colour.
     for number, effect in enumerate(seen.explanation.coefficients.tolist()):
         if abs(effect) >= 0.2 * scales.effect:
@@ -270,7 +256,7 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
         axis.clabel(lines, levels=levels[::2], fontsize=6, fmt="%.2g", colors="black")
         axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
     axis.plot(0, 0, "+", color="black", markersize=7)
-    _bare(axis)
+    bare(axis)
     return "loss around the weights"
 
 
@@ -282,24 +268,16 @@ def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
 
 # The order of a sheet's rows.
 _DRAWN = {
-    "mask": _mask,
-    "reliability": _reliability,
-    "superpixels": _superpixels,
-    "surface": _surface,
-    "radar": _radar,
-}
+    "mask": _mask, "reliability": _reliability, "superpixels": _superpixels, "surface": _surface, "radar": _radar,
+}  # fmt: skip
 
 
 def _losses(surface: Surface) -> Tensor:
     return surface.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST)
 
 
-def _ece(seen: View) -> float | None:
-    return None if seen.bins is None else binned_error(seen.bins)
-
-
 def _words(seen: View) -> str:
-    losses, error = _losses(seen.surface), _ece(seen)
+    losses, error = _losses(seen.surface), seen.error
     middle = len(losses) // 2
     edge = torch.cat([losses[0], losses[-1], losses[:, 0], losses[:, -1]]).mean().item()
     own = seen.places.iloc[-1]

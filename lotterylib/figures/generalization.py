@@ -7,24 +7,22 @@ from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..metrics.generalization import ood_auroc
 from ..verdict import student
-from .drawing import bare, draw_image
+from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
 
 _OUTSIDE = (("#D62728", "-"), ("#0072B2", "--"), ("#7F4A1E", ":"), ("#009E73", "-."))
 _ATTACKS = (("-", "o"), ("--", "s"), (":", "^"))
 
 
-def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure, str]:
+def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> Drawn:
     """Draw how sure each network is of its own images (grey area) and of others (lines), with their ROC-AUC above.
 
-    Args:
-        scores: network → set → scores [N] in [0, 1]; the first set is the distribution's own.
+    ``scores``: network → set → scores [N] in [0, 1]; the first set is the distribution's own.
     """
     bins = np.linspace(0, 1, 26)
     words = []
@@ -34,10 +32,10 @@ def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure
         for axis, (network, sets) in zip(axes[0], scores.items(), strict=True):
             (own, inside), *others = sets.items()
             areas = {name: ood_auroc(inside, outside) for name, outside in others}
-            axis.hist(inside, bins, weights=_per_cent(inside), color="#bbbbbb", label=own)
+            axis.hist(inside, bins, weights=_percent(inside), color="#bbbbbb", label=own)
             for (name, outside), (colour, stroke) in zip(others, cycle(_OUTSIDE), strict=False):
                 style = {"histtype": "step", "color": colour, "linestyle": stroke, "linewidth": 1.7}
-                axis.hist(outside, bins, weights=_per_cent(outside), label=name, **style)
+                axis.hist(outside, bins, weights=_percent(outside), label=name, **style)
             axis.set_yscale("log")
             axis.set_ylim(0.2, 130)
             axis.set_yticks([1, 10, 100], ["1", "10", "100"])
@@ -49,20 +47,18 @@ def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> tuple[Figure
                 f"{look(network).label}: median {inside.median():.2f} on {own}; ROC-AUC against {spans}"
             )
         axes[0, 0].set_ylabel("images (%)")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
+        handles, _ = axes[0, 0].get_legend_handles_labels()
         figure.tight_layout()
-        figure.legend(handles, labels, ncols=len(labels), loc="upper center", bbox_to_anchor=(0.5, 0.0))
+        legend_below(figure, handles, len(handles))
     return figure, f"Histograms of the largest softmax probability. {'; '.join(words)}."
 
 
 def attack_curves(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], epsilons: Sequence[float]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw accuracy against the strength of an attack; the colour tells the network, stroke and marker the attack.
 
-    Args:
-        accuracies: network → attack → a share for each of ``epsilons``.
-        epsilons: largest change of a pixel, in 1/255.
+    ``accuracies``: network → attack → a share for each of ``epsilons``, the largest change of a pixel in 1/255.
     """
     attacks = list(dict.fromkeys(attack for curves in accuracies.values() for attack in curves))
     strokes = dict(zip(attacks, cycle(_ATTACKS), strict=False))
@@ -76,8 +72,7 @@ def attack_curves(
                 axis.plot(x, [100 * s for s in shares], stroke, marker=marker, color=colour, markersize=5)
                 words.append(f"{label} under {attack} from {shares[0]:.1%} to {shares[-1]:.1%}")
         axis.set_xticks(x, [f"{e:g}" for e in epsilons])
-        axis.set_xlabel("largest change of a pixel, ε · 255")
-        axis.set_ylabel("accuracy (%) ↑")
+        axis.set(xlabel="largest change of a pixel, ε · 255", ylabel="accuracy (%) ↑")
         axis.set_ylim(-3, 103)
         entries = [Line2D([], [], color=look(n).colour, label=look(n).label) for n in accuracies]
         for attack, (stroke, marker) in strokes.items():
@@ -91,14 +86,10 @@ def attack_curves(
 
 def adversarial_examples(
     images: Tensor, adversarial: Tensor, before: Sequence[str], after: Sequence[str]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw one column per image: as it was, what was added (grey: nothing; black and white: the most), and the sum.
 
-    Args:
-        images: [N, C, H, W].
-        adversarial: the same, attacked.
-        before: the network's answers to the images.
-        after: its answers to the attacked ones.
+    ``images`` and ``adversarial``: [N, C, H, W]; ``before`` and ``after``: the network's answers to them.
     """
     change = adversarial - images
     most = change.abs().max().clamp(min=1e-12)
@@ -124,12 +115,10 @@ def adversarial_examples(
 
 def recall_changes(
     changes: Mapping[str, Mapping[str, float | None]], errors: Mapping[str, Mapping[str, float]]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw who pays: change of recall of each class against dense, in percentage points, with 95 % intervals.
 
-    Args:
-        changes: pruner → class → share; a class without a change (None) has no mark.
-        errors: their standard errors.
+    ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors.
     """
     classes = list(next(iter(changes.values())))
     words = []
@@ -153,5 +142,5 @@ def recall_changes(
     return figure, f"Change of each class's recall against dense, in percentage points: {'; '.join(words)}."
 
 
-def _per_cent(scores: Tensor) -> np.ndarray:
+def _percent(scores: Tensor) -> np.ndarray:
     return np.full(len(scores), 100 / len(scores))

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..metrics.geometry import Density, Line, Surface, error_barrier
-from .drawing import bare, draw_image, legend_below
+from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
 
 _STROKES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#000000", ":", "D"))
@@ -19,17 +18,15 @@ _STROKES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"
 _LEAST, _MOST, _FAINT = 1e-6, 1e6, 1e-9
 
 
-def spectra(densities: Mapping[str, Density]) -> tuple[Figure, str]:
+def spectra(densities: Mapping[str, Density]) -> Drawn:
     """Draw the density of Hessian eigenvalues, one row per network (pruner → ``Density``), on one pair of axes.
 
     Eigenvalues are linear around 0 and logarithmic beyond, density is logarithmic. A line marks the largest eigenvalue.
     """
     ends = {name: _ends(density) for name, density in densities.items()}
     with styled():
-        count = len(densities)
-        figure, axes = plt.subplots(
-            count, 1, figsize=(7.2, 1.6 * count + 0.7), sharex=True, sharey=True, squeeze=False
-        )
+        size = 7.2, 1.6 * len(densities) + 0.7
+        figure, axes = plt.subplots(len(densities), figsize=size, sharex=True, sharey=True, squeeze=False)
         for axis, (name, (values, density)) in zip(axes[:, 0], densities.items(), strict=True):
             label, colour, _ = look(name)
             heights = density.clamp_min(_FAINT).numpy()
@@ -43,10 +40,8 @@ def spectra(densities: Mapping[str, Density]) -> tuple[Figure, str]:
         axes[-1, 0].set_xlabel("eigenvalue of the Hessian (nats), linear between −0.1 and 0.1")
         figure.tight_layout()
     words = "; ".join(f"{look(n).label} from {low:.3g} to {high:.3g}" for n, (low, high) in ends.items())
-    return (
-        figure,
-        f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}.",
-    )
+    alt = f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}."
+    return figure, alt
 
 
 def _ends(density: Density) -> tuple[float, float]:
@@ -56,7 +51,7 @@ def _ends(density: Density) -> tuple[float, float]:
     return float(values[inner[0]]), float(values[inner[-1]])
 
 
-def surfaces(found: Mapping[str, Surface]) -> tuple[Figure, str]:
+def surfaces(found: Mapping[str, Surface]) -> Drawn:
     """Draw the loss over two filter-normalised directions, one panel per network (pruner → ``Surface``).
 
     All are on one logarithmic colour scale; the cross is the network.
@@ -97,12 +92,12 @@ def surfaces(found: Mapping[str, Surface]) -> tuple[Figure, str]:
         edge = np.concatenate([heights[0], heights[-1], heights[:, 0], heights[:, -1]])
         centre = heights[middle, middle]
         words.append(
-            f"{look(name).label} {centre:.3g} at the centre, {edge.mean():.3g} on average at the edge"
+            f"{look(name).label} {centre:.3g} at the centre, {edge.mean():.3g} at the edge in the mean"
         )
     return figure, f"Training loss over two random directions, on one colour scale: {'; '.join(words)}."
 
 
-def connection(found: Mapping[str, Line]) -> tuple[Figure, str]:
+def connection(found: Mapping[str, Line]) -> Drawn:
     """Draw loss and error along straight lines between two networks (name of the pair → ``Line``).
 
     Each has the straight chord between its ends and the height of its barrier.
@@ -118,18 +113,15 @@ def connection(found: Mapping[str, Line]) -> tuple[Figure, str]:
                 axis.plot(line.positions, heights, stroke, **style)
                 axis.plot([0, 1], heights[[0, -1]], color=colour, linewidth=0.7, alpha=0.6)
         for axis, words in zip(axes, ("loss (nats) ↓", "error (%) ↓"), strict=True):
-            axis.set_ylabel(words)
-            axis.set_xlabel("from the first network (0) to the second (1)")
+            axis.set(ylabel=words, xlabel="from the first network (0) to the second (1)")
         figure.tight_layout()
         legend_below(figure, axes[0].get_legend_handles_labels()[0], min(2, len(found)))
-    words = "; ".join(
-        f"{name}: barrier {loss:.3g} nats and {100 * error:.3g} points"
-        for name, (loss, error) in barriers.items()
-    )
+    said = (f"{n}: barrier {loss:.3g} nats and {100 * e:.3g} points" for n, (loss, e) in barriers.items())
+    words = "; ".join(said)
     return figure, f"Loss and error along straight lines between pairs of networks. {words}."
 
 
-def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> tuple[Figure, str]:
+def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> Drawn:
     """Draw images [N, C, H, W] above the direction in their pixels along which each network's loss bends most.
 
     ``directions``: pruner → [N, C, H, W]. Red and blue are the two signs, which may be swapped together.

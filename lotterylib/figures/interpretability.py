@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.interpretability import Explanation
-from .drawing import bare, draw_image
+from .drawing import Drawn, bare, draw_image
 from .style import look, styled
 
 # Diverging, and safe for colour-blind readers.
 _MAP = "PuOr_r"
 
 
-def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> tuple[Figure, str]:
+def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> Drawn:
     """Draw images [N, C, H, W] with the borders of their superpixels and their number, one row per method.
 
     ``cuts``: the method's name → int64 [N, H, W].
@@ -44,19 +44,14 @@ def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> tuple[Figure,
 
 def superpixel_maps(
     images: Tensor, explanations: Mapping[str, Sequence[Explanation]], class_names: Sequence[str]
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw LIME's coefficients of the same images under several networks on one scale, one row per image.
 
     Orange and + speak for the answer, purple and − against it; signs stand where the coefficient is at least a tenth of
     the largest. Each panel names the network's answer, its probability and the explanation's R².
 
-    Args:
-        images: [N, C, H, W].
-        explanations: pruner or "dense" → one explanation per image.
-        class_names: of all classes.
-
-    Raises:
-        DataError: where an image lacks an explanation.
+    ``images``: [N, C, H, W]; ``explanations``: pruner or "dense" → one per image (else ``DataError``); ``class_names``: of all
+    classes.
     """
     found = {network: list(row) for network, row in explanations.items()}
     if not found or any(len(row) != len(images) for row in found.values()):

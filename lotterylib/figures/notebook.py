@@ -15,16 +15,10 @@ from ..files import write_whole
 
 
 def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
-    """Display a figure as PNG.
+    """Display a figure as PNG, with an alt text that says what there is to see and a caption below it, and close it.
 
-    Args:
-        figure: closed afterwards.
-        alt: says in words what there is to see.
-        caption: stands below it on the page.
-        name: lower-case letters, digits and dashes; lets other pages show the same picture.
-
-    Raises:
-        SettingError: without an alt text, or for a name that is no file name.
+    ``name`` (lower-case letters, digits and dashes) lets other pages show the same picture. Raises ``SettingError`` without
+    an alt text, or for a name that is no file name.
     """
     from IPython.display import display
 
@@ -61,8 +55,5 @@ def record(name: str, value: Any) -> None:
     if hasattr(value, "item"):
         value = value.item()
     prefix = "application/papermill.record/"
-    display(
-        {prefix + "text/plain": repr(value)},
-        raw=True,
-        metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
-    )
+    about = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+    display({prefix + "text/plain": repr(value)}, raw=True, metadata=about)

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import SMOKE, SMOKE_WORDS, legend_below, smoke_title
+from .drawing import Drawn, legend_below, marked, panels
 from .style import in_order, look, styled
 from .sweep import draw_panel, legend_of, span
 
@@ -23,7 +22,7 @@ _WIDE = 10
 
 def sweep_panels(
     table: pd.DataFrame, names: Sequence[str], *, highlight: str | None = None, smoke: bool = False
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw several metrics against sparsity as ``sweep`` does, one panel per metric.
 
     ``table`` is of one data set and model; ``highlight`` names the pruner that keeps its full colour. Values that span
@@ -35,14 +34,10 @@ def sweep_panels(
     found = {name: over_seeds(table, name) for name in names if name in set(table.metric)}
     if not found:
         raise DataError(f"no records of {', '.join(names)}")
-    columns = min(3, len(found))
-    rows = -(-len(found) // columns)
-    words = [SMOKE_WORDS] if smoke else []
+    columns, words = min(3, len(found)), []
     with styled():
-        figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3.0 * rows), squeeze=False)
-        for axis in axes.flat[len(found) :]:
-            axis.set_visible(False)
-        for axis, (name, means) in zip(axes.flat, found.items(), strict=False):
+        figure, axes = panels(len(found), columns, (3.4, 3.0))
+        for axis, (name, means) in zip(axes, found.items(), strict=True):
             about = metrics.describe(name)
             draw_panel(axis, means, highlight)
             values = means.value.dropna()
@@ -54,17 +49,15 @@ def sweep_panels(
             axis.set_title(f"{about.label} {about.arrow}", loc="left", fontsize=9)
             axis.tick_params(labelsize=7)
             words.append(_ranked(means, about, highlight))
-        for axis in axes[-1]:
+        for axis in axes[-columns:]:
             axis.set_xlabel("sparsity (%)", fontsize=8)
         entries = legend_of(next(iter(found.values())))
         figure.tight_layout()
         legend_below(figure, entries, 7, fontsize=8)
-        if smoke:
-            figure.suptitle(SMOKE, color="red", y=1.03)
-    return figure, " ".join(words)
+    return marked(figure, " ".join(words), smoke)
 
 
-def _ranked(means: pd.DataFrame, about: metrics.Metric, highlight: str | None) -> str:
+def _ranked(means: pd.DataFrame, about: metrics.About, highlight: str | None) -> str:
     most = means["sparsity"].max()
     deepest = means.loc[(means["sparsity"] == most) & means["value"].notna()]
     order = list(deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"])
@@ -74,7 +67,7 @@ def _ranked(means: pd.DataFrame, about: metrics.Metric, highlight: str | None) -
     return f"{said}, best to worst: {', '.join(look(p).label for p in order)}."
 
 
-def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
+def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     """Draw rank correlations (from ``verdict.rank_agreement``) as a table of colours with their numbers.
 
     1 where two metrics or dimensions order the tickets alike, −1 where one's best is the other's worst. Metrics come in the
@@ -95,9 +88,8 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str
             if not math.isnan(value):
                 text = f"{round(10 * value)}" if many else f"{value:.2f}"
                 axis.text(j, i, text, color="white" if abs(value) > 0.75 else "black", **numbers)
-        axis.set_xticks(
-            range(len(order)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=8
-        )
+        slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+        axis.set_xticks(range(len(order)), labels, **slanted)
         axis.set_yticks(range(len(order)), labels, fontsize=8)
         axis.grid(False)
         kinds = [metrics.describe(n).dimension if n in known else n for n in order]
@@ -107,16 +99,14 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str
                 axis.axvline(i - 0.5, color="black", linewidth=1)
         bar = figure.colorbar(drawn, ax=axis, shrink=0.7)
         bar.set_label(f"Spearman's rank correlation{', in tenths' if many else ''}", fontsize=8)
-        smoke_title(axis, smoke)
     pairs = shown.where(np.triu(np.ones(shown.shape, dtype=bool), 1)).stack().dropna().sort_values()
     named = dict(zip(order, labels, strict=True))
     ends = [f"{named[a]} with {named[b]} {r:+.2f}" for (a, b), r in pairs.items()]
-    words = f"{SMOKE_WORDS} " if smoke else ""
     far = f" Least: {'; '.join(ends[:3])}. Most: {'; '.join(ends[:-4:-1])}." if ends else ""
-    return figure, f"{words}Rank correlations of {len(order)} rows over all tickets.{far}"
+    return marked(figure, f"Rank correlations of {len(order)} rows over all tickets.{far}", smoke)
 
 
-def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False) -> tuple[Figure, str]:
+def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False) -> Drawn:
     """Draw one metric against another, one point per ticket (mean over seeds), larger where sparser.
 
     The line is equality and the black cross is dense. Shares are drawn in per cent. Raises ``DataError`` where no ticket has
@@ -140,23 +130,22 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         ends = [np.nanmin(values), np.nanmax(values)]
         axis.plot(ends, ends, "--", color="#888888", linewidth=1)
         unit = " (%)" if scale == 100 else ""
-        axis.set_xlabel(f"{labels[0].label}{unit} {labels[0].arrow}")
-        axis.set_ylabel(f"{labels[1].label}{unit} {labels[1].arrow}")
+        axis.set(
+            xlabel=f"{labels[0].label}{unit} {labels[0].arrow}",
+            ylabel=f"{labels[1].label}{unit} {labels[1].arrow}",
+        )
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        smoke_title(axis, smoke)
     tickets = pair[pair.pruner != "dense"]
     rank = tickets.value_1.corr(tickets.value_2, method="spearman")
     below = int((pair.value_2 < pair.value_1).sum())
-    words = f"{SMOKE_WORDS} " if smoke else ""
-    return figure, (
-        f"{words}{labels[1].label} against {labels[0].label}, one point per network: {below} of {len(pair)} lie below the "
+    words = (
+        f"{labels[1].label} against {labels[0].label}, one point per network: {below} of {len(pair)} lie below the "
         f"line of equality; rank correlation {rank:.2f} over the tickets."
     )
+    return marked(figure, words, smoke)
 
 
-def forest(
-    effects: Mapping[str, tuple[float, float, float]], label: str, *, smoke: bool = False
-) -> tuple[Figure, str]:
+def forest(effects: Mapping[str, tuple[float, float, float]], label: str, *, smoke: bool = False) -> Drawn:
     """Draw effects with their intervals and a line at zero, one row each.
 
     ``effects``: name → (mean, low, high), NaN bounds where there is no interval. Names that share what stands before a colon
@@ -181,14 +170,12 @@ def forest(
         axis.set_yticks(range(len(names)), names, fontsize=9)
         axis.invert_yaxis()
         axis.set_xlabel(label)
-        smoke_title(axis, smoke)
         figure.tight_layout()
-    words = f"{SMOKE_WORDS} " if smoke else ""
     said = "; ".join(f"{n} {m:+.3g} ({low:+.3g} to {high:+.3g})" for n, (m, low, high) in effects.items())
-    return figure, f"{words}{label}, mean and interval, filled where zero lies outside: {said}."
+    return marked(figure, f"{label}, mean and interval, filled where zero lies outside: {said}.", smoke)
 
 
-def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> tuple[Figure, str]:
+def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
     """Draw which share of the doubt about a difference (its variance) comes from the trainings, the rest from the test images.
 
     ``shares``: metric → in [0, 1], one bar each. Raises ``DataError`` for none.
@@ -207,16 +194,13 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> tuple[Fig
         axis.set_xlabel("share of the variance of a ticket's difference to dense (%)")
         axis.tick_params(axis="y", labelsize=8)
         axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        if smoke:
-            figure.text(0.5, 0.5, SMOKE, color="red", ha="center")
         figure.tight_layout()
-    words = f"{SMOKE_WORDS} " if smoke else ""
     said = "; ".join(f"{label} {v:.0f} %" for label, v in zip(labels, values, strict=True))
     share = "Share of the doubt that comes from the trainings, the rest from the test images"
-    return figure, f"{words}{share}: {said}."
+    return marked(figure, f"{share}: {said}.", smoke)
 
 
-def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure, str]:
+def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     """Draw half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), one bar per metric.
 
     Hatched beyond the line at 1, where not even a network as good as dense would pass. Raises ``DataError`` where no metric
@@ -238,9 +222,7 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> tuple[Figure
         axis.set_yticks(range(len(shown)), labels, fontsize=8)
         axis.set_ylim(-0.6, len(shown) - 0.4)
         axis.set_xlabel("half the interval / tolerance")
-        smoke_title(axis, smoke)
         figure.tight_layout()
-    words = f"{SMOKE_WORDS} " if smoke else ""
     said = "; ".join(f"{label} {ratio:.2g}" for label, ratio in zip(labels, shown.ratio, strict=True))
     above = f"above 1 for {(~shown.able).sum()} metrics"
-    return figure, f"{words}Half the interval of a typical ticket, in tolerances, {above}: {said}."
+    return marked(figure, f"Half the interval of a typical ticket, in tolerances, {above}: {said}.", smoke)

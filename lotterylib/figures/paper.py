@@ -1,16 +1,15 @@
-"""A metric of our study beside the paper's own curves."""
+"""A metric of our study next to the paper's own curves."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import SMOKE, SMOKE_WORDS, by_setting, curve_of, legend_below
+from .drawing import Drawn, by_setting, curve_of, legend_below, marked
 from .style import in_order, look, styled
 from .sweep import rounds
 
@@ -18,32 +17,19 @@ from .sweep import rounds
 _FIRST = ("cifar10", "resnet20s")
 
 
-def beside_paper(
-    table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smoke: bool = False
-) -> tuple[Figure, str]:
-    """Draw our mean over seeds against sparsity (left) beside the paper's curves (right), one row per network of ours.
+def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smoke: bool = False) -> Drawn:
+    """Draw our mean over seeds against sparsity (left) next to the paper's curves (right), one row per network of ours.
 
     The paper's are of the same data set and network, and then dotted over ours too; where none is the same, of its smallest
     setting, which the title says.
 
-    Args:
-        table: from ``results.tidy``.
-        theirs: from ``paper.digitised``.
-        metric: a name that both have.
-        smoke: say that the numbers mean nothing.
-
-    Returns:
-        The figure and its alt text.
-
-    Raises:
-        DataError: if either has no such metric.
+    ``table`` is from ``results.tidy``, ``theirs`` from ``paper.digitised``. Raises ``DataError`` if either lacks the metric.
     """
     about, rows = metrics.describe(metric), by_setting(over_seeds(table, metric))
     printed = {(d, m): curves for d, m, curves in by_setting(theirs.loc[theirs.metric == metric])}
     if not printed:
         raise DataError(f"the paper has no curve of {metric}")
-    words = [SMOKE_WORDS] if smoke else []
-    words.append(f"{about.label} against sparsity, {about.direction} is better.")
+    words = [f"{about.label} against sparsity, {about.direction} is better."]
     with styled():
         figure, axes = plt.subplots(len(rows), 2, figsize=(9.6, 3.6 * len(rows)), squeeze=False)
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
@@ -68,9 +54,7 @@ def beside_paper(
         named = {h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]}
         figure.tight_layout()
         legend_below(figure, list(named.values()), 5)
-        if smoke:
-            figure.suptitle(SMOKE, color="red", y=1.04)
-    return figure, " ".join(words)
+    return marked(figure, " ".join(words), smoke)
 
 
 def _curves(axis: Axes, curves: pd.DataFrame) -> None:
@@ -95,7 +79,7 @@ def _overlay(axis: Axes, printed: pd.DataFrame) -> None:
     axis.plot([], [], ":", color="#555555", label="the paper")
 
 
-def _order(curves: pd.DataFrame, about: metrics.Metric, title: str) -> str:
+def _order(curves: pd.DataFrame, about: metrics.About, title: str) -> str:
     most = curves["sparsity"].max()
     deepest = curves.loc[curves["sparsity"] == most]
     order = deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,20 +15,18 @@ from torch import Tensor, nn
 from ..errors import SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
-from .drawing import draw_image, stroke
+from .drawing import Drawn, draw_image, panels, stroke
 from .style import look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 
 
-def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> tuple[Figure, str]:
+def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> Drawn:
     """Draw a grid of [N, C, H, W] images in [0, 1], grey or colour, with a title each."""
-    rows = -(-len(pictures) // columns)
     with styled():
-        figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.3 * rows), squeeze=False)
-        for axis in axes.flat:
+        figure, axes = panels(len(pictures), columns, (1.05, 1.3))
+        for axis, picture, title in zip(axes, pictures, titles, strict=True):
             axis.axis("off")
-        for axis, picture, title in zip(axes.flat, pictures, titles, strict=False):
             draw_image(axis, picture)
             axis.set_title(title, fontsize=8)
         figure.tight_layout(pad=0.3)
@@ -41,15 +38,11 @@ def _check_any(masks: Mapping[str, Mask]) -> None:
         raise SettingError("no masks to draw: give one or more, pruner → mask")
 
 
-def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[Figure, str]:
+def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
     """Draw one layer's mask under each pruner, kept weights dark: one row per output channel, one column per incoming weight.
 
-    Args:
-        masks: pruner → mask.
-        weight: the layer's name in the mask; if it is not given, ``masks.inner_layer`` chooses.
-
-    Raises:
-        SettingError: without a mask, or where one has no such layer.
+    ``weight``: the layer's name in each mask (pruner → mask); if it is not given, ``masks.inner_layer`` chooses. Raises
+    ``SettingError`` without a mask, or where one has no such layer.
     """
     _check_any(masks)
     weight = weight or inner_layer(next(iter(masks.values())))
@@ -58,9 +51,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[
         kept = []
         for axis, (pruner, mask) in zip(axes[:, 0], masks.items(), strict=True):
             if weight not in mask:
-                raise SettingError(
-                    f"no layer {weight!r} in the mask of {pruner}; there are: {', '.join(mask)}"
-                )
+                raise SettingError(f"no layer {weight!r} in {pruner}'s mask; there are: {', '.join(mask)}")
             layer = mask[weight].flatten(1).cpu()
             axis.imshow(layer, cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
             label, share = look(pruner).label, f"{layer.double().mean():.1%}"
@@ -73,7 +64,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> tuple[
     return figure, f"Which weights of {weight} stay, dark = kept: {'; '.join(kept)}."
 
 
-def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[Figure, str]:
+def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
     """Draw how one layer's mask moved; rows, columns and ``weight`` as in ``mask_picture``."""
     weight = weight or inner_layer(before)
     old, new = before[weight].flatten(1).cpu(), after[weight].flatten(1).cpu()
@@ -93,15 +84,11 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> tuple[F
     return figure, f"Connections of {weight} from the first mask to the last: {counts}."
 
 
-def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Figure, str]:
+def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
     """Draw the share of weights that each pruner keeps in each layer, in per cent on a log scale; a cross marks nothing left.
 
-    Args:
-        masks: pruner → mask.
-        of: mask of the dense network, where tickets are physically smaller; its layers that no ticket prunes are left out.
-
-    Raises:
-        SettingError: without a mask.
+    ``masks``: pruner → mask. ``of``: the dense network's mask, where tickets are physically smaller; its layers that no ticket
+    prunes are left out. Raises ``SettingError`` without a mask.
     """
     _check_any(masks)
     pruned = next(iter(masks.values()))
@@ -111,9 +98,7 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> tuple[Fig
     return figure, f"Share of weights kept in each layer. {alt}"
 
 
-def layer_bars(
-    values: Mapping[str, Mapping[str, float]], label: str, log: bool = False
-) -> tuple[Figure, str]:
+def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool = False) -> Drawn:
     """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side.
 
     ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
@@ -126,12 +111,8 @@ def layer_bars(
             heights = np.array([layers[n] for n in names])
             x = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width
             name, colour, _ = look(pruner)
-            style: dict[str, Any] = {
-                "color": colour,
-                "edgecolor": "white",
-                "hatch": _HATCHES[i % len(_HATCHES)],
-            }
-            axis.bar(x, heights, width, label=name, **style)
+            hatch = _HATCHES[i % len(_HATCHES)]
+            axis.bar(x, heights, width, label=name, color=colour, edgecolor="white", hatch=hatch)
             if log:
                 axis.plot(x[heights == 0], np.full((heights == 0).sum(), 0.1), "x", color=colour)
         if log:
@@ -139,8 +120,7 @@ def layer_bars(
             axis.set_ylim(0.08, 130)
             axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axis.set_xticks(range(len(names)), [_short(n) for n in names], rotation=45, ha="right", fontsize=8)
-        axis.set_ylabel(label)
-        axis.set_xlabel("layer, input to output")
+        axis.set(ylabel=label, xlabel="layer, input to output")
         axis.legend(ncols=min(5, len(values)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
     spans = []
@@ -151,25 +131,15 @@ def layer_bars(
     return figure, f"Bars of {label}, one group per layer. {'; '.join(spans)}."
 
 
-def lines(
-    x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
-) -> tuple[Figure, str]:
+def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Drawn:
     """Draw one line per pruner (pruner → a value for each ``x``)."""
-    with styled():
-        figure, axis = plt.subplots(figsize=(6, 3.4))
-        for pruner, row in values.items():
-            label, colour, marker = look(pruner)
-            axis.plot(x, row, stroke(pruner), marker=marker, color=colour, label=label)
-        axis.set_xlabel(xlabel)
-        axis.set_ylabel(ylabel)
-        axis.legend()
-        figure.tight_layout()
+    figure = _drawn_lines({pruner: (x, row) for pruner, row in values.items()}, xlabel, ylabel)
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
     return figure, f"{ylabel} against {xlabel}, {x[0]:.3g} to {x[-1]:.3g}: {ends}."
 
 
-def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
-    """Draw one bar per pruner on a log scale, its number beside it."""
+def bars(values: Mapping[str, float], label: str) -> Drawn:
+    """Draw one bar per pruner on a log scale, with its number."""
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 0.36 * len(values) + 1))
         for i, (pruner, value) in enumerate(values.items()):
@@ -186,7 +156,7 @@ def bars(values: Mapping[str, float], label: str) -> tuple[Figure, str]:
     return figure, f"{label}: " + "; ".join(f"{look(p).label} {v:.3g}" for p, v in values.items()) + "."
 
 
-def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
+def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
     """Draw prunable weights by magnitude, on a log axis: those that the mask keeps above those that it removes."""
     weights = dict(model.named_parameters())
     sizes = torch.cat([weights[n].detach().abs().flatten().cpu() for n in mask])
@@ -196,9 +166,7 @@ def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
         figure, axis = plt.subplots(figsize=(6.4, 3.2))
         parts = [sizes[kept].numpy(), sizes[~kept].numpy()]
         axis.hist(parts, bins, stacked=True, color=["#0072B2", "#bbbbbb"], label=["kept", "removed"])
-        axis.set_xscale("log")
-        axis.set_xlabel("magnitude of the trained weight |θ|")
-        axis.set_ylabel("weights")
+        axis.set(xscale="log", xlabel="magnitude of the trained weight |θ|", ylabel="weights")
         axis.legend(loc="upper left")
         figure.tight_layout()
     edge = sizes[kept].min().item() if kept.any() else float("nan")
@@ -208,22 +176,27 @@ def weight_histogram(model: nn.Module, mask: Mask) -> tuple[Figure, str]:
     )
 
 
-def curves(losses: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
+def curves(losses: Mapping[str, Sequence[float]]) -> Drawn:
     """Draw training loss against epoch, one line per network (pruner → mean loss of each epoch)."""
-    with styled():
-        figure, axis = plt.subplots(figsize=(6, 3.4))
-        for pruner, values in losses.items():
-            label, colour, marker = look(pruner)
-            axis.plot(
-                range(1, len(values) + 1), values, stroke(pruner), marker=marker, color=colour, label=label
-            )
-        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
-        axis.set_xlabel("epoch of this training")
-        axis.set_ylabel("training loss (nats) ↓")
-        axis.legend()
-        figure.tight_layout()
+    found = {pruner: (range(1, len(values) + 1), values) for pruner, values in losses.items()}
+    figure = _drawn_lines(found, "epoch of this training", "training loss (nats) ↓")
+    figure.axes[0].xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     ends = "; ".join(f"{look(p).label} ends at {v[-1]:.2f}" for p, v in losses.items())
     return figure, f"Mean training loss of each epoch: {ends}."
+
+
+def _drawn_lines(
+    found: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    with styled():
+        figure, axis = plt.subplots(figsize=(6, 3.4))
+        for pruner, (x, y) in found.items():
+            label, colour, marker = look(pruner)
+            axis.plot(x, y, stroke(pruner), marker=marker, color=colour, label=label)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.legend()
+        figure.tight_layout()
+    return figure
 
 
 def _short(name: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..errors import SettingError
+from .drawing import Drawn
 from .style import look, styled
 
 # colour and marker: neither alone carries the verdict
@@ -23,7 +23,7 @@ _VERDICTS = {
 _SPAN = 5
 
 
-def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
+def differences(rows: Sequence[Any]) -> Drawn:
     """Draw every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better.
 
     The grey band is what counts as comparable.
@@ -54,9 +54,8 @@ def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
             for end, beyond in ((-_SPAN, low < -_SPAN), (_SPAN, high > _SPAN)):
                 if beyond:
                     axis.plot([end], [y], "<" if end < 0 else ">", color=colour, markersize=5, clip_on=False)
-        axis.set_yticks(
-            range(len(rows)), [f"{r.label} {'↑' if r.direction == 'higher' else '↓'}" for r in rows]
-        )
+        labels = [f"{row.label} {'↑' if row.direction == 'higher' else '↓'}" for row in rows]
+        axis.set_yticks(range(len(rows)), labels)
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(-_SPAN, _SPAN)
         axis.set_xlabel("difference to dense, in tolerances; right is better")
@@ -70,7 +69,7 @@ def differences(rows: Sequence[Any]) -> tuple[Figure, str]:
     return figure, f"Differences of {len(rows)} metrics to the dense network, with 95 % intervals: {words}."
 
 
-def worth(table: pd.DataFrame) -> tuple[Figure, str]:
+def worth(table: pd.DataFrame) -> Drawn:
     """Draw what networks keep of the dense one's size, and how fast they are: one row of bars per network.
 
     Args:
@@ -116,7 +115,7 @@ def worth(table: pd.DataFrame) -> tuple[Figure, str]:
     return figure, f"What networks take, against dense. {words}."
 
 
-def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
+def sparse_speed(speedups: Mapping[float, Any]) -> Drawn:
     """Draw how fast a sparse kernel is, compared with the dense one, against sparsity.
 
     Args:
@@ -130,10 +129,9 @@ def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
     with styled():
         figure, axis = plt.subplots(figsize=(5.6, 3.2))
         levels = list(speedups)
-        values = [speedups[s].speedup for s in levels]
-        spread = [
-            [abs(getattr(speedups[s], e) - speedups[s].speedup) for s in levels] for e in ("low", "high")
-        ]
+        values = [s.speedup for s in speedups.values()]
+        found = speedups.values()
+        spread = [[abs(s.speedup - s.low) for s in found], [abs(s.high - s.speedup) for s in found]]
         axis.errorbar(range(len(levels)), values, yerr=spread, fmt="o-", color="#0072B2", markersize=5)
         axis.axhline(1, color="black", linestyle="-.", linewidth=1)
         axis.set_yscale("log")
@@ -141,8 +139,7 @@ def sparse_speed(speedups: Mapping[float, Any]) -> tuple[Figure, str]:
         axis.set_yticks(ticks, [f"{t:g}×" for t in ticks], minor=False)
         axis.minorticks_off()
         axis.set_xticks(range(len(levels)), [f"{s:.0%}" for s in levels])
-        axis.set_xlabel("zeros in the weight")
-        axis.set_ylabel("speed (dense = 1) ↑")
+        axis.set(xlabel="zeros in the weight", ylabel="speed (dense = 1) ↑")
         figure.tight_layout()
     listed = ", ".join(f"{v:.2f} times as fast at {s:.0%} zeros" for s, v in zip(levels, values, strict=True))
     return figure, f"A sparse kernel against the dense one for one linear layer: {listed}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 
@@ -16,7 +17,7 @@ DENSE = Look("Dense", "#000000", "")
 _SPARE_COLOURS = ("#332288", "#999933", "#661100", "#44AA99", "#AA4499")
 _SPARE_MARKERS = ("<", ">", "H", "8", "1")
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "figure.dpi": 120,
     "savefig.dpi": 120,
     "figure.facecolor": "white",
@@ -33,7 +34,12 @@ _SETTINGS = {
 
 def look(pruner: str) -> Look:
     """Return label, colour and marker of a pruner or of "dense". A pruner that brings no look goes by its name, in a colour
-    and with a marker that its name decides."""
+    and with a marker that its name decides.
+
+    Example:
+        >>> look("dense").colour, look("mine").label
+        ('#000000', 'mine')
+    """
     if pruner == "dense":
         return DENSE
     own = PRUNERS[pruner].look if pruner in PRUNERS else None
@@ -45,7 +51,12 @@ def look(pruner: str) -> Look:
 
 def in_order(pruners: Iterable[str]) -> list[str]:
     """Return pruners, each once, as legends list them: dense first, then by their rank and in the order of
-    ``pruners.names()``, then those that are not known."""
+    ``pruners.names()``, then those that are not known.
+
+    Example:
+        >>> in_order(["mine", "random", "dense"])
+        ['dense', 'random', 'mine']
+    """
     order = ["dense", *sorted(PRUNERS.names(), key=lambda name: PRUNERS[name].rank)]
     return sorted(set(pruners), key=lambda p: (order.index(p) if p in order else len(order), p))
 

@@ -9,12 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..verdict import Region, over_seeds
-from .drawing import SMOKE, SMOKE_WORDS, by_setting, curve_of, legend_below, stroke
+from .drawing import Drawn, by_setting, curve_of, legend_below, marked, stroke
 from .style import in_order, look, styled
 
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
@@ -22,7 +21,7 @@ _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 
 def sweep(
     table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
-) -> tuple[Figure, str]:
+) -> Drawn:
     """Draw a metric's mean over seeds with its 95 % interval: one row per model, all of it and a close-up.
 
     The x axis counts rounds of pruning (20 % of the remaining weights each) and is labelled with the sparsity. A curve
@@ -30,13 +29,10 @@ def sweep(
     dotted once collapsed (Region III). Dense is the black dash-dot line.
 
     Args:
-        table: from ``results.tidy``.
-        metric: name, or ``metric:variant``.
-        highlight: the pruner that keeps its full colour while the others fade.
-        smoke: write across the figure that its numbers mean nothing.
-
-    Returns:
-        The figure and its alt text.
+        table: From ``results.tidy``.
+        metric: Name, or ``metric:variant``.
+        highlight: The pruner that keeps its full colour while the others fade.
+        smoke: Whether the numbers mean nothing, which figure and alt text then say.
     """
     about = metrics.describe(metric)
     percent = about.unit.startswith("fraction")
@@ -61,14 +57,17 @@ def sweep(
         entries = legend_of(means)
         figure.tight_layout()
         legend_below(figure, entries, min(5, len(entries)))
-        if smoke:
-            where = {"ha": "center", "va": "center", "rotation": 18}
-            figure.text(0.5, 0.5, SMOKE, color="red", alpha=0.6, fontsize=18, **where)
-    return figure, _alt(means, about, percent, smoke)
+    return marked(figure, _alt(means, about, percent), smoke)
 
 
 def region_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return for each pruner the last measured sparsity of Region I and the first of Region III, in words ("none")."""
+    """Return for each pruner the last measured sparsity of Region I and the first of Region III, in words ("none").
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> region_table(example())["wins up to sparsity"].tolist()
+        ['50.0%', 'none']
+    """
     rows = []
     for dataset, model, panel in by_setting(over_seeds(table, "accuracy")):
         for pruner in in_order(set(panel["pruner"]) - {"dense"}):
@@ -146,9 +145,8 @@ def legend_of(means: Any) -> list[Line2D]:
     return entries + [Line2D([], [], color="#555555", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
 
 
-def _alt(means: pd.DataFrame, about: metrics.Metric, percent: bool, smoke: bool) -> str:
-    unit = " %" if percent else ""
-    words = [SMOKE_WORDS] if smoke else []
+def _alt(means: pd.DataFrame, about: metrics.About, percent: bool) -> str:
+    unit, words = " %" if percent else "", []
     for dataset, model, panel in by_setting(means):
         seeds: Any = panel["seeds"]
         most = int(seeds.max())

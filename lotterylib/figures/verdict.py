@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import DataError
-from .drawing import SMOKE_WORDS, stroke
+from .drawing import Drawn, marked, panels, stroke
 from .style import in_order, look, styled
 
 # Colour and sign; the signs alone say it too.
@@ -24,21 +23,11 @@ _BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
 _VERDICTS = {"fail": ("#f2b8a0", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
 
-def verdict_board(
-    judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False
-) -> tuple[Figure, str]:
+def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False) -> Drawn:
     """Draw one square per ticket and metric: ● pass, × fail, ? undecided. Pruners are blocks, sparsity rises downwards.
 
-    Args:
-        judged: from ``verdict.passes``, of one data set and model.
-        whole: from ``verdict.lth_pass``; adds a last column for all at once.
-        smoke: say that the verdicts mean nothing.
-
-    Returns:
-        The figure and its alt text.
-
-    Raises:
-        DataError: for several data sets or models, which need a board each.
+    ``judged`` is from ``verdict.passes``, of one data set and model (else ``DataError``); ``whole``, from
+    ``verdict.lth_pass``, adds a last column for all at once.
     """
     if len(judged.groupby(["dataset", "model"])) != 1:
         raise DataError("a board of verdicts shows one data set and one model: choose one of the table's")
@@ -61,9 +50,7 @@ def verdict_board(
         _frame(axis, wide, names)
         handles = [Patch(color=c, label=f"{sign} {name}") for name, (c, sign) in _VERDICTS.items()]
         axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, -1 / rows))
-        if smoke:
-            axis.set_title("SMOKE RUN: VERDICTS MEAN NOTHING", color="red")
-    return figure, _board_words(wide, smoke)
+    return marked(figure, _board_words(wide), smoke)
 
 
 def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
@@ -75,8 +62,7 @@ def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
     axis.set_yticks(range(len(rows)), [f"{100 * s:.3g} %" for _, s in rows], fontsize=7)
     axis.grid(False)
     axis.tick_params(length=0)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)
     for pruner in dict.fromkeys(p for p, _ in rows):
         places = [i for i, (p, _) in enumerate(rows) if p == pruner]
         axis.axhline(places[-1] + 0.5, color="white", linewidth=4)
@@ -93,11 +79,8 @@ def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
             axis.text(middle, len(rows) - 0.3, kind.capitalize(), ha="center", va="top", **_BOLD)
 
 
-def _board_words(wide: pd.DataFrame, smoke: bool) -> str:
-    words = ["Smoke run, the verdicts mean nothing."] if smoke else []
-    words.append(
-        "Verdicts by ticket (rows, grouped by pruner, sparsity rising downwards) and metric (columns)."
-    )
+def _board_words(wide: pd.DataFrame) -> str:
+    words = ["Verdicts by ticket (rows, grouped by pruner, sparsity rising downwards) and metric (columns)."]
     for pruner, group in wide.groupby(level="pruner", sort=False):
         counts = pd.Series(group.to_numpy().ravel()).value_counts()
         said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
@@ -105,9 +88,7 @@ def _board_words(wide: pd.DataFrame, smoke: bool) -> str:
     return " ".join(words)
 
 
-def radar(
-    table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: bool = False
-) -> tuple[Figure, str]:
+def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: bool = False) -> Drawn:
     """Draw the paper's radar chart: one small chart per pruner with dense in black, one axis per metric, outward is better.
 
         r = (v − worst) / (best − worst)    over the compared networks, each the mean over its seeds
@@ -115,41 +96,22 @@ def radar(
     So 1 is the best of those shown and 0 the worst, not zero: a chart ranks, it does not measure. A metric that a network
     lacks counts as the worst.
 
-    Args:
-        table: from ``results.tidy``, of one data set and model.
-        sparsity: of the tickets, in [0, 1].
-        names: three metrics or more, clockwise from the top.
-        smoke: say that the numbers mean nothing.
-
-    Returns:
-        The figure and its alt text.
-
-    Raises:
-        DataError: for fewer than three metrics, or no ticket at this sparsity.
+    ``table`` is from ``results.tidy``, of one data set and model; ``names`` stand clockwise from the top. Raises ``DataError``
+    for fewer than three metrics, or no ticket at this sparsity.
     """
     places = scaled(table, sparsity, names)
     pruners = in_order(p for p in places.index if p != "dense")
-    columns = min(3, len(pruners))
-    rows = math.ceil(len(pruners) / columns)
     with styled():
-        figure, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(3.9 * columns, 3.2 * rows),
-            subplot_kw={"projection": "polar"},
-            squeeze=False,
-        )
-        for axis in axes.flat[len(pruners) :]:
-            axis.set_visible(False)
-        for axis, pruner in zip(axes.flat, pruners, strict=False):
+        polar = {"projection": "polar"}
+        figure, axes = panels(len(pruners), min(3, len(pruners)), (3.9, 3.2), subplot_kw=polar)
+        for axis, pruner in zip(axes, pruners, strict=True):
             labels = [metrics.describe(n).short for n in names]
             draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=7.5, pad=-1)
             axis.set_title(look(pruner).label, fontsize=10, pad=14)
         heading = f"{100 * sparsity:.3g} % sparsity; black dash-dot: dense; outward is better"
-        heading, colour = (f"SMOKE RUN: {heading}", "red") if smoke else (heading, "black")
-        figure.suptitle(heading, fontsize=10, color=colour)
+        figure.suptitle(heading, fontsize=10)
         figure.tight_layout()
-    return figure, _radar_words(places, sparsity, pruners, names, smoke)
+    return marked(figure, _radar_words(places, sparsity, pruners, names), smoke)
 
 
 def draw_radar(
@@ -168,13 +130,8 @@ def draw_radar(
     for who, row in places.iterrows():
         radii = np.append(row.to_numpy(dtype=float), row.iloc[0])
         _, colour, marker = look(str(who))
-        style = {
-            "color": colour,
-            "linewidth": width,
-            "marker": marker if width > 1.2 else "",
-            "markersize": 4,
-        }
-        axis.plot(closed, radii, stroke(str(who)), **style)
+        style = {"marker": marker if width > 1.2 else "", "markersize": 4, "linewidth": width}
+        axis.plot(closed, radii, stroke(str(who)), color=colour, **style)
         if who != "dense":
             axis.fill(closed, radii, color=colour, alpha=0.2)
     axis.set_ylim(0, 1.05)
@@ -199,11 +156,8 @@ def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.Dat
     return ((good - good.min()) / span).fillna(0.0)
 
 
-def _radar_words(
-    places: pd.DataFrame, sparsity: float, pruners: list[str], names: Sequence[str], smoke: bool
-) -> str:
-    words = [SMOKE_WORDS] if smoke else []
-    words.append(f"Radar charts at {sparsity:.1%} sparsity, min-max over the networks shown, 1 is best.")
+def _radar_words(places: pd.DataFrame, sparsity: float, pruners: list[str], names: Sequence[str]) -> str:
+    words = [f"Radar charts at {sparsity:.1%} sparsity, min-max over the networks shown, 1 is best."]
     for who in ["dense", *pruners]:
         mean = places.loc[who].mean()
         best = [metrics.describe(n).label for n in names if places.loc[who, n] == 1]

@@ -1,4 +1,4 @@
-"""What a network is judged by. A new metric is one class in its dimension's file: see ``Metric``.
+"""Metrics that a network is judged by. A new one is one class in its dimension's file: see ``Metric``.
 
 The pure functions (arrays in, number out) stand beside the classes; ``evaluate`` feeds them a trained network.
 """

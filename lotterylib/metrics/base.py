@@ -20,7 +20,7 @@ from .subject import Measurement, Subject
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What still counts as comparable: ``amount`` in the metric's own unit, or as a share of the dense network's value
+    """The difference that still counts as comparable: ``amount`` in the metric's own unit, or as a share of the dense network's value
     (``relative``) where a metric has no scale of its own.
 
     One point of accuracy is the paper's. All others are this book's own, chosen before the study was measured: about
@@ -44,17 +44,13 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class About:
-    """What tables, figures and verdicts say of a metric.
+    """Facts about a metric for tables, figures and verdicts.
 
     Args:
         label: The name in figures; ``short`` is the one where there is little room.
-        direction: Which way is better.
-        unit: The unit of the value.
-        tolerance: The difference from dense that still counts as comparable.
-        source: Where the definition comes from.
-        over: What the error of a difference is over. "images": a mean over images, or a resampling of them. "fifths": the
+        over: Samples behind the error of a difference. "images": a mean over images, or a resampling of them. "fifths": the
             metric belongs to a whole set of images; a scorecard measures it again on five disjoint fifths of the set.
-        noise: What measuring adds at random, e.g. "random probes"; the error holds it too.
+        noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
         version: Rises when the same network would get another number.
     """
 
@@ -92,7 +88,7 @@ class Question:
 
 
 class Reads(NamedTuple):
-    """What a metric reads beside the data set: corrupted images, sets of outliers, a folder of Broden."""
+    """Sources other than the data set that a metric reads: corrupted images, sets of outliers, a folder of Broden."""
 
     corruptions: bool = False
     outliers: tuple[str, ...] = ()
@@ -128,7 +124,7 @@ class Metric(BaseModel, ABC):
         return {}
 
     def reads(self, builder: DatasetBuilder) -> Reads:
-        """Return what it reads beside the data set itself."""
+        """Return what it reads apart from the data set itself."""
         return Reads()
 
     def obstacle(self, data: Dataset) -> str:
@@ -142,7 +138,7 @@ class Metric(BaseModel, ABC):
 
     @classmethod
     def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:
-        """Return a line on where a network breaks, from what two measurements hold beside their values; may be empty."""
+        """Return a line on where a network breaks, from the ``extra`` of two measurements; may be empty."""
         return ""
 
 
@@ -151,7 +147,12 @@ register = METRICS.register
 
 
 def names() -> list[str]:
-    """Return the names of all metrics, dimension by dimension."""
+    """Return the names of all metrics, dimension by dimension.
+
+    Example:
+        >>> names()[:2]
+        ['accuracy', 'recall_loss']
+    """
     return METRICS.names()
 
 
@@ -197,6 +198,12 @@ def evaluate(subject: Subject, name: str, settings: Mapping[str, Any] | None = N
 
     Raises:
         UnknownNameError, SettingError: as ``build`` does.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data = datasets.load("digits", limit=20)
+        >>> evaluate(Subject(models.build("lenet", data.classes, data.channels), data), "accuracy").samples
+        20
     """
     with full_precision():
         return build(name, **(settings or {})).measure(subject)

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..datasets.base import DatasetBuilder
 from ..errors import DataError, SettingError
 from .base import About, Metric, Question, Reads, Shape, Tolerance, register
+from .checks import check_labels
 from .resampling import image_counts
 from .subject import CORRUPTIBLE, Measurement, Subject
 
@@ -39,7 +40,7 @@ Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Return how far confidence and accuracy lie apart, bin by bin: in [0, 1], lower is better.
+    """Return the distance between confidence and accuracy, bin by bin: in [0, 1], lower is better.
 
         ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|
 
@@ -94,9 +95,8 @@ def adaptive_calibration_error(
         >>> adaptive_calibration_error(p, y, bins=2)
         0.5
     """
-    return _calibration_error(
-        probabilities, labels, bins, _each_class if classwise else _top_label, _equal_mass
-    )
+    forecasts = _each_class if classwise else _top_label
+    return _calibration_error(probabilities, labels, bins, forecasts, _equal_mass)
 
 
 def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
@@ -107,7 +107,7 @@ def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
 
         floor = 1/N · Σ_b min(√(2 V_b/π), 2 V_b)
 
-    An ECE near its floor cannot be told from perfect calibration. Raises as ``expected_calibration_error`` does.
+    An ECE near its floor may be perfect calibration. Raises as ``expected_calibration_error`` does.
 
     Example:
         >>> calibration_floor(torch.tensor([[1.0, 0.0]]))
@@ -214,12 +214,10 @@ def temperature_where(falling: Callable[[float], float], coldest: float, hottest
 # --- binned scores
 
 
-def _calibration_error(
-    probabilities: Tensor, labels: Tensor, bins: int, forecasts: Forecasts, binning: Binning
-) -> float:
+def _calibration_error(probabilities: Tensor, labels: Tensor, bins: int, *how: Any) -> float:
     probabilities, labels = _check(probabilities, labels, bins)
     once = torch.ones(1, len(labels)).double()
-    return _errors(probabilities, labels, bins, forecasts, binning, once).item()
+    return _errors(probabilities, labels, bins, *how, times=once).item()
 
 
 def _errors(
@@ -230,7 +228,8 @@ def _errors(
     Counts cancel: n_b/N · |accuracy − confidence| = |Σ (hit − forecast)| / N over the bin's images, so a resample needs
     nothing but a weighted sum of residuals.
     """
-    forecast, hit = forecasts(probabilities, labels)  # [..., kinds, N]
+    # both [..., kinds, N]
+    forecast, hit = forecasts(probabilities, labels)
     shape, count = forecast.shape[:-1], forecast.shape[-1]
     index = binning(forecast, bins).view(-1, 1, count)
     residual = (hit.double() - forecast.double()).view(-1, 1, count)
@@ -345,7 +344,7 @@ class _Binned(_Calibration):
     bins: PositiveInt = 15
 
     def other_work(self, data: Shape) -> dict[Question, float]:
-        # to bin every resample, seen beside the passes
+        # binning every resample
         return {Question("bins", (self.about.name,)): 0.15 * min(self.images, data.test) * data.classes}
 
 
@@ -437,10 +436,8 @@ def _scores(
 
 def _summary(values: list[Tensor], draws: list[Tensor], samples: int) -> Measurement:
     """Return the mean over all cells and its standard error."""
-    mean = torch.cat(draws).mean(dim=0)
-    return Measurement(
-        torch.cat(values).mean().item(), mean.std().item() if samples > 1 else None, samples, draws=mean
-    )
+    value, mean = torch.cat(values).mean().item(), torch.cat(draws).mean(dim=0)
+    return Measurement(value, mean.std().item() if samples > 1 else None, samples, draws=mean)
 
 
 def _averaged(losses: Callable[[Tensor, Tensor], Tensor]) -> Score:
@@ -488,7 +485,7 @@ def _probabilities(given: Any, bins: int) -> Tensor:
     off, least = (given.double().sum(dim=1) - 1).abs().max().item(), given.min().item()
     if not off <= _ROUNDING or least < -_ROUNDING:
         raise DataError(
-            f"rows must be probabilities: a sum is off 1 by {off:.3g}, the least entry is {least:.3g}; pass softmax(logits)"
+            f"want softmax(logits): the sum of a row is off 1 by {off:.3g}, the least entry is {least:.3g}"
         )
     return given.clamp(0, 1)
 
@@ -506,11 +503,9 @@ def _labels(given: Any, scores: Tensor) -> Tensor:
     given = torch.as_tensor(given).detach().cpu()
     labels = given.long()
     if given.shape != scores.shape[:1] or not torch.equal(labels.to(given.dtype), given):
-        raise DataError(
-            f"want a whole number as label of each of {len(scores)} images, got {given.dtype} {list(given.shape)}"
-        )
-    if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise DataError(f"labels must lie in 0..{scores.shape[1] - 1}, got {labels.min()} to {labels.max()}")
+        got = f"{given.dtype} {list(given.shape)}"
+        raise DataError(f"want a whole number as label of each of {len(scores)} images, got {got}")
+    check_labels(labels, scores.shape[1])
     return labels
 
 

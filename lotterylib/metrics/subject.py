@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..datasets import Dataset
+from ..datasets import Dataset, LazyImages
 from ..datasets.base import data_root
 from ..datasets.corrupted import CORRUPTIONS, SEVERITIES, Published, corrupted, published_for
 from ..datasets.ood import COUNT, outliers
@@ -19,6 +19,7 @@ from ..errors import DataError
 from ..machine.devices import pick_device
 from ..masks import Mask
 from ..training import predict
+from .resampling import of_images, standard_error
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Subject:
         """Return the network, moved to its device."""
         return self.model.to(pick_device(self.device))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor | LazyImages) -> Tensor:
         """Return float32 [N, classes], in full precision, on the CPU."""
         return predict(self.model, images, device=pick_device(self.device))
 
@@ -120,7 +121,7 @@ class Subject:
         return self.once(("corrupted", images, held_out), answer)
 
     def _published_logits(self, archive: Published, corruption: str, labels: Tensor) -> Tensor:
-        """Of the images with these labels, the first class by class: the same places in archive and test set."""
+        """Return the logits of the archive's images at the places of ``sample``, which must have these labels."""
         folder, severities = data_root(self.data.root) / archive.name, []
         for severity in SEVERITIES:
             images, theirs = archive.read(folder, corruption, severity, len(labels))
@@ -162,6 +163,18 @@ class Measurement:
     extra: dict[str, Any] = field(default_factory=dict)
     draws: Tensor | None = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def mean_of(cls, scores: Tensor, *, plug_in: bool = False, **more: Any) -> Measurement:
+        """Return the mean of one score per image [N], with ``standard_error``'s error and ``draws`` to pair it by.
+
+        Example:
+            >>> Measurement.mean_of(torch.tensor([0.0, 1.0, 1.0, 0.0]), plug_in=True)
+            Measurement(value=0.5, error=0.25, samples=4, variants={}, extra={})
+        """
+        scores = scores.double()
+        error = standard_error(scores, plug_in)
+        return cls(scores.mean().item(), error, len(scores), draws=of_images(scores), **more)
+
 
 def paired(measured: Measurement, dense: Measurement) -> Measurement:
     """Return the difference of two networks, ``measured`` − ``dense``, with its standard error over samples, variants likewise.
@@ -171,6 +184,12 @@ def paired(measured: Measurement, dense: Measurement) -> Measurement:
     Both see the same images, and most images are equally hard for both, so the first term is smaller than that of two
     independent samples; r is what no common image explains (random probes, say). Measurements without common draws
     count as independent; without an error on either side the difference has none.
+
+    Example:
+        >>> one, two = (Measurement.mean_of(torch.tensor(hits)) for hits in ([1.0, 1, 0, 0], [1.0, 0, 0, 0]))
+        >>> found = paired(one, two)
+        >>> found.value, round(found.error, 6)
+        (0.25, 0.25)
     """
     variants = {n: paired(m, dense.variants[n]) for n, m in measured.variants.items() if n in dense.variants}
     value, samples = measured.value - dense.value, min(measured.samples, dense.samples)

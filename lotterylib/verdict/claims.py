@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -45,6 +45,9 @@ class Claim(ABC):
     number: str
     sentence: str
 
+    # whether it is about several data sets or networks
+    compares_settings: ClassVar[bool] = False
+
     def finding(self, table: pd.DataFrame, family: pd.DataFrame) -> Finding:
         """Hold the claim against a study's tidy table; ``family`` has other settings too, for claims that compare them."""
         try:
@@ -53,23 +56,14 @@ class Claim(ABC):
             effect, verdict = f"{error}.", "not tested here"
         return Finding(self.number, self.sentence, effect, verdict)
 
-    @property
-    def compares_settings(self) -> bool:
-        """Whether the claim is about several data sets or networks."""
-        return False
-
     @abstractmethod
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         """Return effect and word; raise ``DataError`` where the table lacks the records."""
 
 
 def findings(table: pd.DataFrame, family: pd.DataFrame | None = None) -> list[Finding]:
-    """Hold all claims, in the paper's order, against the tidy table of one study.
-
-    Args:
-        table: from ``results.tidy``.
-        family: the table with the records of other data sets and networks added, for the claims that compare those.
-    """
+    """Hold all claims, in the paper's order, against the tidy table of one study; ``family`` is the table with the records of
+    other data sets and networks added, for the claims that compare those."""
     return [claim.finding(table, table if family is None else family) for claim in CLAIMS]
 
 
@@ -96,12 +90,8 @@ def group_gap(
 
 
 def near_dense(table: pd.DataFrame, margin: float = 0.01) -> pd.DataFrame:
-    """Return the rows of tickets whose accuracy, in the mean over seeds, is at most ``margin`` below the dense network's.
-
-    Args:
-        table: from ``results.tidy``; may have none of them.
-        margin: a fraction of images.
-    """
+    """Return the rows of tickets whose accuracy, in the mean over seeds, is at most ``margin`` (a fraction of images) below the
+    dense network's; there may be none."""
     keys = [*SETTING, "pruner", "sparsity"]
     loss = -table[table.metric == "accuracy"].groupby(keys).difference.mean()
     good = set(loss[loss <= margin].index)
@@ -179,9 +169,7 @@ class SomePassAll(Claim):
 class BetweenSettings(Claim):
     """A claim about the sparsity up to which accuracy passes, in one setting and in another."""
 
-    @property
-    def compares_settings(self) -> bool:
-        return True
+    compares_settings = True
 
     @staticmethod
     def ends(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
@@ -257,9 +245,8 @@ class CalibrationFirst(Claim):
             raise DataError("no records of accuracy and ece together")
         worse = judged.difference.where(judged.metric == "ece", -judged.difference)
         judged["first"] = judged.sparsity.where(worse > judged.tolerance, 1.0)
-        first = judged.pivot_table(
-            index=[*SETTING, "pruner"], columns="metric", values="first", aggfunc="min"
-        )
+        index = [*SETTING, "pruner"]
+        first = judged.pivot_table(index=index, columns="metric", values="first", aggfunc="min")
         gaps = (first["accuracy"] - first["ece"]).dropna()
         return _sign_test(list(gaps), "ECE leaves its tolerance at a lower sparsity than accuracy")
 
@@ -276,9 +263,8 @@ class AsFlat(Claim):
             raise DataError("no records of the Hessian's trace for lottery tickets")
         good = wide.loc[wide["accuracy"] != "fail", "hessian_trace"].value_counts()
         counts = ", ".join(f"{good.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
-        effect = (
-            f"Trace of the weights' Hessian of lottery tickets that do not certainly fail accuracy: {counts}."
-        )
+        subject = "Trace of the weights' Hessian of lottery tickets that do not certainly fail accuracy"
+        effect = f"{subject}: {counts}."
         if good.get("fail", 0):
             return effect, "not reproduced"
         return effect, "reproduced" if good.sum() and good.get("pass", 0) == good.sum() else "undecided"
@@ -328,7 +314,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Gap(
         "6b",
-        "The same against the control: each ticket beside the dense network made as unsure as it is.",
+        "The same against the control: each ticket and the dense network made as unsure as it is.",
         "fidelity:gap", EARLY, LATE, -1, f"Fidelity beyond the control, {_EARLY} minus {_LATE}",
     ),
     AsFlat("7a", "LTH's landscape stays as flat as the dense network's."),

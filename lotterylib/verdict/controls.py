@@ -25,7 +25,7 @@ CONTROL = "control"
 
 @dataclass(frozen=True)
 class Band:
-    """What a retraining of the dense network changes: mean and sd of a metric over ``count`` trainings."""
+    """The spread of retrained dense networks: mean and sd of a metric over ``count`` trainings."""
 
     mean: float
     sd: float
@@ -33,9 +33,7 @@ class Band:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Band:
-        """Measure the band of some dense networks.
-
-        Raises ``DataError`` for fewer than two.
+        """Measure the band of two dense networks or more, else raise ``DataError``.
 
         >>> Band.of([0.0, 1.0, 2.0])
         Band(mean=1.0, sd=1.0, count=3)
@@ -59,12 +57,9 @@ class Band:
 
 
 def bands(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Return the retraining band of each metric from the dense networks of a tidy table.
-
-    Returns:
-        One row per (dataset, model, metric): ``mean``, ``sd``, ``count``, and ``low`` to ``high``, where one more dense
-        training lies with this confidence. Metrics with fewer than two dense networks are left out.
-    """
+    """Return the retraining band of each metric from the dense networks of a tidy table: one row per (dataset, model, metric)
+    with ``mean``, ``sd``, ``count``, and ``low`` to ``high``, where one more dense training lies with this confidence. Metrics
+    with fewer than two dense networks are left out."""
     rows = []
     groups: Any = _dense(table).groupby(["dataset", "model", "metric"]).value
     for key, values in groups:
@@ -80,10 +75,9 @@ def within_retraining(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
 
     A ticket's mean over its S seeds is held against the prediction interval of the mean of S further dense trainings.
 
-    Returns:
-        One row per (dataset, model, pruner, sparsity, metric): ``value``, ``low``, ``high``, ``seeds`` and ``retraining``,
-        "within", "better" or "worse". Tickets with a value that is NaN are "worse". Metrics without a spread between dense
-        networks (those measured relative to dense itself) are left out.
+    One row per (dataset, model, pruner, sparsity, metric): ``value``, ``low``, ``high``, ``seeds`` and ``retraining``,
+    "within", "better" or "worse" (also where a value is NaN). Metrics without a spread between dense networks (those
+    measured relative to dense itself) are left out.
     """
     dense: Any = _dense(table).groupby(["dataset", "model", "metric"]).value
     found = {key: Band.of(values) for key, values in dense if values.notna().all() and len(values) > 1}
@@ -114,17 +108,12 @@ def retrained(
     Each draw takes 2 · ``size`` dense networks at random, without replacement, and pairs the first half with the second.
     The paired error over images of a difference is the median that the tickets of the table have in this metric, or, without
     tickets, that of two networks measured on different images (which is larger). Metrics without a spread between dense
-    networks are measured relative to dense itself; they are left out.
+    networks are measured relative to dense itself; they are left out. Raises ``DataError`` for too few dense networks.
 
     Args:
-        table: from ``results.tidy``, with 2 · ``size`` dense seeds or more.
-        size: networks per group, as many as a ticket has seeds.
-        draws: groups; the pruner of draw 7 is "control 7".
-        seed: of the draws.
-        worse: metric → how much worse the stand-ins are made, in the metric's unit: a negative control.
-
-    Raises:
-        DataError: for too few dense networks.
+        size: Networks per group, as many as a ticket has seeds.
+        draws: Groups; the pruner of draw 7 is "control 7".
+        worse: Metric → how much worse the stand-ins are made, in the metric's unit: a negative control.
     """
     generator, parts = np.random.default_rng(seed), []
     settings: Any = _dense(table).groupby(["dataset", "model"])
@@ -134,9 +123,7 @@ def retrained(
             raise DataError(f"{model} on {dataset}: want {2 * size} dense networks or more, got {len(seeds)}")
         here: Any = table[(table.dataset == dataset) & (table.model == model)]
         groups = [generator.choice(seeds, 2 * size, replace=False) for _ in range(draws)]
-        ours, theirs = (
-            np.concatenate([g[half] for g in groups]) for half in (slice(size), slice(size, None))
-        )
+        ours, theirs = np.concatenate([g[:size] for g in groups]), np.concatenate([g[size:] for g in groups])
         names = np.repeat([f"{CONTROL} {draw}" for draw in range(draws)], size)
         for metric, rows in dense.groupby("metric"):
             # Metrics that are measured relative to dense itself are the same for every dense network.
@@ -160,22 +147,16 @@ def retrained(
 
 
 def positive(table: pd.DataFrame, size: int = 3, draws: int = 100, seed: int = 0, **how: Any) -> pd.DataFrame:
-    """Return LTH-PASS for groups of dense networks against others: what a network as good as dense gets.
-
-    One row per draw, as ``lth_pass`` gives it; ``how`` as there. ``.lth_pass.value_counts(normalize=True)`` is the share
-    that passes.
-    """
+    """Return ``lth_pass`` for groups of dense networks against others, one row per draw: what a network as good as dense gets.
+    ``.lth_pass.value_counts(normalize=True)`` is the share that passes."""
     return lth_pass(retrained(table, size, draws, seed), **how)
 
 
 def negative(
     table: pd.DataFrame, size: int = 3, draws: int = 100, seed: int = 0, amount: float = 1.0, **how: Any
 ) -> pd.DataFrame:
-    """Return the share of verdicts on dense networks that are truly worse by ``amount`` tolerances, in every metric.
-
-    Returns:
-        One row per metric: the shares ``pass``, ``undecided`` and ``fail``. At 1.0, the edge, at most 2.5 % may pass.
-    """
+    """Return the ``shares`` of verdicts on dense networks that are truly worse by ``amount`` tolerances, in every metric: at
+    1.0, the edge, at most 2.5 % may pass."""
     limits = passes(retrained(table, size, draws, seed), **how).groupby("metric").tolerance.median()
     worse = {metric: amount * limit for metric, limit in limits.items()}
     return shares(passes(retrained(table, size, draws, seed, worse), **how))

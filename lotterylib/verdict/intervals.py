@@ -57,10 +57,8 @@ def interval(
     none (NaN bounds) where its error is unknown too. A value that is NaN leaves no mean: a broken network of three is not a
     mean of two.
 
-    Args:
-        values: one number per training.
-        errors: their standard errors over images; unknown ones (NaN) are left out.
-        prior: moderates s², and adds its degrees of freedom to f.
+    ``values`` has one number per training, ``errors`` their standard errors over images; unknown ones (NaN) are left out.
+    ``prior`` moderates s², and adds its degrees of freedom to f.
 
     >>> [round(x, 2) for x in interval([0.1, 0.2, 0.3])]
     [0.2, -0.05, 0.45, 3]
@@ -107,12 +105,7 @@ def paired_proportions(
 
     where l, u are Wilson's limits and φ is the correlation of the two answers with Newcombe's continuity correction. The
     interval stays in [−1, 1]; two networks that are right on 20 of 20 images differ by −.16 to .16, not by nothing.
-
-    Args:
-        both: images that both networks get right.
-        first: images that only the first gets right.
-        second: images that only the second gets right.
-        neither: images that neither gets right.
+    Counted are the images that both networks, only the first, only the second, or neither gets right.
 
     Source:
         Newcombe, Statistics in Medicine 17 (1998), 2635-2650, method 10.
@@ -142,25 +135,24 @@ def paired_proportions(
 def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: bool = False) -> pd.DataFrame:
     """Return ticket − dense of the same seed, over seeds, with the interval that ``interval`` gives.
 
-    Args:
-        table: from ``results.tidy``. Rows without a difference (dense itself, old records) are left out.
-        confidence: of the two-sided interval.
-        moderated: pool the variances between seeds over the tickets of a metric (``moderation.Prior``).
+    ``table`` is from ``results.tidy``; rows without a difference (dense itself, old records) are left out, and ``DataError``
+    is raised if none has one. ``moderated`` pools the variances between seeds over the tickets of a metric
+    (``moderation.Prior``).
 
     Returns:
         One row per (dataset, model, metric, pruner, sparsity): the mean ``difference``, ``low``, ``high``, the number of
         ``seeds``, and the mean ``dense`` value.
 
-    Raises:
-        DataError: if no record says how far a ticket lies from its dense network.
+    Example:
+        >>> from lotterylib.results import example
+        >>> differences(example())[["metric", "pruner", "sparsity", "seeds"]].values.tolist()[0]
+        ['accuracy', 'lottery', 0.5, 2]
     """
     keys = ["dataset", "model", "metric"]
     dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
     tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
     if tickets.empty:
-        raise DataError(
-            "no record says how far a ticket lies from its dense network: measure with this version"
-        )
+        raise DataError("no record says how far a ticket lies from its dense network: measure it again")
     rows = []
     by_metric: Any = tickets.groupby(keys)
     for setting, of_metric in by_metric:
@@ -168,9 +160,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
         spread = groups.difference.agg(["var", "count"]).dropna()
         prior = Prior.fit(spread["var"], spread["count"] - 1) if moderated and len(spread) > 1 else None
         for key, group in groups:
-            rows.append(
-                (*setting, *key, *interval(group.difference, group.difference_error, confidence, prior))
-            )
+            found = interval(group.difference, group.difference_error, confidence, prior)
+            rows.append((*setting, *key, *found))
     columns = pd.Index([*keys, "pruner", "sparsity", "difference", "low", "high", "seeds"])
     return pd.DataFrame(rows, columns=columns).merge(dense, on=keys, how="left")
 
@@ -178,17 +169,18 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
 def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:
     """Return the mean of one metric over the seeds that have a number, with Student's interval and the accuracy region.
 
-    Returns:
-        One row per (dataset, model, pruner, sparsity): ``value``, ``low`` and ``high``, ``seeds``, ``region``.
+    One row per (dataset, model, pruner, sparsity): ``value``, ``low``, ``high``, ``seeds``, ``region``. Raises ``DataError``
+    without records of the metric.
 
-    Raises:
-        DataError: without records of the metric.
+    Example:
+        >>> from lotterylib.results import example
+        >>> over_seeds(example(), "accuracy").value.round(3).tolist()
+        [0.9, 0.898, 0.85, 0.4]
     """
     chosen = table[table.metric == metric]
     if chosen.empty:
-        raise DataError(
-            f"no records of metric {metric!r}; there are: {', '.join(sorted(table.metric.unique()))}"
-        )
+        known = ", ".join(sorted(table.metric.unique()))
+        raise DataError(f"no records of metric {metric!r}; there are: {known}")
     groups: Any = chosen.groupby(NETWORK).value
     rows = [(*key, *interval(values.dropna(), confidence=confidence)) for key, values in groups]
     means = pd.DataFrame(rows, columns=pd.Index([*NETWORK, "value", "low", "high", "seeds"]))
@@ -201,6 +193,11 @@ def paired_gap(
     """Return the mean difference ``pruner`` − ``other`` at one sparsity over the seeds that both have.
 
     Seeds are paired: both start from the same initial weights. Raises ``DataError`` without a common seed.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> round(paired_gap(example(), "accuracy", "lottery", "random", sparsity=0.5).mean, 3)
+        0.498
     """
     one, two = (_by_seed(table, metric, name, sparsity) for name in (pruner, other))
     return _paired(one, two, confidence)
@@ -217,6 +214,11 @@ def paired_change(
     """Return the mean ``after`` − ``before`` of one network over the seeds that two studies share (say, one trains longer).
 
     Raises ``DataError`` without a common seed.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> round(paired_change(example(), example(), "accuracy", "lottery", sparsity=0.5).mean, 3)
+        0.0
     """
     one, two = (_by_seed(table, metric, pruner, sparsity) for table in (after, before))
     return _paired(one, two, confidence)

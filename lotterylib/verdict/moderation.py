@@ -24,7 +24,7 @@ from ..errors import DataError
 
 @dataclass(frozen=True)
 class Prior:
-    """What the tickets of a study say of a variance: s₀² with d₀ degrees of freedom; ``pooled``, all that they have together.
+    """The variance that the tickets of a study suggest: s₀² with d₀ degrees of freedom; ``pooled``, all that they have together.
 
     The model: 1/σ² is distributed as χ²(d₀) / (d₀ s₀²), and s² given σ² as σ² χ²(d)/d.
     """
@@ -42,12 +42,8 @@ class Prior:
         Where variances differ no more than their degrees of freedom explain, d₀ = ∞ and s₀² is the pooled variance.
         Variances of 0 are raised to 10⁻⁵ of the median, as limma does.
 
-        Args:
-            variances: one sample variance per ticket.
-            freedoms: their degrees of freedom, trainings − 1; variances with none are left out.
-
-        Raises:
-            DataError: for fewer than two variances.
+        ``freedoms`` are the variances' degrees of freedom, trainings − 1; variances with none are left out. Raises
+        ``DataError`` for fewer than two.
 
         >>> Prior.fit([1.0, 1.1, 0.9, 1.0], [4, 4, 4, 4])
         Prior(variance=1.0, freedom=inf, pooled=16.0)
@@ -79,12 +75,9 @@ class Prior:
         (1.75, 8.0)
         """
         total = self.freedom + freedom
-        mixed = (
-            self.variance
-            if math.isinf(total)
-            else (self.freedom * self.variance + freedom * variance) / total
-        )
-        return mixed if not math.isnan(variance) else variance, min(total, self.pooled)
+        if math.isinf(total) and not math.isnan(variance):
+            return self.variance, self.pooled
+        return (self.freedom * self.variance + freedom * variance) / total, min(total, self.pooled)
 
 
 def trigamma_inverse(value: float) -> float:

@@ -36,7 +36,7 @@ def judge(low: float, high: float, direction: Literal["higher", "lower"], tolera
         raise SettingError(f"direction must be 'higher' or 'lower', got {direction!r}")
     if not low <= high or not tolerance >= 0:
         raise SettingError(
-            f"want low ≤ high and a tolerance of 0 or more, got {low} to {high}, tolerance {tolerance}"
+            f"want low ≤ high and a tolerance from 0 on, got {low} to {high}, tolerance {tolerance}"
         )
     worst, best = (low, high) if direction == "higher" else (-high, -low)
     if worst >= -tolerance:
@@ -57,28 +57,27 @@ def passes(
 
     A metric that could not be measured on a ticket (a constant network has no fidelity) is a fail; one seed of a metric
     without an error leaves it undecided. Only metrics of ``tolerances`` (default: each metric's own) are judged, no
-    variants.
+    variants. Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
 
     Args:
-        records: of a study, or the table that ``results.tidy`` makes of them.
-        strict: ask for better than dense in place of comparable.
-        scale: multiplies all tolerances.
-        confidence: of the intervals.
-        moderated: pool the variances between seeds over tickets, see ``differences``.
+        records: Of a study, or the table that ``results.tidy`` makes of them.
+        strict: Ask for better than dense in place of comparable.
+        scale: Multiplies all tolerances.
+        moderated: Pool the variances between seeds over tickets, see ``differences``.
 
     Returns:
         ``differences`` with the columns ``dimension``, ``tolerance`` (in the metric's unit) and ``verdict``.
 
-    Raises:
-        DataError: if there are no records.
-        UnknownNameError: for a tolerance of no metric.
+    Example:
+        >>> from lotterylib.results import example
+        >>> passes(example())[["metric", "pruner", "sparsity", "verdict"]].values.tolist()[0]
+        ['accuracy', 'lottery', 0.5, 'pass']
     """
     if tolerances is None:
         tolerances = {name: metrics.describe(name).tolerance for name in metrics.names()}
-    for name in tolerances:
-        if name not in metrics.names():
-            raise UnknownNameError("metric", name, metrics.names())
-    table = records if isinstance(records, pd.DataFrame) else tidy(records)
+    for name in set(tolerances) - set(metrics.names()):
+        raise UnknownNameError("metric", name, metrics.names())
+    table: Any = records if isinstance(records, pd.DataFrame) else tidy(records)
     found = differences(table.loc[table.metric.isin(list(tolerances))], confidence, moderated=moderated)
     about = {name: metrics.describe(name) for name in found.metric.unique()}
     found["dimension"] = [about[m].dimension for m in found.metric]
@@ -116,15 +115,16 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
 
     A claim about all metrics needs no correction for testing many: that a ticket which is worse in one of them passes all is
     no more likely than that it passes that one (an intersection-union test, Berger, 1982). That it *fails* one of many by
-    chance is likelier than that it fails a given one.
-
-    Args:
-        results: as in ``passes``.
-        how: as in ``passes``.
+    chance is likelier than that it fails a given one. Arguments as in ``passes``.
 
     Returns:
         One row per (dataset, model, pruner, sparsity): a verdict for each dimension, ``lth_pass`` for all, the counts
         ``passed``, ``failed`` and ``undecided``, and ``fails``, the metrics that it failed.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> lth_pass(example()).lth_pass.tolist()
+        ['pass', 'fail', 'fail']
     """
     rows = []
     groups: Any = passes(results, **how).groupby(NETWORK)
@@ -142,11 +142,13 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
 
 
 def limits(judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the sparsity up to which a pruner passes a metric, at that level and at every lower one.
+    """Return the sparsity up to which a pruner passes a metric, at that level and at every lower one: one row per (dataset,
+    model, pruner), one column per metric of ``judged`` (from ``passes``), NaN where the lowest level does not pass.
 
-    Returns:
-        One row per (dataset, model, pruner), one column per metric of ``judged`` (from ``passes``); NaN where the lowest
-        level does not pass.
+    Example:
+        >>> from lotterylib.results import example
+        >>> limits(passes(example())).accuracy.tolist()
+        [0.5, nan]
     """
 
     def last(group: pd.DataFrame) -> float:
@@ -168,6 +170,11 @@ def resolution(judged: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per metric, medians over the tickets of ``judged`` (from ``passes``) that have an interval: ``half`` its
         width, the ``tolerance``, their ``ratio``, and ``able``: half ≤ tolerance.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> resolution(passes(example())).able.tolist()
+        [True, True]
     """
     rows = judged.dropna(subset="low").assign(half=(judged.high - judged.low) / 2)
     found = rows.groupby("metric")[["half", "tolerance"]].median()
@@ -180,6 +187,11 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
 
     Tickets are ranked by their difference to dense in each metric, best first; a dimension's rank is the mean over its
     metrics. Tickets that lack one of them are left out. Raises ``DataError`` for fewer than three tickets.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> rank_agreement(passes(example())).round(2).values.tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
     """
     wide = judged.pivot_table(index=NETWORK, columns="metric", values="difference").dropna()
     if len(wide) < 3:

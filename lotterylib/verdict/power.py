@@ -8,6 +8,7 @@ within the tolerance.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,11 +23,10 @@ def power(
         P = E[ Φ((tolerance − t(ν̂) √(s²/S + v)) / √(σ²/S + v)) ]   over s² ~ σ² χ²(S−1)/(S−1), by quantiles
 
     Args:
-        between: variance σ² of the difference to dense between trainings.
-        images: squared paired error v over images.
-        tolerance: in the metric's unit.
-        seeds: trainings S, 2 or more.
-        nodes: quantiles of s² that the mean is taken over.
+        between: Variance σ² of the difference to dense between trainings.
+        images: Squared paired error v over images.
+        seeds: Trainings S, 2 or more.
+        nodes: Quantiles of s² that the mean is taken over.
 
     >>> round(power(between=0.0036**2, images=0.0, tolerance=0.01, seeds=3), 2)
     0.69
@@ -64,12 +64,7 @@ def seeds_needed(
     True
     """
 
-    def enough(seeds: int) -> bool:
-        return power(between, images, tolerance, seeds, confidence) >= chance
-
-    if not enough(most):
-        return None
-    return _first(enough, 2, most)
+    return _first(lambda s: power(between, images, tolerance, s, confidence) >= chance, 2, most)
 
 
 def images_needed(
@@ -91,16 +86,15 @@ def images_needed(
     3155
     """
 
-    def enough(count: int) -> bool:
-        return power(between, images * samples / count, tolerance, seeds, confidence) >= chance
+    return _first(
+        lambda n: power(between, images * samples / n, tolerance, seeds, confidence) >= chance, 1, most
+    )
 
-    if not enough(most):
+
+def _first(enough: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the lowest whole number that is enough, by bisection; None if ``high`` is not."""
+    if not enough(high):
         return None
-    return _first(enough, 1, most)
-
-
-def _first(enough, low: int, high: int) -> int:
-    """Return the lowest whole number that is enough, by bisection; ``high`` is."""
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)

@@ -16,6 +16,7 @@ from ...datasets import Dataset
 from ...errors import DataError
 from ...training import predict
 from ..base import About, Metric, Tolerance, register
+from ..checks import check_labels
 from ..resampling import of_images
 from ..subject import Measurement, Subject
 
@@ -36,7 +37,14 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def accuracy_on_test(model: torch.nn.Module, data: Dataset) -> float:
-    """Return the ``accuracy`` of a model on the test images of ``data``: in [0, 1], higher is better."""
+    """Return the ``accuracy`` of a model on the test images of ``data``: in [0, 1], higher is better.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data = datasets.load("digits", limit=20)
+        >>> 0 <= accuracy_on_test(models.build("lenet", data.classes, data.channels), data) <= 1
+        True
+    """
     images, labels = data.test
     return accuracy(predict(model, images), labels)
 
@@ -85,6 +93,10 @@ def mistakes(extra: Mapping[str, Any]) -> Tensor:
     So ``mistakes(extra) == 0`` are the images it gets right, two networks give the same answer where their mistakes are
     equal, and ``(labels + mistakes(extra)) % classes`` are the predictions. Raises ``DataError`` for a record without
     them.
+
+    Example:
+        >>> mistakes({"mistakes": _encoded(torch.tensor([0, -1]), classes=3)}).tolist()
+        [0, 2]
     """
     if "mistakes" not in extra:
         raise DataError("the record has no per-image predictions: measure accuracy again with this version")
@@ -100,7 +112,14 @@ def _encoded(off: Tensor, classes: int) -> str:
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
     """Return 1 where the largest logit is the label's: float64 [N]. Raises as ``accuracy`` does."""
-    check_logits(logits, labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        shapes = f"{list(logits.shape)} and {list(labels.shape)}"
+        raise DataError(f"want logits [N, classes] and labels [N], got {shapes}")
+    if len(labels) == 0:
+        raise DataError("no images to score")
+    if logits.isnan().any():
+        raise DataError("logits contain NaN: the network is broken, not inaccurate")
+    check_labels(labels, logits.shape[1])
     return (logits.argmax(dim=1) == labels).double()
 
 
@@ -108,16 +127,3 @@ def share(hits: Tensor, **more: Any) -> Measurement:
     """Return the share of images that a network gets right, from 1 or 0 per image; its error is binomial."""
     value, count = hits.mean().item(), len(hits)
     return Measurement(value, math.sqrt(value * (1 - value) / count), count, draws=of_images(hits), **more)
-
-
-def check_logits(logits: Tensor, labels: Tensor) -> None:
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise DataError(
-            f"want logits [N, classes] and labels [N], got {list(logits.shape)} and {list(labels.shape)}"
-        )
-    if len(labels) == 0:
-        raise DataError("no images to score")
-    if logits.isnan().any():
-        raise DataError("logits contain NaN: the network is broken, not inaccurate")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise DataError(f"labels must lie in 0..{logits.shape[1] - 1}, got {labels.min()} to {labels.max()}")

@@ -7,8 +7,6 @@ the network as it is used: in eval mode.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated
 
@@ -20,7 +18,9 @@ from torch.nn.functional import cross_entropy
 from ...datasets import Dataset
 from ...errors import DataError, SettingError
 from ...rng import generator
+from ...training.prediction import in_mode
 from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..checks import check_labels, check_pixels
 from ..subject import Measurement, Subject
 from .accuracy import right, share
 
@@ -167,18 +167,16 @@ class PgdAccuracy(Metric):
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of each image's own cross-entropy with respect to its pixels: [N, C, H, W], in eval mode.
 
-    The losses are summed, not averaged: an image's gradient does not depend on those beside it. Raises ``DataError``
+    The losses are summed, not averaged: an image's gradient does not depend on the others. Raises ``DataError``
     for labels that the network has no logit for, or a gradient that is not finite.
     """
     device = next(model.parameters()).device
     gradients = []
-    with evaluating(model), torch.enable_grad():
+    with in_mode(model, training=False), torch.enable_grad():
         for pixels, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
             pixels = pixels.detach().to(device).requires_grad_()
             logits = model(pixels).float()
-            if truth.min() < 0 or truth.max() >= logits.shape[1]:
-                span = f"{truth.min()} to {truth.max()}"
-                raise DataError(f"labels must lie in 0..{logits.shape[1] - 1}, got {span}")
+            check_labels(truth, logits.shape[1])
             loss = cross_entropy(logits, truth.to(device), reduction="sum")
             # with respect to the pixels alone: no parameter's .grad is written
             gradients.append(torch.autograd.grad(loss, pixels)[0].to(images))
@@ -193,28 +191,13 @@ def shifted(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
     return (images + epsilon * direction).clamp(0, 1)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run a block in eval mode; each module's own mode comes back, also when the block raises."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def check_attack(images: Tensor, labels: Tensor, epsilon: float) -> None:
     """Raise what ``fgsm`` promises for images, labels or an epsilon that it cannot use."""
     if images.ndim != 4 or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"want images [N, C, H, W] and labels [N], got {list(images.shape)} and {list(labels.shape)}"
-        )
+        shapes = f"{list(images.shape)} and {list(labels.shape)}"
+        raise DataError(f"want images [N, C, H, W] and labels [N], got {shapes}")
     if len(images) == 0:
         raise DataError("no images to attack")
-    # also refuses NaN
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
+    check_pixels(images)
     if not 0 <= epsilon <= 1:
         raise SettingError(f"epsilon must lie in [0, 1], pixels' own range (8/255 = 0.0314), got {epsilon}")

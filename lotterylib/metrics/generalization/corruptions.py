@@ -15,7 +15,7 @@ from ...datasets import Dataset
 from ...datasets.base import DatasetBuilder
 from ...errors import DataError
 from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
-from ..resampling import of_images, standard_error
+from ..resampling import standard_error
 from ..subject import CORRUPTIBLE, Measurement, Subject
 from .accuracy import right
 
@@ -135,11 +135,8 @@ class CorruptedAccuracy(_Corrupted):
 
     def _mean(self, subject: Subject, held_out: bool) -> Measurement:
         wrong = _wrong(subject, self.images, held_out)
-        error = uniform_corruption_error({name: cells.mean(dim=1).tolist() for name, cells in wrong.items()})
         each = torch.cat(list(wrong.values())).mean(dim=0)
-        return Measurement(
-            1 - error, standard_error(each, plug_in=True), len(each), draws=of_images(1 - each)
-        )
+        return Measurement.mean_of(1 - each, plug_in=True)
 
 
 def _wrong(subject: Subject, images: int, held_out: bool) -> dict[str, Tensor]:
@@ -153,15 +150,13 @@ def _check_errors(errors: Errors, baseline: Errors | None = None) -> None:
     if not errors:
         raise DataError("no corruptions to score")
     if baseline is not None and set(errors) != set(baseline):
-        ours, theirs = (
-            ", ".join(sorted(s)) or "none" for s in (set(errors) - set(baseline), set(baseline) - set(errors))
-        )
-        raise DataError(
-            f"want the same corruptions as the baseline; only here: {ours}; only in the baseline: {theirs}"
-        )
-    for name, rates in [*errors.items(), *(baseline or {}).items()]:
-        if len(rates) != len(next(iter(errors.values()))) or not len(rates):
-            counts = {len(r) for r in [*errors.values(), *(baseline or {}).values()]}
+        sides = set(errors) - set(baseline), set(baseline) - set(errors)
+        ours, theirs = (", ".join(sorted(side)) or "none" for side in sides)
+        raise DataError(f"want the baseline's corruptions; only here: {ours}; only in the baseline: {theirs}")
+    every = [*errors.items(), *(baseline or {}).items()]
+    counts = {len(rates) for _, rates in every}
+    for name, rates in every:
+        if len(counts) > 1 or not rates:
             raise DataError(f"want as many severities for every corruption, got {sorted(counts)} ({name})")
         if not all(0 <= rate <= 1 for rate in rates):
             raise DataError(f"error rates of {name} must lie in [0, 1], got {list(rates)}")

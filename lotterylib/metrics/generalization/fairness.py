@@ -48,9 +48,7 @@ def identified_exemplars(dense_predictions: Tensor, sparse_predictions: Tensor) 
     """
     shapes = [list(p.shape) for p in (dense_predictions, sparse_predictions)]
     if any(len(s) != 2 or 0 in s for s in shapes) or shapes[0][1] != shapes[1][1]:
-        raise DataError(
-            f"want predictions [networks, N] of the same N images, got {shapes[0]} and {shapes[1]}"
-        )
+        raise DataError(f"want predictions [networks, N] of the same images, got {shapes[0]} and {shapes[1]}")
     if min(dense_predictions.min(), sparse_predictions.min()) < 0:
         raise DataError("predictions must be classes, 0 or more")
     classes = int(max(dense_predictions.max(), sparse_predictions.max())) + 1

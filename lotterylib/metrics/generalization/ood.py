@@ -113,7 +113,7 @@ class _OutlierMetric(Metric):
     """A mean over ``sets`` of outliers, with one variant per set.
 
     ``sets``: names of ``load_ood``; None: those that are usual for the data (``datasets.ood.usual``). ``images``: of each
-    set, class by class. ImageNet-O is told from the classes that it was chosen to be taken for, alone.
+    set, class by class. ImageNet-O is held against those classes alone that it was chosen to be taken for.
     """
 
     sets: Annotated[list[OutlierSet], _one_or_more, Field(min_length=1)] | None = None
@@ -124,10 +124,8 @@ class _OutlierMetric(Metric):
         return list(self.sets or ood.usual(data))
 
     def asks(self, data: Shape) -> dict[Question, float]:
-        outliers = {
-            Question("outliers", (name, self.images)): self.images for name in self.sets_of(data.name)
-        }
-        return super().asks(data) | outliers
+        sets = self.sets_of(data.name)
+        return super().asks(data) | {Question("outliers", (name, self.images)): self.images for name in sets}
 
     def reads(self, builder: DatasetBuilder) -> Reads:
         return Reads(outliers=tuple(self.sets_of(builder)))
@@ -144,8 +142,8 @@ class _OutlierMetric(Metric):
     def scores(self, subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scores of the distribution's images against each set, [N, sets], and those of each set's own.
 
-        Outliers that are to be told from some classes alone (``ood.against``) are scored over these, and so are the
-        images of these classes; the others are NaN.
+        Outliers that are held against some classes alone (``ood.against``) are scored over these, and so are the images of
+        these classes; the others are NaN.
         """
         columns, outside = [], {}
         for name in self.sets_of(subject.data):
@@ -286,9 +284,8 @@ def _placements(scores: Tensor, against: Tensor) -> Tensor:
 
 
 def _shared(ranks: Tensor) -> Tensor:
-    """Return placements as shares of a mean over all images: as they are, or, where some have no part in it (NaN), their
-    distance from the mean times N/n for the n that have, and 0 for the others. The variance of their mean is that of the
-    mean over the n."""
+    """Return placements as shares of a mean over all images. Where only n of N have a part in it (the others are NaN, and
+    become 0), they are N/n of the distance from their mean, so that the variance of the mean is that over the n."""
     there = ~ranks.isnan()
     if there.all():
         return ranks

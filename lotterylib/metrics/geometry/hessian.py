@@ -27,6 +27,7 @@ from ...errors import DataError, SettingError
 from ...masks import Mask
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
+from ..checks import check_labels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -68,9 +69,8 @@ class Density(NamedTuple):
 
 def image_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each image, in nats: [N]."""
-    return F.cross_entropy(
-        logits.float() if logits.dtype == torch.bfloat16 else logits, labels, reduction="none"
-    )
+    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 # --- the three questions
@@ -101,16 +101,13 @@ def hessian_trace(
         tr H = tr QᵀHQ + tr PHP,  P = I − QQᵀ          E[zᵀPHPz] = tr PHP,  z random signs
 
     Q spans what ``steps`` products of Lanczos reach, which holds the few large eigenvalues; its part of the trace is
-    exact. Only the rest is estimated, by probes (Hutchinson, 1990; deflated like Hutch++, Meyer et al., 2021).
-    They stop when their standard error is at most ``relative_error`` · |trace| or ``absolute_error``; after
-    ``max_probes`` the ``Estimate`` says that it has not converged. ``seed`` decides the probes: every mask of one
-    network, and every image, sees the same ones.
+    exact. The rest is estimated by probes (Hutchinson, 1990; deflated like Hutch++, Meyer et al., 2021), the same ones for
+    every mask of one network and every image, until their standard error is at most ``relative_error`` · |trace| or
+    ``absolute_error``; after ``max_probes`` the ``Estimate`` says that it has not converged.
 
-    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N]; ``loss`` maps logits and labels to one loss per image. At most
-    ``batch_size`` images are in memory at once. The model is left as found.
-
-    Raises ``DataError`` for no images, labels that do not fit, a mask that keeps nothing, or a loss that is not
-    finite; ``SettingError`` for another ``wrt`` or a number outside its range.
+    ``images`` [N, C, H, W] in [0, 1], ``labels`` [N], at most ``batch_size`` in memory at once; ``loss`` maps logits and
+    labels to one loss per image. The model is left as found. Raises ``DataError`` for no images, labels that do not fit, a
+    mask that keeps nothing, or a loss that is not finite; ``SettingError`` for a setting outside its range.
 
     Example:
         >>> network = torch.nn.Linear(2, 1, bias=False).double()
@@ -176,6 +173,11 @@ def spectral_density(
     ``width`` of its eigenvalue's size, to which a thousandth of the largest is added: on a logarithmic axis all look
     alike. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels) estimates the
     trace. The rest is as in ``hessian_trace``.
+
+    Example:
+        >>> found = spectral_density(torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1]), runs=1)
+        >>> round(torch.trapezoid(found.density, found.eigenvalues).item(), 6)
+        1.0
     """
     if runs < 1 or not width > 0:
         raise SettingError(f"want runs of 1 or more and a width above 0, got {runs} and {width}")
@@ -199,7 +201,7 @@ def spectral_density(
 
 @dataclass(frozen=True)
 class Krylov:
-    """What Lanczos found: ``basis`` [rows, steps, size] with orthonormal rows Q, and the tridiagonal T = QᵀHQ by its
+    """The result of Lanczos: ``basis`` [rows, steps, size] with orthonormal rows Q, and the tridiagonal T = QᵀHQ by its
     ``diagonal`` [rows, steps] and ``off_diagonal`` [rows, steps], whose last entry is what the next step would have been."""
 
     basis: Tensor
@@ -209,9 +211,8 @@ class Krylov:
     def eigen(self) -> tuple[Tensor, Tensor]:
         """Return the eigenvalues [rows, steps], rising, and eigenvectors [rows, steps, steps] (columns) of T."""
         inner = self.off_diagonal[:, :-1]
-        return torch.linalg.eigh(
-            self.diagonal.diag_embed() + inner.diag_embed(offset=1) + inner.diag_embed(offset=-1)
-        )
+        sides = inner.diag_embed(offset=1) + inner.diag_embed(offset=-1)
+        return torch.linalg.eigh(self.diagonal.diag_embed() + sides)
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Return nodes and weights of the quadrature: eigenvalues of T, and how much of the start lies along each. Where T is
@@ -234,12 +235,18 @@ class Krylov:
 
 @torch.no_grad()
 def lanczos(hessian: Hessian, steps: int, seed: int, run: int = 0, draw: Draw = torch.randn) -> Krylov:
-    """Do ``steps`` products (at most ``size``) from a random start, normal unless ``draw`` says otherwise (signs may miss an eigenvector altogether):
+    """Do ``steps`` products (at most ``size``) from a random start, normal unless ``draw`` says otherwise (signs may miss an
+    eigenvector altogether):
 
         βⱼ qⱼ₊₁ = H qⱼ − αⱼ qⱼ − βⱼ₋₁ qⱼ₋₁
 
     Each new vector is made orthogonal to all before, twice, since rounding would bring found eigenvalues back as ghosts.
     Where nothing is left (the start lay in an invariant subspace), a fresh random direction goes on, with β = 0.
+
+    Example:
+        >>> hessian = Hessian.of(torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1]))
+        >>> lanczos(hessian, steps=3, seed=0).diagonal.shape
+        torch.Size([1, 3])
     """
     if steps < 1:
         raise SettingError(f"steps must be 1 or more, got {steps}")
@@ -280,7 +287,7 @@ def without(basis: Tensor, vectors: Tensor) -> Tensor:
 def deflated_trace(
     hessian: Hessian, krylov: Krylov, relative_error: float, absolute_error: float, max_probes: int, seed: int
 ) -> Estimate:
-    """Estimate the trace as ``hessian_trace`` does. The rule compares with |trace|: a signed mean would stop at once where it is negative."""
+    """Estimate the trace as ``hessian_trace`` does. The rule compares with |trace|, since a negative one would stop it at once."""
     if max_probes < LEAST_PROBES or relative_error < 0 or absolute_error < 0:
         raise SettingError(
             f"want max_probes of {LEAST_PROBES} or more and errors of 0 or more, "
@@ -318,15 +325,9 @@ class Hessian:
 
     @classmethod
     def of(
-        cls,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        wrt: Wrt = "weights",
-        mask: Mask | None = None,
-        batch_size: int = 256,
-        loss: Loss = image_losses,
-    ) -> Hessian:
+        cls, model: nn.Module, images: Tensor, labels: Tensor, wrt: Wrt = "weights", mask: Mask | None = None,
+        batch_size: int = 256, loss: Loss = image_losses,
+    ) -> Hessian:  # fmt: skip
         """Return the Hessian that ``hessian_trace`` describes."""
         if wrt not in ("weights", "inputs"):
             raise SettingError(f"wrt must be 'weights' or 'inputs', got {wrt!r}")
@@ -411,15 +412,13 @@ def _differentiate(value: Tensor, by: list[Tensor], along: Tensor | None = None)
     # a gradient that is constant: no curvature at all
     if not value.requires_grad:
         return tuple(torch.zeros_like(t) for t in by)
-    return torch.autograd.grad(
-        value,
-        by,
-        along,
-        retain_graph=True,
-        create_graph=along is None,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+    how = {
+        "retain_graph": True,
+        "create_graph": along is None,
+        "allow_unused": True,
+        "materialize_grads": True,
+    }
+    return torch.autograd.grad(value, by, along, **how)
 
 
 def signs(shape: torch.Size, *, generator: torch.Generator) -> Tensor:
@@ -429,10 +428,8 @@ def signs(shape: torch.Size, *, generator: torch.Generator) -> Tensor:
 
 def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str, Tensor]]:
     """Return a frozen copy of the model in eval mode whose removed weights are 0, and which entries of each prunable weight
-    survive (boolean tensors on the model's device). A weight that the mask does not name survives whole.
-
-    Raises ``SettingError`` for a mask of another network, ``DataError`` for one that keeps nothing.
-    """
+    survive: all of one that the mask does not name. Raises ``SettingError`` for a mask of another network, ``DataError`` for
+    one that keeps nothing."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     keep = dict(Mask.ones(frozen))
     if mask is not None:
@@ -444,26 +441,18 @@ def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str,
     return frozen, keep
 
 
-def check_batch(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, loss: Loss
-) -> tuple[Tensor, Tensor]:
-    """Return images and labels on the model's device, in its precision.
-
-    Raises ``DataError`` for no images, labels that do not fit, or a loss that is not finite.
-    """
+def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, loss: Loss) -> Part:
+    """Return images and labels on the model's device, in its precision; raise ``DataError`` as ``hessian_trace`` does."""
     if len(images) == 0 or labels.shape != images.shape[:1]:
         raise DataError(
-            f"want images [N, …] and labels [N], N above 0; got {list(images.shape)}, {list(labels.shape)}"
+            f"want images [N, …] and labels [N], N > 0; got {list(images.shape)}, {list(labels.shape)}"
         )
     weight = next(model.parameters())
     images, labels = images.detach().to(weight), labels.to(weight.device)
     with torch.no_grad():
         for part, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             logits = model(part)
-            if wanted.min() < 0 or wanted.max() >= logits.shape[1]:
-                raise DataError(
-                    f"labels must lie in 0..{logits.shape[1] - 1}, got {wanted.min()} to {wanted.max()}"
-                )
+            check_labels(wanted, logits.shape[1])
             if not loss(logits, wanted).isfinite().all():
                 raise DataError("the loss of the network is not finite: it is broken, not flat")
     return images, labels
@@ -545,9 +534,7 @@ class HessianTrace(_Trace):
     def measure(self, subject: Subject) -> Measurement:
         trace, weights = self.trace(subject), self.krylov(subject).basis.shape[2]
         mean = Measurement(trace / weights, (trace.error or 0.0) / weights, trace.samples)
-        extra = {
-            "weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged,
-        }  # fmt: skip
+        extra = {"weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged}
         return Measurement(float(trace), trace.error, trace.samples, {"per weight": mean}, extra)
 
 
@@ -588,12 +575,8 @@ class InputTrace(_Trace):
     def measure(self, subject: Subject) -> Measurement:
         trace, krylov = self.trace(subject), self.krylov(subject)
         each = krylov.diagonal.sum(dim=1)
-        extra = {
-            "pixels": krylov.basis.shape[2],
-            "probes": trace.samples,
-            "error of probes": trace.error,
-            "steps": self.steps,
-        }
+        about = {"pixels": krylov.basis.shape[2], "probes": trace.samples}
+        extra = about | {"error of probes": trace.error, "steps": self.steps}
         error = math.hypot(standard_error(each), trace.error or 0.0)
         return Measurement(float(trace), error, self.images, extra=extra, draws=of_images(each))
 
@@ -614,17 +597,13 @@ class InputTop(_Curvature):
 
     def measure(self, subject: Subject) -> Measurement:
         each, extra = _ends(self.krylov(subject))
-        error = standard_error(each)
-        return Measurement(each.mean().item(), error, self.images, extra=extra, draws=of_images(each))
+        return Measurement.mean_of(each, extra=extra)
 
 
 def _ends(krylov: Krylov) -> tuple[Tensor, dict[str, Any]]:
     """Return the largest eigenvalue of each row, and what else there is to say."""
     (largest, residual), (smallest, _), (greatest, _) = map(krylov.end, ("largest", "smallest", "magnitude"))
-    extra = {
-        "largest magnitude": greatest.mean().item(),
-        "smallest": smallest.mean().item(),
-        "residual": residual.mean().item(),
-        "steps": krylov.diagonal.shape[1],
+    means = {"largest magnitude": greatest, "smallest": smallest, "residual": residual}
+    return largest, {name: each.mean().item() for name, each in means.items()} | {
+        "steps": krylov.diagonal.shape[1]
     }
-    return largest, extra

@@ -1,4 +1,4 @@
-"""How much noise do a network's weights bear before its loss rises?
+"""The noise that a network's weights bear before its loss rises.
 
 Nothing is ever moved in place: a frozen copy runs with other weights, so the model cannot be left perturbed.
 """
@@ -56,6 +56,10 @@ def pac_bayes_sigma(
 
     ``error`` is the standard error over draws. If the loss is still below the threshold at ``upper``, that is returned
     with ``converged`` False: σ is at least that. Raises as ``hessian_trace`` does.
+
+    Example:
+        >>> 0 < pac_bayes_sigma(torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1])) <= 2
+        True
     """
     shaken = Shaken(model, images, labels, mask, draws, seed, batch_size, loss)
     return shaken.largest(rise, relative, upper)
@@ -65,16 +69,9 @@ class Shaken:
     """A network under noise. The losses at a scale are computed once, however many thresholds ask for them."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        mask: Mask | None,
-        draws: int,
-        seed: int,
-        batch_size: int = 500,
-        loss: Loss = image_losses,
-    ):
+        self, model: nn.Module, images: Tensor, labels: Tensor, mask: Mask | None, draws: int, seed: int,
+        batch_size: int = 500, loss: Loss = image_losses,
+    ):  # fmt: skip
         if draws < 2:
             raise SettingError(f"draws must be 2 or more, got {draws}")
         model, keep = surviving(model, mask)

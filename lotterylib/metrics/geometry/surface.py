@@ -54,18 +54,20 @@ def loss_surface(
     a row of a linear layer) is as long as the network's own (Li et al., 2018, section 4), so that a step of 1 is as
     large as the weights. ``normalise=False`` leaves them as drawn, N(0, 1). Biases and normalisation are not moved.
     Raises as ``hessian_trace`` does, and ``SettingError`` for an even number of ``points``, which has no centre.
+
+    Example:
+        >>> loss_surface(torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1]), points=3).losses.shape
+        torch.Size([3, 3])
     """
     if points < 1 or points % 2 == 0 or not span > 0:
         raise SettingError(f"want an odd number of points and a span above 0, got {points} and {span}")
     model, keep = surviving(model, mask)
     weights = {name: model.get_parameter(name) for name in keep}
     batch = check_batch(model, images, labels, batch_size, loss)
-    first, second = (
-        _direction(weights, keep, seed, axis, normalise) for axis in ("first direction", "second direction")
-    )
-    positions = torch.arange(-(points // 2), points // 2 + 1, dtype=torch.float64) * (
-        span / max(1, points // 2)
-    )
+    directions = "first direction", "second direction"
+    first, second = (_direction(weights, keep, seed, axis, normalise) for axis in directions)
+    half = points // 2
+    positions = torch.arange(-half, half + 1, dtype=torch.float64) * (span / max(1, half))
     losses = torch.empty(points, points, dtype=torch.float64)
     for i, a in enumerate(positions.tolist()):
         for j, b in enumerate(positions.tolist()):
@@ -90,6 +92,11 @@ def interpolate(
     Parameters and BatchNorm's running statistics are mixed alike. ``statistics_from``: images on which each mixture's
     BatchNorm statistics are estimated anew, since mixed statistics fit no mixed network (Jordan et al., 2023). Raises
     ``DataError`` as ``hessian_trace`` does, ``SettingError`` for networks of other shapes or fewer than 2 points.
+
+    Example:
+        >>> line = interpolate(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1]), points=3)
+        >>> line.positions.tolist()
+        [0.0, 0.5, 1.0]
     """
     if points < 2:
         raise SettingError(f"a line needs 2 points or more, got {points}")

@@ -8,7 +8,7 @@ where its activation is among its own top 0.5 %, and is explained by the concept
 Compositional explanations (Mu & Andreas, 2020, arXiv:2006.14032) let the explanation be a formula of several concepts,
 found by beam search: the best formulas so far are each extended by AND, OR, AND NOT and OR NOT with every concept.
 
-No formula can tell apart two pixels that show the same concepts. So pixels are sorted into ``Cells`` once, one for each
+A formula treats two pixels that show the same concepts alike. So pixels are sorted into ``Cells`` once, one for each
 combination of concepts that occurs; the million pixels of a thousand small images fall into some thousand cells, and the
 size of any formula, or of its overlap with any unit, is a sum over those. Exact, and what makes the search fast.
 """
@@ -39,13 +39,14 @@ from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
 from ..resampling import multinomial_counts
 from ..subject import Measurement, Subject
 
-# data sets for which ``datasets.concepts`` has rules
 _JOINS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "AND": lambda formula, concept: formula & concept,
     "OR": lambda formula, concept: formula | concept,
     "AND NOT": lambda formula, concept: formula & ~concept,
     "OR NOT": lambda formula, concept: formula | ~concept,
 }
+# IoUs → scores
+UnitScore = Callable[[np.ndarray], np.ndarray]
 # activations that are brought to the size of the images at a time: 64 MB
 _ELEMENTS = 2**24
 
@@ -135,9 +136,8 @@ class Cells:
     def by_image(self) -> csr_array:
         """Return how many pixels of each image lie in each cell: sparse float64 [N, K]."""
         starts = np.arange(0, self.cell.size + 1, math.prod(self.shape[1:]))
-        counts = csr_array(
-            (np.ones(self.cell.size), self.cell, starts), (self.shape[0], self.sizes.size), copy=True
-        )
+        shape = self.shape[0], self.sizes.size
+        counts = csr_array((np.ones(self.cell.size), self.cell, starts), shape, copy=True)
         counts.sum_duplicates()
         return counts
 
@@ -182,8 +182,7 @@ def compose(
 
 
 def search(hits: np.ndarray, cells: Cells, length: int = 3, beam: int = 5) -> list[Formula | None]:
-    """Search as ``compose`` does, for a unit given by its hits in each cell (``Cells.hits``): the best formula up to each length,
-    1 … ``length``."""
+    """Search as ``compose`` does, for a unit's hits in each cell (``Cells.hits``): the best formula up to each length."""
     if length < 1 or beam < 1:
         raise SettingError(f"length and beam must be at least 1, got {length} and {beam}")
     if not hits.sum():
@@ -231,12 +230,14 @@ def _grown(
     """Join each formula f (``holds``: bool [F, K]) with each concept c: join → |unit ∧ (f ∘ c)| and
     |f ∘ c|, each [F, C]. Without formulas: the concepts alone."""
     fired, pixels = hits.sum(), cells.sizes.sum()
-    shown, size = cells.shows @ hits, cells.shows @ cells.sizes  # |unit ∧ c| and |c|
+    # |unit ∧ c| and |c|
+    shown, size = cells.shows @ hits, cells.shows @ cells.sizes
     if holds is None:
         return {"": (shown[None], size[None])}
     hit, held = holds * hits, holds * cells.sizes
-    inside, whole = hit.sum(axis=1)[:, None], held.sum(axis=1)[:, None]  # |unit ∧ f| and |f|
-    both, common = hit @ cells.shows.T, held @ cells.shows.T  # |unit ∧ f ∧ c| and |f ∧ c|
+    # |unit ∧ f| and |f|, then |unit ∧ f ∧ c| and |f ∧ c|
+    inside, whole = hit.sum(axis=1)[:, None], held.sum(axis=1)[:, None]
+    both, common = hit @ cells.shows.T, held @ cells.shows.T
     return {
         "AND": (both, common),
         "OR": (inside + shown - both, whole + size - common),
@@ -294,11 +295,8 @@ def dissect(
     masks [N, H, W].
 
     As in Bau et al. (2017, section 3.2): a unit's threshold is the value that it exceeds at a ``share`` of all positions
-    of its maps; maps are brought to H × W bilinearly; the unit fires where they exceed the threshold. (Bringing the masks
-    down to h × w instead would lose all that is thinner than a position: edges, collars, soles.) The formulas are
-    ``compose``'s.
-
-    Raises ``DataError`` for maps with NaN or of another number of images than the concepts.
+    of its maps; maps are brought to H × W bilinearly; the unit fires where they exceed the threshold. The formulas are
+    ``compose``'s. Raises ``DataError`` for maps with NaN or of another number of images than the concepts.
     """
     cells = concepts if isinstance(concepts, Cells) else Cells.of(concepts)
     if maps.ndim != 4 or len(maps) != cells.shape[0] or len(cells.shape) != 3:
@@ -315,12 +313,10 @@ def dissect(
 
 
 def thresholds(maps: Tensor, share: float = 0.005) -> Tensor:
-    """Return the value that each unit exceeds at a ``share`` of all positions of its maps (float [N, units, h, w]): float [units], on the
-    CPU.
+    """Return the value that each unit exceeds at a ``share`` of all positions of its maps [N, units, h, w]: float [units].
 
-    Never at more, but for at least one: values that tie with the threshold do not exceed it, so a unit that is at its
-    largest on all of the black background does not fire there, nor anywhere else. A dead unit has the threshold ∞: one that is never above 0,
-    or has the same map for every image (a constant, or what zero-padding makes of one) and so says nothing about any.
+    Values that tie with the threshold do not exceed it, so a unit that is at its largest on all of the black background
+    fires nowhere. A dead unit has the threshold ∞: one that is never above 0, or has the same map for every image.
     """
     if not 0 < share < 1:
         raise SettingError(f"share must lie between 0 and 1, got {share}")
@@ -364,18 +360,15 @@ def last_feature_map(model: nn.Module, image: Tensor, device: str | torch.device
         if convolved and isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             found.append(name)
 
-    hooks = [
-        m.register_forward_hook(lambda m, _, out, n=n: look(n, m, out)) for n, m in model.named_modules()
-    ]
+    named = model.named_modules()
+    hooks = [m.register_forward_hook(lambda m, _, out, n=n: look(n, m, out)) for n, m in named]
     try:
         predict(model, image, device=device)
     finally:
         for hook in hooks:
             hook.remove()
     if not found:
-        raise SettingError(
-            "the network has no feature maps to dissect: no convolution gives more than one position"
-        )
+        raise SettingError("the network has no feature maps: no convolution gives more than one position")
     return found[-1]
 
 
@@ -388,9 +381,7 @@ def feature_maps(
     """
     modules = dict(model.named_modules())
     if layer not in modules:
-        raise SettingError(
-            f"the network has no layer {layer!r}; there are: {', '.join(filter(None, modules))}"
-        )
+        raise SettingError(f"there is no layer {layer!r}; there are: {', '.join(filter(None, modules))}")
     last, parts = [], []
 
     def note(_, __, output: object) -> None:
@@ -446,7 +437,7 @@ class Examined:
     dealt: Dissection
     counts: np.ndarray
 
-    def measure(self, score: Callable[[np.ndarray], np.ndarray], length: int) -> Measurement:
+    def measure(self, score: UnitScore, length: int) -> Measurement:
         """Return the sum of the scores of the units' IoUs over the dense network's number of units, with variants."""
         variants = {
             "single": self._mean(self.found, score, 1),
@@ -454,9 +445,7 @@ class Examined:
         }
         return replace(self._mean(self.found, score, length), variants=variants)
 
-    def _mean(
-        self, dissection: Dissection, score: Callable[[np.ndarray], np.ndarray], length: int
-    ) -> Measurement:
+    def _mean(self, dissection: Dissection, score: UnitScore, length: int) -> Measurement:
         cells = self.probes.cells
         value = score(dissection.ious(length)).sum() / self.units
         again = score(dissection.redrawn(cells, length, self.counts)).sum(axis=1) / self.units
@@ -499,10 +488,8 @@ class _UnitMetric(Metric):
     def obstacle(self, data: Dataset) -> str:
         if self.broden or data.builder is not None and "class" in data.builder.concept_kinds:
             return ""
-        return (
-            "needs images whose concepts are known pixel by pixel: digits, fashion-mini, fashion-mnist, or, in colour, a folder of "
-            "Broden (setting broden)"
-        )
+        known = "digits, fashion-mini, fashion-mnist, or, in colour, a folder of Broden (setting broden)"
+        return f"needs images whose concepts are known pixel by pixel: {known}"
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, int]:
@@ -599,7 +586,5 @@ def _boolean(mask: np.ndarray | Tensor, what: str) -> np.ndarray:
     if not mask.size:
         raise DataError(f"{what}: no pixels")
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise DataError(
-            f"{what}: want True and False, got {mask.dtype} numbers; compare with a threshold first"
-        )
+        raise DataError(f"{what}: want True and False, got {mask.dtype}; compare with a threshold first")
     return mask.astype(bool, copy=False)

@@ -3,12 +3,11 @@
 LIME (Ribeiro et al., 2016) hides superpixels of an image at random, asks the network again, and fits a linear model of
 what is shown to the probability of the class. Its residual is ``fidelity``; how its coefficients move when the image
 moves a little is ``stability``. Both are in units of probability, so a network that is merely unsure scores well: each
-comes beside R², and beside the dense network made as unsure as the ticket (``match_confidence``).
+comes with R², and with the dense network made as unsure as the ticket (``match_confidence``).
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import zlib
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from ...rng import generator
 from ...training import predict
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..calibration import temperature_where
+from ..checks import check_pixels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -75,8 +75,8 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Surrogates:
-    """Linear models of N images: ``coefficients`` float64 [N, P] (0 beyond an image's own superpixels), ``intercept``,
-    ``mse``, ``r2`` and ``spread`` float64 [N], as in ``Explanation``."""
+    """Linear models of N images, float64, as in ``Explanation``: ``coefficients`` [N, P] (0 beyond an image's own superpixels),
+    all others [N]."""
 
     coefficients: Tensor
     intercept: Tensor
@@ -97,13 +97,15 @@ def superpixels(images: Tensor, method: str = "auto") -> Tensor:
     """Cut images [N, C, H, W] in [0, 1] into superpixels: int64 [N, H, W], numbered from 0, −1 = background.
 
     Background are segments that are all 0, the colour that hiding paints: to hide them changes nothing. Methods:
-    ``"slic"``: about 64 compact cells an image, of 16 pixels or more; ``"felzenszwalb"``: scale 10, σ 0.4, at least 20
-    pixels, what the paper takes for CIFAR; ``"quickshift"``: what its code and the lime package take for ImageNet.
-    ``"auto"``: SLIC below 64 pixels a side, else quickshift. Felzenszwalb's would leave small grey images some 3 to 11
-    superpixels, and cut a large one into as many as there are samples.
+    ``"slic"``: about 64 compact cells per image, of 16 pixels or more; ``"felzenszwalb"``: scale 10, σ 0.4, at least 20
+    pixels, as the paper for CIFAR (too few on small grey images, too many on large ones); ``"quickshift"``: as its code and
+    the lime package for ImageNet; ``"auto"``: SLIC below 64 pixels a side, else quickshift.
 
-    Depends on nothing but the image. Raises ``DataError`` for images of another form, ``SettingError`` for an unknown
-    method.
+    Raises ``DataError`` for images of another form, ``SettingError`` for an unknown method.
+
+    Example:
+        >>> superpixels(torch.zeros(1, 1, 8, 8)).unique().tolist()
+        [0]
     """
     from skimage.segmentation import felzenszwalb, quickshift, slic
 
@@ -130,6 +132,10 @@ def draw_masks(images: Tensor, segments: Tensor, samples: int = 1000, seed: int 
     """Draw which superpixels each sample shows: bool [N, samples, P], the first sample all of them, the others by the toss of a coin.
 
     An image's masks depend on the seed and on the image, not on its place among the others.
+
+    Example:
+        >>> draw_masks(torch.rand(1, 1, 4, 4), torch.zeros(1, 4, 4).long(), samples=5).shape
+        torch.Size([1, 5, 1])
     """
     _check_images(images)
     counts = _counts(images, segments)
@@ -152,6 +158,11 @@ def linear_surrogates(masks: Tensor, outcomes: Tensor, counts: Tensor | None = N
     scikit-learn. ``counts`` [N]: superpixels of each image, if columns beyond them are only padding.
 
     Raises ``DataError`` for shapes that do not fit, no samples, or outcomes that are not finite.
+
+    Example:
+        >>> masks = torch.tensor([[[True, True], [True, False], [False, True], [False, False]]])
+        >>> linear_surrogates(masks, torch.tensor([[1.0, 0.5, 0.5, 0.0]])).varies
+        tensor([True])
     """
     if masks.ndim != 3 or outcomes.shape != masks.shape[:2] or 0 in masks.shape:
         raise DataError(
@@ -186,8 +197,8 @@ def explain(
 ) -> Explanation | list[Explanation]:
     """Return LIME's explanation of what the network answers to an image [C, H, W]; a list of them for images [N, C, H, W].
 
-    ``segments``: int64 [(N,) H, W], by default ``superpixels(images)``. Runs on the model's device, in batches that span
-    images. An image's explanation is the same alone or among others, up to float32 rounding of the network.
+    ``segments``: int64 [(N,) H, W], by default ``superpixels(images)``. An image's explanation is the same alone or among
+    others, up to float32 rounding of the network.
 
     Raises ``DataError`` for pixels outside [0, 1], segments that do not fit or are not numbered from 0, and a network
     whose output is not finite; ``SettingError`` unless there are more samples than superpixels. Ribeiro et al. (2016).
@@ -225,6 +236,11 @@ def fidelity(
     Unweighted as in the paper's code, although the fit is weighted. Images on which the output is constant (it varies by
     less than 1e-6) are left out: there, nothing is explained perfectly. Raises ``DataError`` where that leaves none, so
     that a constant network is never best; else as ``explain``, whose arguments it takes. Chen et al. (2022).
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> 0 <= fidelity(network, torch.rand(1, 8, 8), samples=20) <= 1
+        True
     """
     return _mean(explain(model, images, segments, samples=samples, seed=seed), "mse")
 
@@ -239,6 +255,11 @@ def fidelity_r2(
         R² = 1 − Σₛ πₛ (yₛ − ŷₛ)² / Σₛ πₛ (yₛ − ȳ)²
 
     Arguments, constant images and errors as ``fidelity``.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> fidelity_r2(network, torch.rand(1, 8, 8), samples=20) <= 1
+        True
     """
     return _mean(explain(model, images, segments, samples=samples, seed=seed), "r2")
 
@@ -261,8 +282,14 @@ def stability(
     Superpixels, masks and class are those of the clean image, so that nothing but the network's response differs.
     Constant images and errors as ``fidelity``; ``SettingError`` for a σ or number of draws that is not positive.
     After Alvarez-Melis & Jaakkola (2018) and Plumb et al. (2020).
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> stability(network, torch.rand(1, 8, 8), samples=20) >= 0
+        True
     """
-    _check_noise(sigma, draws)
+    if not (sigma > 0 and math.isfinite(sigma)) or draws < 1:
+        raise SettingError(f"want sigma above 0 and one draw or more, got {sigma} and {draws}")
     near, images = _neighbourhood(images, segments, samples, seed)
     logits = _ask(model, images, near)
     noisy = [_ask(model, _noisy(images, sigma, draw, seed), near) for draw in range(draws)]
@@ -334,9 +361,8 @@ class _Lime(Metric):
         images, draws = min(self.images, data.test), self.noise[1]
         shown, count = (images, self.samples, self.superpixels), float(images * self.samples)
         asked = {Question("lime", shown): count}
-        return (
-            asked | {Question("lime under noise", (*shown, *self.noise)): count * draws} if draws else asked
-        )
+        noisy = {Question("lime under noise", (*shown, *self.noise)): count * draws}
+        return asked | noisy if draws else asked
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
@@ -496,8 +522,6 @@ def _ask(model: nn.Module, images: Tensor, near: Neighbourhood, device: torch.de
     # background reads one more column, which is always shown
     cells = torch.where(cells < 0, columns, cells)
     rows = max(1, min(_BATCH, _VALUES // images[0].numel()))
-    # a quarter faster on CPUs
-    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
     answers = []
     for part in torch.arange(count * samples).split(rows):
         which, sample = part // samples, part % samples
@@ -529,20 +553,15 @@ def _fit_all(near: Neighbourhood, logits: Tensor, noisy: list[Tensor], temperatu
 
 def _change(fits: Fits) -> Tensor:
     """Return the mean over draws and superpixels of the squared change of the coefficients: float64 [N]."""
-    before = fits.clean.coefficients
-    changes = [(noisy.coefficients - before).square().sum(dim=1) for noisy in fits.noisy]
-    return torch.stack(changes).mean(dim=0) / fits.counts
+    moved = torch.stack([noisy.coefficients for noisy in fits.noisy])
+    return (moved - fits.clean.coefficients).square().sum(dim=2).mean(dim=0) / fits.counts
 
 
 def _relative_change(fits: Fits) -> Tensor:
     """Return the mean over draws of ‖β′ − β‖² / (‖β′‖² + ‖β‖²), float64 [N]: 0 where nothing changed, 1 where the two have
     nothing in common. Divided by ‖β‖² alone, a few images with small coefficients would decide the mean."""
-    before = fits.clean.coefficients
-    changes = [
-        (noisy.coefficients - before).square().sum(dim=1) / (noisy.coefficients**2 + before**2).sum(dim=1)
-        for noisy in fits.noisy
-    ]
-    return torch.stack(changes).mean(dim=0)
+    before, moved = fits.clean.coefficients, torch.stack([noisy.coefficients for noisy in fits.noisy])
+    return ((moved - before).square().sum(dim=2) / (moved**2 + before**2).sum(dim=2)).mean(dim=0)
 
 
 def _mean(explanations: Explanation | list[Explanation], score: str) -> float:
@@ -591,14 +610,7 @@ def _counts(images: Tensor, segments: Tensor) -> Tensor:
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or 0 in images.shape or not images.is_floating_point():
         raise DataError(f"want float images [N, C, H, W], got {images.dtype} {list(images.shape)}")
-    # NaN fails too
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise DataError(f"pixels must lie in [0, 1], got {images.min():.3g} to {images.max():.3g}")
-
-
-def _check_noise(sigma: float, draws: int) -> None:
-    if not (sigma > 0 and math.isfinite(sigma)) or draws < 1:
-        raise SettingError(f"want sigma above 0 and one draw or more, got {sigma} and {draws}")
+    check_pixels(images)
 
 
 def _check_varies(varies: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The paper's own curves, read off its figures (Chen et al., 2022, CC BY 4.0): for looking beside ours, never as ours."""
+"""The paper's own curves, read off its figures (Chen et al., 2022, CC BY 4.0): to be shown next to ours, never as ours."""
 
 from __future__ import annotations
 
