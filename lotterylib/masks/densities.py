@@ -44,8 +44,8 @@ def erdos_renyi_kernel(shapes: Shapes, density: float) -> dict[str, float]:
 
 
 def whole_counts(shapes: Shapes, densities: Mapping[str, float], density: float) -> dict[str, int]:
-    """Whole numbers of kept weights a layer that add up to exactly ``round(density · n)``: fractions are rounded down,
-    then the layers with the largest remainders get one more (no layer more than it has)."""
+    """Return whole numbers of kept weights per layer that add up to exactly ``round(density · n)``: fractions are
+    rounded down, then the layers with the largest remainders get one more (no layer more than it has)."""
     sizes = {n: math.prod(s) for n, s in shapes.items()}
     exact = {n: densities[n] * sizes[n] for n in shapes}
     counts = {n: min(sizes[n], math.floor(exact[n] + 1e-9)) for n in shapes}

@@ -1,4 +1,4 @@
-"""Which weights stay: a mask is one boolean tensor a prunable weight, True = kept."""
+"""Which weights stay: a mask is one boolean tensor per prunable weight, True = kept."""
 
 from __future__ import annotations
 
