@@ -123,10 +123,9 @@ def scorecard(
         for name, each in plan.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
-                limit = (
-                    Tolerance(tolerances[name]) if name in tolerances else metrics.describe(name).tolerance
-                )
-                rows.append(_row(name, each, *pair, limit))
+                own = metrics.describe(name).tolerance
+                comparable = Tolerance(tolerances[name]) if name in tolerances else own
+                rows.append(_row(name, each, *pair, comparable))
             except Exception as error:
                 # The other metrics still count.
                 skipped[name] = _reason(error)
