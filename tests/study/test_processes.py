@@ -238,7 +238,7 @@ def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
         wait_for_tickets(tmp_path / "t", 1)
         scheduler.kill()
         status, _, errors = finish(run, 60)
-        assert status == 2 and "Traceback" not in errors
+        assert status == 1 and "Traceback" not in errors
         assert errors.splitlines()[-1].startswith("lottery run: the scheduler")
     finally:
         for process in [*workers, scheduler]:
