@@ -128,7 +128,7 @@ def test_a_part_of_a_study_of_data_that_are_not_there_is_planned(capsys, tmp_pat
     assert status == 0 and rows["lottery"][:4] == ["1", "0", "5", "1"] and "random" not in rows
     assert "missing: data set cifar10" in out and "--images-per-second N" in out
     status, out, _ = call(capsys, *arguments, "--images-per-second", "1e4", "--workers", 2)
-    assert status == 0 and "reckoned with resnet20s 10,000 images/s a worker" in out
+    assert status == 0 and "reckoned with resnet20s 10,000 images/s per worker" in out
     assert "estimated time with 2 worker(s)" in out and not list(tmp_path.iterdir())
 
 
@@ -150,7 +150,7 @@ def test_parts_that_are_not_there_are_one_line(capsys, tmp_path, profile, comman
 def test_plan_measures_speed_whatever_the_learning_rate(capsys, tmp_path):
     file = write(tmp_path, TINY | {"recipe": TINY["recipe"] | {"lr": 1e9}})
     status, out, errors = call(capsys, "plan", "--profile", file, "--store", tmp_path / "s")
-    assert status == 0 and errors == "" and "images/s a worker" in out
+    assert status == 0 and errors == "" and "images/s per worker" in out
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ import torch
 
 import lotterylib
 
-MODULES = ["lotterylib", *(m.name for m in pkgutil.walk_packages(lotterylib.__path__, "lotterylib."))]
+FOUND = [m.name for m in pkgutil.walk_packages(lotterylib.__path__, "lotterylib.")]
+# importing a ``__main__`` runs its program
+MODULES = ["lotterylib", *(name for name in FOUND if not name.endswith("__main__"))]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # exported functions whose docstring has no example yet: this number may only fall
 WITHOUT = 60

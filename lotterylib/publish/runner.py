@@ -24,7 +24,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import claim, sha256, write_whole
-from ..machine.devices import processors
 from ..machine.revision import versions
 from .environment import environment
 from .errors import NotebookError
@@ -263,6 +262,9 @@ class _Session:
 
     def _environment(self, folder: Path) -> dict[str, str]:
         """Return the environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
+        # PyTorch takes seconds to import, and a cached run does without
+        from ..machine.devices import processors
+
         threads = str(max(1, processors() // self.workers))
         return environment(
             # sets print in the same order each time
