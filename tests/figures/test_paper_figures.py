@@ -42,7 +42,7 @@ def test_what_the_paper_does_not_show_is_refused():
 def test_the_same_setting_is_drawn_over_ours_and_another_is_not():
     both = pd.concat([study("cifar10", "resnet18"), study("fashion-mini", "resnet8")])
     figure, alt = figures.beside_paper(both, paper.digitised(), "accuracy")
-    assert len(figure.axes) == 4  # a row a network
+    assert len(figure.axes) == 4  # one row per network
     dotted = [sum(line.get_linestyle() == ":" for line in axis.lines) for axis in figure.axes]
     theirs = paper.digitised().query("dataset == 'cifar10' and model == 'resnet18' and metric == 'accuracy'")
     pruners = set(theirs.pruner) - {"dense"}

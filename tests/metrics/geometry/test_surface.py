@@ -131,7 +131,7 @@ def test_swapped_neurons_are_the_same_function_with_a_barrier_between():
     order = [3, 4, 5, 0, 1, 2]
     with torch.no_grad():
         for old, new in zip(first[:2].state_dict().values(), second[:2].state_dict().values(), strict=True):
-            if old.ndim:  # all but the count of batches is a row a channel
+            if old.ndim:  # all but the count of batches is one row per channel
                 new.copy_(old[order])
         second[5].weight.copy_(first[5].weight.view(3, 6, 16)[:, order].flatten(1))
     line = interpolate(first, second, *DATA, points=11)
