@@ -13,7 +13,9 @@ import pytest
 from tests.visit import PHONE, WIDE, Visit, served
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.timeout(1500)  # a slow and busy machine needs a quarter of an hour for the whole book
+pytestmark = pytest.mark.timeout(
+    1500
+)  # a slow and busy machine needs a quarter of an hour for the whole book
 
 
 def lottery_book(folder: Path) -> subprocess.CompletedProcess:
