@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ from .runner import run_notebooks
 from .site import build_site
 from .stage import stage_book
 from .toc import notebooks_in_toc
+
+# what notebooks import. Elsewhere than on Linux a process that has loaded such libraries does not fork safely
+PRELOAD = (
+    (
+        "ipywidgets",
+        "skimage.segmentation",
+        "sklearn.linear_model",
+        "torch._dynamo",
+        "lotterylib.figures",
+        "lotterylib.score",
+    )
+    if sys.platform == "linux"
+    else ()
+)
 
 
 def make_book(
@@ -50,7 +65,7 @@ def make_book(
         "store": str(store.root.resolve()),
     }
     reads = Reads(profile, store)
-    return build_book(find_root(), out / profile.name, parameters, card, reads, workers, progress)
+    return build_book(find_root(), out / profile.name, parameters, card, reads, workers, progress, PRELOAD)
 
 
 def build_book(
@@ -61,6 +76,7 @@ def build_book(
     reads: Callable[[Path], str] = lambda notebook: "",
     workers: int = 2,
     progress: bool = True,
+    preload: Sequence[str] = (),
 ) -> Path:
     """Run, stage and build the book that ``root/_toc.yml`` lists; return the site's ``index.html``.
 
@@ -71,7 +87,15 @@ def build_book(
     facts = {key: card[key] for key in ("device", "revision") if key in card}
     with building(out):
         executions = run_notebooks(
-            sources, out, parameters, root=root, workers=workers, reads=reads, facts=facts, progress=progress
+            sources,
+            out,
+            parameters,
+            root=root,
+            workers=workers,
+            reads=reads,
+            facts=facts,
+            preload=preload,
+            progress=progress,
         )
         failed = [execution.error for execution in executions if not execution.ok]
         if failed:
