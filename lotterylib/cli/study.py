@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ..machine.devices import device_name, places
 from ..machine.terminal import show
@@ -13,7 +13,7 @@ from ..study import Cell, Profile, Store, expand, load_profile, records
 from ..study.cells import with_ancestors
 from ..study.estimate import images_per_second
 from ..study.index import Index
-from ..study.lookup import Todo, failures, missing, remaining
+from ..study.lookup import Todo, failures, missing, mixture, remaining
 from ..study.needs import needs
 from ..study.plan import Plan, rates
 from ..study.plan import plan as costs
@@ -73,7 +73,9 @@ def run(options: argparse.Namespace) -> int:
     """Compute what is missing; 1 if something of it failed."""
     profile, store = _part(options), Store(options.store)
     index = Index(store)
-    todo = missing(profile, index)
+    todo = missing(profile, index, refresh=options.refresh)
+    if not options.refresh:
+        _say_what_is_outdated(mixture(profile, index), sys.stderr)
     for path in index.damaged:
         show(f"{profile.name}: {path} is damaged and computed again", sys.stderr)
     if not todo:
@@ -116,6 +118,11 @@ def _try_out(cells: list[Cell], device: str | None) -> None:
             model.build(data, seed=0)
 
 
+def _say_what_is_outdated(lines: list[str], stream: TextIO | None = None) -> None:
+    for line in lines:
+        show(f"  {line} (`lottery run --refresh` makes what is older anew)", stream)
+
+
 def status(options: argparse.Namespace) -> int:
     """Print how many cells are finished, what failed, and whether the next run tries it again."""
     profile, store = _part(options), Store(options.store)
@@ -126,6 +133,7 @@ def status(options: argparse.Namespace) -> int:
         f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
         f"{tickets} of {len(every)} tickets found, {len(failed)} failed"
     )
+    _say_what_is_outdated(mixture(profile, index))
     for label, failure in failed.items():
         show(_failed(label, failure["reason"], failure["kind"] == "diverged"))
     return 0
@@ -138,6 +146,7 @@ def export(options: argparse.Namespace) -> int:
 
     profile, store = load_profile(options.profile), Store(options.store)
     folder = write_reference(profile, store, options.to)
+    _say_what_is_outdated(mixture(profile, store), sys.stderr)
     figure, _ = figures.sweep(results.tidy(records(profile, store)), smoke=profile.smoke)
     figures.save(figure, folder / "accuracy.png")
     show(f"reference records and their picture: {folder}")

@@ -90,6 +90,7 @@ class How:
         per_gpu: So many cells share a GPU.
         processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
             ``processes``/``per_gpu`` of the resource ``GPU``.
+        refresh: Make anew what another version of a pruner or metric made.
     """
 
     scheduler: str | None = None
@@ -98,6 +99,7 @@ class How:
     device: str | None = None
     per_gpu: int | None = None
     processes: int = 1
+    refresh: bool = False
 
     def devices(self) -> tuple[str | None, ...]:
         """Return the device of each local worker, or of any worker of a running scheduler."""
@@ -153,7 +155,8 @@ def run(
                 f"a batch of {batch} images cannot be shared out evenly to {how.processes} processes"
             )
     summary, index, cells = Summary(), Index(store), []
-    for cell in with_ancestors([cell for cell, _ in todo], index.has_ticket):
+    found = index.has_present_ticket if how.refresh else index.has_ticket
+    for cell in with_ancestors([cell for cell, _ in todo], found):
         if index.is_final(cell) and (failure := index.failure(cell)):
             summary.failures[cell.label] = failure["reason"]
             summary.final.add(cell.label)
@@ -167,12 +170,12 @@ def run(
         store = Store(store.root.resolve())
     devices = how.devices()
     marks = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
-    job = _Job(worker, store, marks, how.threads, devices, how.launch(devices))
+    job = _Job(worker, store, marks, how.threads, devices, how.launch(devices), how.refresh)
     try:
         # a full or read-only store is better noticed now than after the first training
         write_whole(marks / "began", b"." * 4096)
         with _client(how.scheduler, len(devices), how.share()) as client:
-            tasks = _submit(client, job, cells, metrics, index, how.share())
+            tasks = _submit(client, job, cells, metrics, found, how.share())
             _watch(tasks, store, summary, progress, lambda: _running(client))
     finally:
         remove(marks)
@@ -189,6 +192,7 @@ class _Job:
     threads: int
     devices: tuple[str | None, ...]
     launch: Launch
+    refresh: bool
 
     def find(self, before: list[Outcome], cell: Cell) -> Outcome:
         """Find a ticket; ``before`` only makes Dask wait for the parents, whose tickets are in the store."""
@@ -209,7 +213,9 @@ class _Job:
             # local workers are numbered, and each has a device
             number = int(here.name) % len(self.devices) if len(self.devices) > 1 else 0
             here.lottery_marks = self.marks
-            here.lottery_worker = self.make(self.store, self.threads, self.devices[number], self.launch)
+            here.lottery_worker = self.make(
+                self.store, self.threads, self.devices[number], self.launch, self.refresh
+            )
         return here.lottery_worker
 
 
@@ -218,7 +224,7 @@ def _submit(
     job: _Job,
     cells: list[Cell],
     metrics: dict[str, dict[str, Record]],
-    index: Index,
+    found: Callable[[Cell], bool],
     share: dict[str, float],
 ) -> dict[Future, Cell]:
     """Submit one task per missing ticket and one per cell to measure; parents are arguments, so Dask orders them. Keys
@@ -228,7 +234,7 @@ def _submit(
     tickets: dict[str, Future] = {}
     tasks: dict[Future, Cell] = {}
     for cell in cells:
-        if not index.has_ticket(cell):
+        if not found(cell):
             before = [tickets[p.id] for p in cell.parents() if p.id in tickets]
             key = f"find-{cell.id}-{name}"
             tickets[cell.id] = client.submit(job.find, before, cell, key=key, priority=steps[cell.id], **how)
