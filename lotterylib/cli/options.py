@@ -152,7 +152,7 @@ def _workers(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def _cluster(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--scheduler",
-        metavar="tcp://HOST:PORT",
+        metavar="tls://HOST:PORT",
         help="a running Dask scheduler (default: start a local cluster); its workers must see the store",
     )
     how.add_argument(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
 from tqdm import tqdm
 
 from ..errors import LotteryError, SettingError
@@ -47,6 +47,9 @@ _LOCAL = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # pages on what runs here, for any local user to read
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 
 
@@ -314,6 +317,9 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
                     n_workers=workers,
                     threads_per_worker=1,
                     host="127.0.0.1",
+                    # who reaches a scheduler can run code as its owner, and loopback is every local user's
+                    protocol="tls://",
+                    security=_key_for_this_run(),
                     # any free port, so that two runs do not meet
                     dashboard_address="127.0.0.1:0",
                     scheduler_kwargs={"dashboard": False},
@@ -333,6 +339,16 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
                         part.close(timeout=3)
 
 
+def _key_for_this_run() -> Security:
+    """Return a key that this process and its workers alone know."""
+    try:
+        return Security.temporary()
+    except ImportError:
+        raise SettingError(
+            'workers talk to each other encrypted, for which cryptography is missing: pip install "lotterylib[cluster]"'
+        ) from None
+
+
 @contextlib.contextmanager
 def _connected(scheduler: str, share: dict[str, float]) -> Iterator[Client]:
     try:
@@ -340,6 +356,8 @@ def _connected(scheduler: str, share: dict[str, float]) -> Iterator[Client]:
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())
         raise LotteryError(f"no Dask scheduler answers at {scheduler} ({reason})") from None
+    if scheduler.startswith("tcp://"):
+        print(f"whoever reaches {scheduler} can run code as you; see SECURITY.md on tls://", file=sys.stderr)
     with client:
         offers = [w.get("resources", {}) for w in client.scheduler_info(n_workers=-1)["workers"].values()]
         if not any(all(has.get(name, 0) >= part for name, part in share.items()) for has in offers):
