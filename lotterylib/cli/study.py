@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import shutil
 import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, TextIO
 
+from ..files import is_remote
 from ..machine.devices import device_name, places
 from ..machine.terminal import show
 from ..study import Cell, Profile, Store, expand, load_profile, records
@@ -19,7 +22,7 @@ from ..study.plan import Plan, rates
 from ..study.plan import plan as costs
 from ..study.reference import adopt
 from ..study.reference import export as write_reference
-from ..text import duration
+from ..text import amount, duration
 from ..training import Launch, launching
 from . import tables
 
@@ -94,11 +97,12 @@ def compute(
     hush()
     cells = [cell for cell, _ in todo]
     if not options.scheduler:
-        _try_out(cells, options.device)
+        _check_space(store, _try_out(cells, options.device))
     if shipped and (copied := adopt(profile, store, cells)):
         show(f"{profile.name}: {copied} tickets come with the package", sys.stderr)
     how = How(**{field.name: getattr(options, field.name) for field in fields(How)})
-    summary = run(todo, store, how, progress=not options.quiet)
+    limit = 3600 * profile.hours_per_cell
+    summary = run(todo, store, how, progress=not options.quiet, limit=limit)
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
     show(f"{profile.name}: tasks: {done}; store: {store.root}")
     for label in summary.mended:
@@ -108,14 +112,31 @@ def compute(
     return summary
 
 
-def _try_out(cells: list[Cell], device: str | None) -> None:
+def _try_out(cells: list[Cell], device: str | None) -> int:
     """Meet here, in one line and before workers start, what would fail every cell: no such device, data that are not
-    there, a setting that a model does not have."""
+    there, a setting that a model does not have. Return the bytes of the largest network's ticket."""
     device_name(device)
+    largest = 0
     for dataset in {cell.dataset for cell in cells}:
         data = dataset.load()
         for model in {cell.model.name: cell.model for cell in cells if cell.dataset == dataset}.values():
-            model.build(data, seed=0)
+            network = model.build(data, seed=0)
+            # of a dense one, with its rewind state
+            largest = max(largest, 2 * sum(t.nbytes for t in network.state_dict().values()))
+    return largest
+
+
+def _check_space(store: Store, needed: int) -> None:
+    """Raise ``OSError`` if a folder's disk has no room for a single ticket."""
+    if is_remote(store.root):
+        return
+    there = next(folder for folder in (store.root, *store.root.absolute().parents) if folder.is_dir())
+    if (free := shutil.disk_usage(there).free) < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"{amount(free, 'B')} are free and one ticket takes {amount(needed, 'B')}",
+            str(store.root),
+        )
 
 
 def _say_what_is_outdated(lines: list[str], stream: TextIO | None = None) -> None:

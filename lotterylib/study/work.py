@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +24,7 @@ from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision, versions
 from ..masks import Mask
 from ..pruners import train_dense
+from ..text import duration
 from ..ticket import Ticket
 from ..training import Launch, launching
 from .cells import DENSE, Cell, digest
@@ -32,6 +36,8 @@ from .versions import Made, pruner_version
 SPACING = 60.0
 # a cell that takes its worker down is tried this often
 ATTEMPTS = 3
+# what the marks of one that took too long hold
+HUNG = b"hung"
 # what a measurement's record says of the training
 _OF_TRAINING = ("kept", "prunable", "sparsity", "precision", "processes")
 
@@ -194,23 +200,48 @@ class Worker:
         }
 
 
-def attempt(marks: Path, store: Store, cell: Cell, work: Callable[[], Outcome]) -> Outcome:
-    """Do some work on a cell, unless it has taken its worker down ``ATTEMPTS`` times. A byte in the file ``marks`` says that
-    an attempt began; it stays if the worker dies."""
-    died = 0
+def attempt(
+    marks: Path, store: Store, cell: Cell, work: Callable[[], Outcome], limit: float = math.inf
+) -> Outcome:
+    """Do some work on a cell, unless it has taken its worker down ``ATTEMPTS`` times, or once taken longer than ``limit``
+    seconds. A byte in the file ``marks`` says that an attempt began; it stays if the worker dies."""
+    died, before = 0, b""
     # a full disk, no answer; the work will say so
     with contextlib.suppress(Exception):
-        died = len(marks.read_bytes()) if exists(marks) else 0
+        before = marks.read_bytes() if exists(marks) else b""
+        died = ATTEMPTS if before == HUNG else len(before)
         if died < ATTEMPTS:
             write_whole(marks, b"." * (died + 1))
     if died >= ATTEMPTS:
         reason = f"the worker died {died} times while computing it (out of memory?)"
+        if before == HUNG:
+            reason = f"it did not end within {duration(limit)} (hours_per_cell of the profile)"
         blame(store, cell, reason)
         return Outcome("failed", {cell.label: reason})
-    outcome = work()
+    with _ending(marks, limit):
+        outcome = work()
     with contextlib.suppress(Exception):
         marks.unlink()
     return outcome
+
+
+@contextlib.contextmanager
+def _ending(marks: Path, limit: float) -> Iterator[None]:
+    """End this process if the block takes longer: a thread that hangs can be ended by no other means. The next attempt
+    reads why."""
+
+    def end() -> None:
+        with contextlib.suppress(Exception):
+            write_whole(marks, HUNG)
+        os._exit(1)
+
+    timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def blame(store: Store, cell: Cell, reason: str) -> None:
