@@ -75,9 +75,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take tickets that come with the package, train only the others",
     )
+    run.add_argument(
+        "--refresh",
+        action="store_true",
+        help="make anew what another version of a pruner or metric made",
+    )
     _study(add("study", "status", "show what is finished, missing and failed"), parts=True)
     book = add("book", "book", "compute what is missing, run every notebook, and build the site")
     _study(book)
+    book.set_defaults(refresh=False)
     _cluster(_workers(book))
     book.add_argument("--out", type=Path, default=Path("_build"), help="where to build (default: _build)")
     book.add_argument(
@@ -146,7 +152,7 @@ def _workers(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def _cluster(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--scheduler",
-        metavar="tcp://HOST:PORT",
+        metavar="tls://HOST:PORT",
         help="a running Dask scheduler (default: start a local cluster); its workers must see the store",
     )
     how.add_argument(

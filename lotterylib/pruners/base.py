@@ -82,6 +82,7 @@ class Pruner(BaseModel, ABC):
     """A way to find a ticket. Fields are its settings; an unknown one is refused.
 
     ``look`` is how figures show it; without one it goes by its name. Legends list those of lower ``rank`` first.
+    ``version`` rises when the same settings would give another ticket.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +91,7 @@ class Pruner(BaseModel, ABC):
     look: ClassVar[Look | None] = None
     rank: ClassVar[int] = 3
     start: ClassVar[Start] = Start.UNTRAINED
+    version: ClassVar[int] = 1
 
     scope: Scope = "all"
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision
-from ..study import Profile, Store
+from ..study import Profile, Store, records
+from ..study.versions import Made, outdated
 from .errors import PublishError
 from .folders import building
 from .pdf import build_pdf
@@ -57,6 +58,7 @@ def make_book(
         "seeds": profile.seeds,
         "device": describe_device(pick_device()),
         "revision": revision(),
+        "outdated": outdated((r["metric"], r["pruner"], Made.of(r)) for r in records(profile, store)),
         "smoke": profile.smoke,
     }
     is_file = Path(name).suffix in (".yaml", ".yml")

@@ -79,7 +79,8 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
 
 
 def run_card(card: Mapping[str, Any]) -> str:
-    """Return one quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``.
+    """Return one quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``,
+    ``outdated`` (lines on records that other versions made).
 
     Absent keys are left out; ``smoke: True`` puts a warning above the line. Values are escaped.
     """
@@ -91,6 +92,7 @@ def run_card(card: Mapping[str, Any]) -> str:
         f"revision <code>{escape(str(card['revision']))}</code>" if card.get("revision") else "",
         f"ran in {card['seconds']:.0f} s" if "seconds" in card else "",
     ]
+    parts += [escape(line) for line in card.get("outdated", ())]
     line = " · ".join(filter(None, parts))
     return (SMOKE if card.get("smoke") else "") + f'<div class="run-card">{line}</div>'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import names
+from ..files import is_remote, names
 from ..ticket import Ticket
 from .cells import Cell, expand, with_ancestors
 from .cells import wanted as measurements
@@ -16,6 +16,7 @@ from .index import Index
 from .profile import Profile, load_profile
 from .reference import Reference
 from .store import Record, Store, open_store
+from .versions import Made, outdated
 
 # a cell, and what to measure on it: metric → settings
 Todo = tuple[Cell, dict[str, Record]]
@@ -111,15 +112,29 @@ def tickets(
     return {n: ticket(profile, n, sparsity, store, **which) for n in wanted if n in profile.pruners}
 
 
-def missing(profile: Profile, store: Store | Index, reference: bool = False) -> list[Todo]:
-    """Return the cells with measurements that neither the store nor (if asked) the reference holds whole."""
+def missing(
+    profile: Profile, store: Store | Index, reference: bool = False, refresh: bool = False
+) -> list[Todo]:
+    """Return the cells with measurements that neither the store nor (if asked) the reference holds whole; with
+    ``refresh`` also those that another version of metric or pruner made."""
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
     index, todo = Index.of(store), {}
     for cell, metric, settings in measurements(profile):
         id = cell.metric_id(metric, settings)
-        if id not in known and not index.has_record(id):
+        stale = refresh and index.has_record(id) and index.made(id) != Made.now(metric, cell.pruner)
+        if stale or id not in known and not index.has_record(id):
             todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
     return list(todo.values())
+
+
+def mixture(profile: Profile, store: Store | Index) -> list[str]:
+    """Return a line for each metric and pruner with records in a folder's store that another than its present version
+    made. A store with an address is not asked: that would be a question per record."""
+    index = Index.of(store)
+    if is_remote(index.store.root):
+        return []
+    asked = ((cell, metric, cell.metric_id(metric, own)) for cell, metric, own in measurements(profile))
+    return outdated((m, cell.pruner, index.made(id)) for cell, m, id in asked if index.has_record(id))
 
 
 def remaining(todo: list[Todo], store: Store | Index) -> list[Cell]:

@@ -7,7 +7,11 @@ flipped one by one in worker processes that run ahead of the training.
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +26,10 @@ from ..errors import LotteryError, SettingError
 from ..machine.devices import processors
 from ..rng import generator, isolated
 from .recipe import Recipe
+
+SHARED = "/dev/shm"
+# seconds that a batch of images in files may take
+PATIENCE = 900
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
@@ -104,7 +112,8 @@ def evaluation_batches(
         yield from images.split(size)
         return
     pieces = [slice(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    yield from _from_processes(images, pieces, _workers(workers, len(pieces)), pin=False)
+    largest = 4 * size * math.prod(images.shape[1:])
+    yield from _from_processes(images, pieces, _workers(workers, len(pieces)), largest, pin=False)
 
 
 @dataclass(frozen=True)
@@ -154,23 +163,44 @@ def _read_ahead(
     views: Views, labels: Tensor, steps: range, device: torch.device, workers: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     cuda = device.type == "cuda"
-    read = _from_processes(views, steps, _workers(workers, len(steps)), pin=cuda)
+    largest = views.recipe.batch_size * math.prod(views.images.shape[1:])
+    read = _from_processes(views, steps, _workers(workers, len(steps)), largest, pin=cuda)
     for step, inputs in zip(steps, read, strict=True):
         chosen = batch_indices(step, len(labels), views.recipe, views.seed)[views.share].to(device)
         yield in_unit(inputs.to(device, non_blocking=cuda)), labels[chosen]
 
 
-def _from_processes(source: Any, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
-    """Yield ``source[key]`` of each key, in order, made by processes that keep two ahead each."""
+def _from_processes(source: Any, keys: Sequence, workers: int, largest: int, pin: bool) -> Iterator[Tensor]:
+    """Yield ``source[key]`` of each key, of at most ``largest`` bytes, in order, made by processes that keep two ahead each.
+    One that is not made in ``PATIENCE`` seconds is an error."""
+    piped = workers > 0 and not _fits_shared_memory(2 * workers * largest)
     # a generator of its own, else it would draw from the caller's
     loader = DataLoader(
-        _ErrorsAsValues(source), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
-        generator=torch.Generator(),
+        _ErrorsAsValues(source, piped), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin and not piped,
+        timeout=PATIENCE if workers else 0, generator=torch.Generator(),
+        collate_fn=_as_it_is,
     )  # fmt: skip
     for made in loader:
         if isinstance(made, LotteryError):
             raise made
-        yield made
+        yield torch.from_numpy(made) if piped else made
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
+
+
+def _fits_shared_memory(needed: int) -> bool:
+    """Return whether processes may hand over so many bytes in shared memory, of which a container often has 64 MB for all
+    that runs in it: they would wait for ever for more. Through pipes it takes a copy."""
+    # macOS and Windows have it elsewhere
+    if not os.path.isdir(SHARED) or needed <= shutil.disk_usage(SHARED).free // 8:
+        return True
+    print(
+        f"{SHARED} is too small for batches of images: they come through pipes, which is slower",
+        file=sys.stderr,
+    )
+    return False
 
 
 @dataclass(frozen=True)
@@ -178,10 +208,13 @@ class _ErrorsAsValues(Dataset):
     """Returns errors: raised in a worker they would arrive with its traceback as their message."""
 
     source: Any
+    # arrays travel by pipes, tensors in shared memory
+    as_arrays: bool
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            return self.source[key]
+            made = self.source[key]
+            return made.numpy() if self.as_arrays else made
         except LotteryError as error:
             return error
 
