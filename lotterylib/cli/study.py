@@ -38,7 +38,7 @@ def plan(options: argparse.Namespace) -> int:
     trainings = remaining(todo, index)
     found = costs(profile, cells, todo, trainings)
     show(f"{profile.name}: {profile.title}\n")
-    show(tables.pruners(profile, cells, todo, trainings, found))
+    show(tables.pruners(cells, todo, trainings, found))
     if todo:
         show(f"\n{tables.metrics(todo, found)}\n")
     needed = needs(profile)

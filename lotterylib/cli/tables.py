@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..study import Cell, Profile
-from ..study.cells import DENSE
+from ..study import Cell
 from ..study.lookup import Todo
 from ..study.plan import Plan
 from ..text import amount, table
 
 
-def pruners(profile: Profile, cells: list[Cell], todo: list[Todo], trainings: list[Cell], found: Plan) -> str:
+def pruners(cells: list[Cell], todo: list[Todo], trainings: list[Cell], found: Plan) -> str:
     """Return one row per pruner: cells, what of them is missing and what that costs; then their sum and a key."""
     every, waiting, train = (
         Counter(cell.pruner for cell in some) for some in (cells, [cell for cell, _ in todo], trainings)
@@ -26,13 +25,13 @@ def pruners(profile: Profile, cells: list[Cell], todo: list[Todo], trainings: li
             sum(found.measuring[name].values()),
             found.storage[name],
         )
-        for name in (DENSE, *profile.pruners)
+        for name in found.training
     ]
     counts.append(tuple(map(sum, zip(*counts, strict=True))))
     rows: list[tuple[str, ...]] = [
         ("pruner", "cells", "finished", "to train", "to measure", "training", "measuring", "storage")
     ]
-    for name, numbers in zip((DENSE, *profile.pruners, "all"), counts, strict=True):
+    for name, numbers in zip((*found.training, "all"), counts, strict=True):
         rows.append((name, *map(str, numbers[:4]), *map(amount, numbers[4:])))
     return (
         f"{table(rows)}\n\n"
