@@ -46,8 +46,7 @@ class Prior:
         Variances of 0 are raised to 10⁻⁵ of the median, as limma does.
 
         ``freedoms`` are the variances' degrees of freedom, trainings − 1; variances with none are left out. ``correlation`` is
-        that of what two tickets show over the seeds: variances of n tickets that share the dense networks of their seeds have
-        Σd / (1 + (n − 1)ρ²) degrees of freedom together. Raises ``DataError`` for fewer than two.
+        that of what two tickets show over the seeds, see ``together``. Raises ``DataError`` for fewer than two.
 
         >>> Prior.fit([1.0, 1.1, 0.9, 1.0], [4, 4, 4, 4])
         Prior(variance=1.0, freedom=inf, pooled=16.0)
@@ -58,7 +57,7 @@ class Prior:
         s2, d = s2[d > 0], d[d > 0]
         if len(s2) < 2:
             raise DataError(f"want the variances of two tickets or more to pool them, got {len(s2)}")
-        pooled = float(d.sum()) / (1 + (len(d) - 1) * correlation**2)
+        pooled = together(d, correlation)
         raised = np.maximum(s2, 1e-5 * np.median(s2))
         if not raised.min() > 0:
             return cls(float((d * s2).sum() / d.sum()), math.inf, pooled)
@@ -82,6 +81,17 @@ class Prior:
         if math.isinf(total) and not math.isnan(variance):
             return self.variance, self.pooled
         return (self.freedom * self.variance + freedom * variance) / total, min(total, self.pooled)
+
+
+def together(freedoms: Iterable[float], correlation: float) -> float:
+    """Return the degrees of freedom that variances with these have together, if tickets correlate so over the seeds:
+    Σd / (1 + (n − 1)ρ²), since variances of two normal samples that correlate with ρ correlate with ρ².
+
+    >>> together([2, 2, 2], 0.0), together([2, 2, 2], 1.0)
+    (6.0, 2.0)
+    """
+    d = np.asarray(list(freedoms), float)
+    return float(d.sum()) / (1 + (len(d) - 1) * correlation**2)
 
 
 def trigamma_inverse(value: float) -> float:
