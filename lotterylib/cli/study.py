@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from ..files import is_remote
 from ..machine.devices import device_name, places
 from ..machine.terminal import show
-from ..study import Cell, Profile, Store, expand, load_profile, records
+from ..study import Cell, Profile, Store, controls, expand, load_profile, records
 from ..study.cells import with_ancestors
 from ..study.estimate import images_per_second
 from ..study.index import Index
@@ -25,6 +25,9 @@ from ..study.reference import export as write_reference
 from ..text import amount, duration
 from ..training import Launch, launching
 from . import tables
+
+# dense networks that a pilot has at least: the spread of fewer is a guess
+FEWEST = 5
 
 if TYPE_CHECKING:
     from ..study.scheduler import Summary
@@ -41,15 +44,40 @@ def plan(options: argparse.Namespace) -> int:
     trainings = remaining(todo, index)
     found = costs(profile, cells, todo, trainings)
     show(f"{profile.name}: {profile.title}\n")
-    show(tables.pruners(profile, cells, todo, trainings, found))
+    show(tables.pruners(cells, todo, trainings, found))
     if todo:
         show(f"\n{tables.metrics(todo, found)}\n")
+    show(f"\n{_power(profile, store)}\n")
     needed = needs(profile)
     for need in needed:
         if not need.met:
             show(f"missing: {need.what}: {need.remark or need.place}")
     show(_time(profile, options, found, data_here=needed[0].met) if todo else "nothing to compute")
     return 0
+
+
+def _power(profile: Profile, store: Store) -> str:
+    """Return what each metric needs to decide, from the dense networks and controls that are measured."""
+    pilot = profile.model_copy(update={"pruners": {}})
+    rows = [*records(pilot, store), *controls(pilot, store)]
+    networks = len({row["id"].split("-")[0] for row in rows if row["model"] == profile.models[0].name})
+    if networks < FEWEST:
+        first = "" if profile.controls else "give the profile some (controls: 10), then "
+        return (
+            f"seeds and images needed to decide: {FEWEST} dense networks or more would tell, {networks} measured; "
+            f"{first}run `lottery run --only control`"
+        )
+    # pandas and SciPy, which a study without a pilot does without
+    from ..results import tidy
+    from ..verdict.power import needed
+
+    table = tidy(rows)
+    found = needed(
+        table[table.model == profile.models[0].name],
+        len(profile.seeds),
+        len(profile.pruners) * len(profile.levels),
+    )
+    return tables.power(profile, networks, bool((table.pruner == "control").any()), found)
 
 
 def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here: bool) -> str:

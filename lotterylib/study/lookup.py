@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DataError
 from ..files import is_remote, names
 from ..ticket import Ticket
-from .cells import Cell, expand, with_ancestors
+from .cells import CONTROL, Cell, expand, with_ancestors
 from .cells import wanted as measurements
 from .index import Index
 from .profile import Profile, load_profile
@@ -23,7 +23,8 @@ Todo = tuple[Cell, dict[str, Record]]
 
 
 def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
-    """Return all measurements of a profile that are there: from the store, else from the package's reference run.
+    """Return the measurements of a profile that are there: from the store, else from the package's reference run. Those of
+    controls are left out (``controls``).
 
     Those that are damaged count as missing; the error output names them.
 
@@ -31,16 +32,37 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
         >>> records("laptop")[0]["metric"]
         'accuracy'
     """
-    profile = load_profile(profile)
+    return _records(load_profile(profile), store, lambda cell: cell.pruner != CONTROL)
+
+
+def controls(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+    """Return the measurements of a profile's controls that are there, as ``records`` does: dense networks trained anew, with
+    "control" for their pruner and a difference to a dense network of the study. Empty for a profile without ``controls``.
+
+    Example:
+        >>> controls("laptop")
+        []
+    """
+    return _records(load_profile(profile), store, lambda cell: cell.pruner == CONTROL)
+
+
+def _records(
+    profile: Profile, store: Store | str | Path | None, chosen: Callable[[Cell], bool]
+) -> list[Record]:
     reference, local = Reference(profile.name).rows, open_store(store)
-    ids = [cell.metric_id(metric, settings) for cell, metric, settings in measurements(profile)]
-    if not local:
-        return [reference[id] for id in ids if id in reference]
-    index = Index(local)
-    for path in index.damaged:
-        print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
-    found = ((row or reference.get(id)) for id, row in zip(ids, index.records(ids), strict=True))
-    return [row for row in found if row]
+    asked = [(cell, cell.metric_id(m, s)) for cell, m, s in measurements(profile) if chosen(cell)]
+    if local:
+        index = Index(local)
+        for path in index.damaged:
+            print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
+        stored = index.records([id for _, id in asked])
+    else:
+        stored = [None] * len(asked)
+    found = ((cell, row or reference.get(id)) for (cell, id), row in zip(asked, stored, strict=True))
+    # another profile may have measured the same network under another label
+    return [
+        row if row["pruner"] == cell.pruner else row | {"pruner": cell.pruner} for cell, row in found if row
+    ]
 
 
 def ticket(

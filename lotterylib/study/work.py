@@ -155,10 +155,10 @@ class Worker:
                 needs = (self.store.failure(parent) or {}).get("needs", parent.label)
                 raise ParentFailed(f"needs {needs}, which failed")
         data = self._data(cell.dataset)
-        model = cell.model.build(data, cell.seed)
+        model = cell.model.build(data, cell.training_seed)
         how: dict[str, Any] = dict(device=self.device, progress=False)
-        if cell.pruner == DENSE:
-            return train_dense(model, data, cell.recipe, cell.seed, **how)
+        if cell.unpruned:
+            return train_dense(model, data, cell.recipe, cell.training_seed, **how)
         dense, previous = (parent and self._load(parent) for parent in (cell.dense(), cell.previous()))
         return cell.build_pruner().find(
             model, data, cell.sparsity, cell.recipe, cell.seed, dense=dense, previous=previous, **how
