@@ -196,7 +196,7 @@ class Pruner(BaseModel, ABC):
         training = train(
             pruned.model, data, own, pruned.mask, seed, start=origin.step, update=update, device=task.device, progress=progress
         )  # fmt: skip
-        mask, share = (training.mask or pruned.mask).to("cpu"), self.dense_share(total)
+        mask, share = training.mask or pruned.mask, self.dense_share(total)
         record = task.record(pruned.model, training, mask, origin.full, self, share, origin.cost)
         record |= {"requested_sparsity": sparsity, **pruned.notes}
         if update is not None:
@@ -256,7 +256,7 @@ def train_dense(
     """
     task, model = Task(data, recipe, seed, pick_device(device), progress), copy.deepcopy(model)
     training = train(model, data, recipe, None, seed, device=task.device, progress=progress)
-    mask = Mask.ones(model, scope).to("cpu")
+    mask = Mask.ones(model, scope)
     return Ticket(model, mask, task.record(model, training, mask, model), training.rewind)
 
 

@@ -261,6 +261,7 @@ def _patches(device: Device) -> Iterable[Any]:
         return packed(tensor, protocol)
 
     patches = [patch.object(torch.cuda, name, answer) for name, answer in answers.items()]
+    patches.append(patch.object(torch.cuda, "default_generators", (torch.Generator(),)))
     return [*patches, patch.object(Tensor, "_reduce_ex_internal", pickled)]
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from ...datasets import Dataset
 from ...errors import DataError, SettingError
-from ...masks import Mask
+from ...masks import Mask, prunable
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..checks import check_labels
@@ -431,7 +431,7 @@ def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str,
     survive: all of one that the mask does not name. Raises ``SettingError`` for a mask of another network, ``DataError`` for
     one that keeps nothing."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    keep = dict(Mask.ones(frozen))
+    keep = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(frozen).items()}
     if mask is not None:
         mask.check_matches({name: tensor.shape for name, tensor in keep.items()})
         mask.apply_(frozen)
