@@ -68,6 +68,24 @@ def _mark(values: Any, on: bool) -> Any:
     return values
 
 
+def _set(tensor: Tensor, on: bool) -> Tensor:
+    _storage(tensor).emulated = on
+    return tensor
+
+
+class _Carried(torch.autograd.Function):
+    """A copy on the other side, whose gradient comes back."""
+
+    @staticmethod
+    def forward(ctx, tensor, to_device, how):
+        ctx.to_device, ctx.dtype = to_device, tensor.dtype
+        return _set(how(), to_device)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _set(gradient.to(ctx.dtype, copy=True), not ctx.to_device), None, None
+
+
 def _is_cuda(device: Any) -> bool:
     return isinstance(device, (str, torch.device)) and torch.device(device).type == "cuda"
 
@@ -95,9 +113,9 @@ class Device:
         self.counts["to device" if to_device else "to processor"] += 1
         if not to_device:
             self.wait()
-        copied = how()
-        _storage(copied).emulated = to_device
-        return copied
+        if tensor.requires_grad and not _functorch.is_functorch_wrapped_tensor(tensor):
+            return _Carried.apply(tensor, to_device, how)
+        return _set(how(), to_device)
 
 
 class _Operations(TorchDispatchMode):

@@ -86,6 +86,12 @@ def test_it_allows_what_cuda_allows(device):
     assert torch.func.vmap(lambda x: x * 2)(there(2)).device == CUDA
 
 
+def test_gradients_travel_back(device):
+    pixels = torch.ones(2, requires_grad=True)
+    [gradient] = torch.autograd.grad((3 * pixels.to("cuda")).cpu().sum(), pixels)
+    assert gradient.device.type == "cpu" and gradient.tolist() == [3, 3]
+
+
 def test_it_counts(device):
     x = torch.ones(4).to("cuda")
     assert device.counts == {"to device": 1}

@@ -27,7 +27,7 @@ from ...errors import DataError, SettingError
 from ...masks import Mask, prunable
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
-from ..checks import check_labels
+from ..checks import at_once, check_labels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -493,7 +493,10 @@ class _Curvature(Geometry):
 
     def hessian(self, subject: Subject) -> Hessian:
         """Return the products with a network's Hessian."""
-        return Hessian.of(subject.placed, *subject.sample(self.images, "train"), self.wrt, subject.mask)
+        images, labels = subject.sample(self.images, "train")
+        return Hessian.of(
+            subject.placed, images, labels, self.wrt, subject.mask, batch_size=at_once(256, images)
+        )
 
     def krylov(self, subject: Subject) -> Krylov:
         """Return the run of Lanczos, which serves the top eigenvalue and the trace."""
@@ -513,7 +516,8 @@ class _Trace(_Curvature):
 
     def trace(self, subject: Subject) -> Estimate:
         """Return the trace with the error of its probes."""
-        hessian, krylov = self.hessian(subject), self.krylov(subject)
+        # in this order: the first has let go of its graph when the second keeps one
+        krylov, hessian = self.krylov(subject), self.hessian(subject)
         return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, subject.seed)
 
 
