@@ -10,6 +10,7 @@ from torch import nn
 from lotterylib import pruners
 from lotterylib.datasets import LazyImages
 from lotterylib.datasets.base import Dataset
+from lotterylib.datasets.lazy import in_unit
 from lotterylib.errors import DataError, SettingError
 from lotterylib.training import Recipe, predict, train
 from lotterylib.training import batches as batches_module
@@ -160,7 +161,9 @@ def test_predictions_from_files_are_those_from_memory(lazy, loaded):
     whole = LazyImages(lazy.test[0].folder, lazy.test[0].names)  # as ImageNet-C is read
     assert torch.equal(predict(network, whole, batch_size=5), predict(network, whole[0:12], batch_size=5))
     pieces = list(evaluation_batches(lazy.test[0], 5, workers=0))
-    assert [len(p) for p in pieces] == [5, 5, 2] and torch.equal(torch.cat(pieces), loaded.test[0])
+    # they travel as bytes
+    assert [(len(p), p.dtype) for p in pieces] == [(n, torch.uint8) for n in (5, 5, 2)]
+    assert torch.equal(in_unit(torch.cat(pieces)), loaded.test[0])
 
 
 @pytest.mark.parametrize("pruner", ["snip", "grasp", "synflow"])

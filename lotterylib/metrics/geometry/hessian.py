@@ -24,10 +24,10 @@ from torch.nn import functional as F
 
 from ...datasets import Dataset
 from ...errors import DataError, SettingError
-from ...masks import Mask
+from ...masks import Mask, prunable
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
-from ..checks import check_labels
+from ..checks import at_once, check_labels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -431,7 +431,7 @@ def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str,
     survive: all of one that the mask does not name. Raises ``SettingError`` for a mask of another network, ``DataError`` for
     one that keeps nothing."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    keep = dict(Mask.ones(frozen))
+    keep = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(frozen).items()}
     if mask is not None:
         mask.check_matches({name: tensor.shape for name, tensor in keep.items()})
         mask.apply_(frozen)
@@ -493,7 +493,10 @@ class _Curvature(Geometry):
 
     def hessian(self, subject: Subject) -> Hessian:
         """Return the products with a network's Hessian."""
-        return Hessian.of(subject.placed, *subject.sample(self.images, "train"), self.wrt, subject.mask)
+        images, labels = subject.sample(self.images, "train")
+        return Hessian.of(
+            subject.placed, images, labels, self.wrt, subject.mask, batch_size=at_once(256, images)
+        )
 
     def krylov(self, subject: Subject) -> Krylov:
         """Return the run of Lanczos, which serves the top eigenvalue and the trace."""
@@ -513,7 +516,8 @@ class _Trace(_Curvature):
 
     def trace(self, subject: Subject) -> Estimate:
         """Return the trace with the error of its probes."""
-        hessian, krylov = self.hessian(subject), self.krylov(subject)
+        # in this order: the first has let go of its graph when the second keeps one
+        krylov, hessian = self.krylov(subject), self.hessian(subject)
         return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, subject.seed)
 
 
