@@ -22,11 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
         # a character that a terminal lacks is a ? there
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    arguments, name = sys.argv[1:] if arguments is None else arguments, ""
+    given, name = sys.argv[1:] if arguments is None else arguments, ""
     try:
-        if arguments[:1] == ["score"]:
-            arguments = import_module(".score_config", __package__).with_config(arguments)
-        options = parser().parse_args(arguments)
+        if given[:1] == ["score"]:
+            given = import_module(".score_config", __package__).with_config(given)
+        options = parser().parse_args(given)
         name = options.name
         # what commands import takes seconds, and --help needs none of it
         command = getattr(import_module(f".{options.module}", __package__), options.name)
@@ -40,14 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         status, message = 1, f"{error.strerror or error}{where}"
         _silence_a_broken_output()
     except KeyboardInterrupt:
-        kept = name != "score" or any(a.partition("=")[0] == "--cache" for a in arguments)
+        kept = name != "score" or any(a.partition("=")[0] == "--cache" for a in given)
         how = (
             "the same command resumes"
             if kept
             else "with --cache FOLDER the same command would go on from here"
         )
         status, message = 130, f"interrupted; {how}"
-    show(f"lottery {name or arguments[0]}: {message}", sys.stderr)
+    show(f"lottery {name or given[0]}: {message}", sys.stderr)
     return status
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets import Dataset, Shape
@@ -208,7 +209,8 @@ def evaluate(subject: Subject, name: str, settings: Mapping[str, Any] | None = N
         >>> evaluate(Subject(models.build("lenet", data.classes, data.channels), data), "accuracy").samples
         20
     """
-    with full_precision():
+    # a caller in inference mode, where no gradient is known, gets the same numbers
+    with full_precision(), torch.inference_mode(False):
         return build(name, **(settings or {})).measure(subject)
 
 

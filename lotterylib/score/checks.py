@@ -87,8 +87,13 @@ def strangeness(network: nn.Module, images: Tensor, device: torch.device) -> flo
     in nats; None without a BatchNorm that has seen any training.
     """
     found: list[float] = []
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if not found and isinstance(layer, nn.BatchNorm2d):
+            found.append(_divergence(layer, given[0]))
+
     handles = [
-        module.register_forward_pre_hook(lambda layer, given: found.append(_divergence(layer, given[0])))
+        module.register_forward_pre_hook(look)
         for module in network.modules()
         if isinstance(module, nn.BatchNorm2d) and _trained(module)
     ]

@@ -118,6 +118,13 @@ def compare(
     """Judge several pruned networks against one dense network: a card of each, and all of them side by side.
 
     The arguments are those of ``scorecard``.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data, how = datasets.load("digits", limit=40), {"only": ["accuracy"], "speed": False, "progress": False}
+        >>> one, two, dense = (models.build("lenet", data.classes, data.channels, seed=s) for s in range(3))
+        >>> [card.passes for card in compare([one, two], dense, data, **how).cards]
+        [False, False]
     """
     reading = {name: options.pop(name) for name in Reading.__dataclass_fields__ if name in options}
     for name in options:

@@ -172,14 +172,23 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """
     device = next(model.parameters()).device
     gradients = []
-    with in_mode(model, training=False), torch.enable_grad():
+    with in_mode(model, training=False), torch.inference_mode(False), torch.enable_grad():
         for pixels, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
+            # made in inference mode, they would know no gradient
+            pixels = pixels.clone() if pixels.is_inference() else pixels
             pixels = pixels.detach().to(device).requires_grad_()
             logits = model(pixels).float()
             check_labels(truth, logits.shape[1])
+            truth = truth.clone() if truth.is_inference() else truth
             loss = cross_entropy(logits, truth.to(device), reduction="sum")
             # with respect to the pixels alone: no parameter's .grad is written
-            gradients.append(torch.autograd.grad(loss, pixels)[0].to(images))
+            [found] = torch.autograd.grad(loss, [pixels], allow_unused=True) if loss.requires_grad else [None]
+            if found is None:
+                raise DataError(
+                    "no gradient reaches the images, which would pass for robust: the network's forward runs under "
+                    "torch.no_grad or detaches what it computes"
+                )
+            gradients.append(found.to(images))
     gradient = torch.cat(gradients)
     if not gradient.isfinite().all():
         raise DataError("the gradient of the loss is not finite: the network is broken, not robust")
