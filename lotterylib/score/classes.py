@@ -79,7 +79,7 @@ def torchvision_classes(count: int) -> Names | None:
 def _of_lines(lines: list[str]) -> Names:
     rows = [[part.strip().strip('"') for part in re.split(r"[,\t;]", line)] for line in lines]
     rows = [row if len(row) > 1 else line.split(None, 1) for row, line in zip(rows, lines, strict=True)]
-    for place in (0, -1):
+    for place in (0, -1) if rows else ():
         column = [row[place] for row in rows]
         if all(cell.isdecimal() for cell in column) and len(rows[0]) > 1:
             order = sorted(range(len(rows)), key=lambda i: int(column[i]))
