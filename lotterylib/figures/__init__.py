@@ -24,7 +24,7 @@ from .pictures import (
     mask_picture,
     weight_histogram,
 )
-from .scorecard import differences, sparse_speed, worth
+from .scorecard import differences, sparse_speed, trade_offs, worth
 from .style import Look, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
@@ -36,6 +36,6 @@ __all__ = [
     "forest", "images", "in_order", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
     "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
-    "surfaces", "sweep", "sweep_panels", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
+    "surfaces", "sweep", "sweep_panels", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
     "worth",
 ]  # fmt: skip

@@ -187,15 +187,24 @@ def _input_gradient(model: nn.Module, images: Tensor, labels: Tensor, check: boo
     """Return the gradient on the model's device; ``check`` looks at the labels."""
     device, size = device_of(model), at_once(_BATCH, images)
     gradients = []
-    with in_mode(model, training=False), torch.enable_grad():
+    with in_mode(model, training=False), torch.inference_mode(False), torch.enable_grad():
         for pixels, truth in zip(images.split(size), labels.split(size), strict=True):
+            # made in inference mode, they would know no gradient
+            pixels = pixels.clone() if pixels.is_inference() else pixels
             pixels = pixels.detach().to(device).requires_grad_()
             logits = model(pixels).float()
             if check:
                 check_labels(truth, logits.shape[1])
+            truth = truth.clone() if truth.is_inference() else truth
             loss = cross_entropy(logits, truth.to(device), reduction="sum")
             # with respect to the pixels alone: no parameter's .grad is written
-            gradients.append(torch.autograd.grad(loss, pixels)[0])
+            [found] = torch.autograd.grad(loss, [pixels], allow_unused=True) if loss.requires_grad else [None]
+            if found is None:
+                raise DataError(
+                    "no gradient reaches the images, which would pass for robust: the network's forward runs under "
+                    "torch.no_grad or detaches what it computes"
+                )
+            gradients.append(found)
     return torch.cat(gradients)
 
 

@@ -89,6 +89,7 @@ class CorruptionError(_Corrupted):
         Tolerance(5.0), "15 corruptions, ratio of sums over severities (Hendrycks & Dietterich, 2019, section 4)",
         short="corrupted",
     )  # fmt: skip
+    relative = True
 
     def measure(self, subject: Subject) -> Measurement:
         measured, errors = self._relative(subject, held_out=False)

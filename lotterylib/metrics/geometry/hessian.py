@@ -115,9 +115,10 @@ def hessian_trace(
         >>> round(hessian_trace(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
         2.0
     """
-    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
-    krylov = lanczos(hessian, steps, seed)
-    return deflated_trace(hessian, krylov, relative_error, absolute_error, max_probes, seed)
+    with torch.inference_mode(False):
+        hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+        krylov = lanczos(hessian, steps, seed)
+        return deflated_trace(hessian, krylov, relative_error, absolute_error, max_probes, seed)
 
 
 def top_eigenvalue(
@@ -145,8 +146,9 @@ def top_eigenvalue(
         >>> round(top_eigenvalue(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
         1.0
     """
-    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
-    krylov = lanczos(hessian, steps, seed)
+    with torch.inference_mode(False):
+        hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+        krylov = lanczos(hessian, steps, seed)
     value, residual = (part.mean().item() for part in krylov.end(which))
     return Estimate(value, residual, krylov.diagonal.shape[1], residual <= 0.01 * abs(value))
 
@@ -181,8 +183,9 @@ def spectral_density(
     """
     if runs < 1 or not width > 0:
         raise SettingError(f"want runs of 1 or more and a width above 0, got {runs} and {width}")
-    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
-    found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
+    with torch.inference_mode(False):
+        hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+        found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
     nodes, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*found, strict=True))
     least = nodes.abs().max() / 1000 or 1.0
     spread = width * (nodes.abs() + least)
@@ -335,6 +338,7 @@ class Hessian:
             raise SettingError(f"batch_size must be 1 or more, got {batch_size}")
         model, keep = surviving(model, mask)
         images, labels = check_batch(model, images, labels, batch_size, loss)
+        _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:2])
         parts = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
         if wrt == "inputs":
             return cls._in_inputs(model, parts, loss)
@@ -448,6 +452,8 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
             f"want images [N, …] and labels [N], N > 0; got {list(images.shape)}, {list(labels.shape)}"
         )
     weight = next(model.parameters())
+    # of images made in inference mode no gradient could be taken
+    images, labels = (t.clone() if t.is_inference() else t for t in (images, labels))
     images, labels = images.detach().to(weight), labels.to(weight.device)
     with torch.no_grad():
         for part, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
@@ -456,6 +462,33 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
             if not loss(logits, wanted).isfinite().all():
                 raise DataError("the loss of the network is not finite: it is broken, not flat")
     return images, labels
+
+
+@torch.enable_grad()
+def _check_gradients(model: nn.Module, weights: list[str], images: Tensor) -> None:
+    """Raise ``DataError`` if something matters to the network that no gradient reaches, which would pass for flat: the named
+    ``weights``, or, without any, the images."""
+    named = {name: model.get_parameter(name) for name in weights} or {"the images": images}
+
+    def answer(leaves: dict[str, Tensor]) -> Tensor:
+        return functional_call(model, leaves, (images,)) if weights else model(leaves["the images"])
+
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in named.items()}
+    logits = answer(leaves)
+    for name in _unreached(logits, leaves):
+        # what nobody uses has no gradient either, and makes no difference
+        if not torch.equal(answer(named | {name: 0.5 * named[name] + 0.1}), logits):
+            raise DataError(
+                f"no gradient reaches {name}, which would pass for flat: the network's forward runs under torch.no_grad or "
+                "detaches what it computes"
+            )
+
+
+def _unreached(logits: Tensor, leaves: dict[str, Tensor]) -> list[str]:
+    if not logits.requires_grad:
+        return list(leaves)
+    found = torch.autograd.grad(logits.sum(), list(leaves.values()), allow_unused=True)
+    return [name for name, gradient in zip(leaves, found, strict=True) if gradient is None]
 
 
 # --- measured on a trained network
