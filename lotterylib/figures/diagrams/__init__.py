@@ -7,6 +7,7 @@ from .judging import (
     annotated_sweep,
     bowls,
     epsilon_box,
+    hidden_loss,
     lime_fit,
     one_bin,
     perspective,
@@ -29,6 +30,6 @@ from .methods import (
 
 __all__ = [
     "annotated_sweep", "bowls", "coupled_channels", "drop_and_grow", "epsilon_box", "flow", "gradient_kept", "gradually",
-    "lime_fit", "lottery_round", "mask_grid", "one_bin", "one_cut", "perspective", "rescaling", "right_and_wrong", "roc",
+    "hidden_loss", "lime_fit", "lottery_round", "mask_grid", "one_bin", "one_cut", "perspective", "rescaling", "right_and_wrong", "roc",
     "switches", "timeline", "tolerance", "wide_or_narrow",
 ]  # fmt: skip

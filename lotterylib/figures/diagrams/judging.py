@@ -44,6 +44,32 @@ def right_and_wrong() -> Drawn:
     )
 
 
+def hidden_loss() -> Drawn:
+    """Draw how a mean hides who pays: one class loses much, the others gain a little, the mean stays.
+
+    Example:
+        >>> hidden_loss()[1][:14]
+        'Six classes as'
+    """
+    figure, axis = sheet(2.6)
+    before = np.array([0.8, 0.9, 0.7, 0.85, 0.75, 0.8])
+    after = before + np.array([0.05, 0.04, -0.3, 0.07, 0.08, 0.06])
+    low, scale = 0.55, 1.5
+    for place, (old, new) in enumerate(zip(before, after, strict=True)):
+        left, worse = 0.3 + 0.72 * place, new < old
+        axis.add_patch(Rectangle((left, low), 0.24, scale * old, color="#BFBFBF"))
+        axis.add_patch(Rectangle((left + 0.26, low), 0.24, scale * new, color=RED if worse else BLUE))
+        say(axis, left + 0.25, low - 0.15, f"class {place + 1}", RED if worse else INK)
+    for mean, style in ((before.mean(), "-"), (after.mean(), "--")):
+        axis.plot([0.2, 4.75], [low + scale * mean] * 2, style, color=INK, linewidth=1.2)
+    say(axis, 2.5, 2.42, "the mean over all classes: dense and ticket alike")
+    say(axis, 2.5, 0.13, "share of each class that is right: grey dense, colour ticket", QUIET)
+    return figure, (
+        "Six classes as pairs of bars, the share of each that the dense network and the ticket get right. Five classes gain a "
+        "little, the third loses a lot, and the lines of the two means lie on each other."
+    )
+
+
 def roc() -> Drawn:
     """Draw how a ROC curve comes about: one threshold on two heaps of confidences is one point of the curve.
 
