@@ -30,12 +30,13 @@ from .scorecard import differences, sparse_speed, worth
 from .style import Look, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
+from .words import gap_in_words
 
 __all__ = [
     "Look", "adversarial_examples", "against", "agreement", "attack_curves", "bars",
     "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
     "corruption_grid", "corruption_heatmap", "curves", "density_bars", "diagrams", "differences", "doubt_bars",
-    "forest", "frames", "images", "in_order", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
+    "forest", "frames", "gap_in_words", "images", "in_order", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
     "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
     "surfaces", "sweep", "sweep_panels", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
