@@ -181,7 +181,6 @@ def picture(figure: Figure, alt: str) -> str:
     """Return a figure as an HTML image that carries its own bytes, few of them, and its alt text; close the figure."""
     from PIL import Image
 
-    kind = f'class="{escape(label)}" ' if (label := str(figure.get_label())) else ""
     buffer, small = io.BytesIO(), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     plt.close(figure)
@@ -190,7 +189,7 @@ def picture(figure: Figure, alt: str) -> str:
     data = base64.b64encode(small.getvalue()).decode()
     width, height = drawn.size
     return (
-        f'<img {kind}alt="{escape(alt)}" width="{width}" height="{height}" style="max-width: 100%; height: auto" '
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" style="max-width: 100%; height: auto" '
         f'src="data:image/png;base64,{data}">'
     )
 

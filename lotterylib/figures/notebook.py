@@ -17,9 +17,8 @@ from ..files import write_whole
 def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
     """Display a figure as PNG, with an alt text that says what there is to see and a caption below it, and close it.
 
-    ``name`` (lower-case letters, digits and dashes) lets other pages show the same picture. A figure's own
-    label, such as "diagram", becomes the class of its image. Raises ``SettingError`` without an alt text, or for a name that
-    is no file name.
+    ``name`` (lower-case letters, digits and dashes) lets other pages show the same picture. Raises ``SettingError`` without
+    an alt text, or for a name that is no file name.
     """
     from IPython.display import display
 
@@ -27,8 +26,8 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
         raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
-    about = {"alt": alt, "caption": caption, "name": name, "kind": str(figure.get_label())}
     bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
+    about = {"alt": alt, "caption": caption, "name": name}
     display(bundle, raw=True, metadata={"lotterylib": about})
 
 

@@ -14,9 +14,8 @@ from matplotlib.text import Text
 
 from lotterylib import pruners
 from lotterylib.errors import SettingError
-from lotterylib.figures import diagrams, frames, look, show
+from lotterylib.figures import diagrams, frames, look
 from lotterylib.figures.diagrams.parts import weight_grid
-from lotterylib.figures.explorer import picture
 
 matplotlib.use("Agg")
 OTHERS = {"bowls pixels": lambda: diagrams.bowls("pixels"), "bowls noise": lambda: diagrams.bowls("noise"),
@@ -74,14 +73,6 @@ def test_every_drawing_has_one_of_its_own(drawn):
     assert set(diagrams.__all__) == {
         n for n, _ in inspect.getmembers(diagrams, inspect.isfunction) if not n.startswith("_")
     }
-
-
-def test_the_page_learns_that_it_is_a_drawing(monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *_, **how: shown.append(how["metadata"]))
-    show(*diagrams.mask_grid(), caption="A mask.")
-    assert shown[0]["lotterylib"]["kind"] == "diagram"
-    assert '<img class="diagram" alt=' in picture(*diagrams.flow())
 
 
 def test_a_mask_keeps_the_larger_half():

@@ -59,12 +59,6 @@ def test_figure_gets_alt_caption_and_name_where_myst_nb_looks():
     }
 
 
-def test_a_drawing_is_known_by_its_class():
-    page = notebook(figure(alt="A line", caption="It falls.", name="line", kind="diagram"))
-    stage_notebook(page, {}, "notebooks/a")
-    assert page.cells[2].metadata["mystnb"]["image"] == {"alt": "A line", "classes": "diagram"}
-
-
 def test_lids_say_what_is_under_them():
     solution = new_code_cell("# @title Solution 1\n1", metadata={"tags": ["solution", "hide-cell"]})
     plumbing = new_code_cell("import os", metadata={"tags": ["hide-input"]})

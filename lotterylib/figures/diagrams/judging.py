@@ -407,7 +407,7 @@ def annotated_sweep() -> Drawn:
     inner.plot(x[3:5], lead[3:5], "--", color=colour, linewidth=2)
     inner.plot(x[4:], lead[4:], ":", color=colour, linewidth=2.4)
     inner.errorbar(x, lead, doubt, fmt="o", color=colour, markersize=6, capsize=3)
-    inner.axvline(4, color=colour, linewidth=1)
+    inner.axvline(4, color=colour, linewidth=1.2, linestyle=":")
     inner.set(xlim=(0, 6.05), ylim=(24, 97))
     inner.text(6.12, lead[-1], look("lottery").label, color=colour, fontsize=10, va="center", weight="bold")
     inner.set_xticks(x, [str(v) for v in levels])
@@ -416,8 +416,8 @@ def annotated_sweep() -> Drawn:
     say(axis, 0.2, 2.05, "metric (unit) ↑ more is better", rotation=90)
     notes: tuple[tuple[str, tuple[float, float], tuple[float, float]], ...] = (
         ("dash-dotted: the dense network", (1.45, 90.1), (1.8, 3.5)),
-        ("solid: as accurate\nas dense", (1.5, 90.0), (1.6, 2.1)),
-        ("bar: 95 % interval\nover seeds", (5.0, 85.6), (3.9, 3.68)),
+        ("solid, up to the line:\nas accurate as dense", (1.5, 90.0), (1.6, 2.1)),
+        ("whisker: 95 %\ninterval over seeds", (5.0, 85.6), (3.9, 3.68)),
         ("dashed: less\naccurate", (4.65, 85.7), (4.55, 3.16)),
         ("dotted:\ncollapsed", (5.55, 61), (4.6, 2.45)),
         ("grey: the other\nmethods", (3.6, 71.5), (1.7, 1.3)),
@@ -430,6 +430,6 @@ def annotated_sweep() -> Drawn:
         )  # fmt: skip
     return figure, (
         "A sweep with words at its parts. The dash-dotted line is the dense network. The coloured curve is solid while its "
-        "network is as accurate as dense, up to a thin vertical line, then dashed, then dotted where it has collapsed. "
-        "Bars at its points are intervals over seeds. Grey curves are the other methods, each with its name at the end."
+        "network is as accurate as dense, up to a thin dotted vertical line, then dashed, then dotted where it has collapsed. "
+        "Whiskers at its points are intervals over seeds. Grey curves are the other methods, each with its name at the end."
     )

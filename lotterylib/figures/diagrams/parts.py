@@ -20,14 +20,12 @@ BLUE, ORANGE, OCHRE, RED, GREEN = "#0072B2", "#E69F00", "#A06400", "#C44E00", "#
 WIDTH = 5.0
 # In points; nothing is written smaller.
 SIZE = 10.0
-# The label by which ``show`` knows a drawing: lines and words on white, which a dark page may turn round.
-LABEL = "diagram"
 
 
 def sheet(height: float, width: float = WIDTH) -> tuple[Figure, Any]:
     """Return a figure and one axis that fills it, whose units are inches from the lower left corner."""
     with styled():
-        figure = plt.figure(figsize=(width, height), label=LABEL)
+        figure = plt.figure(figsize=(width, height))
         axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
     axis.axis("off")
