@@ -177,3 +177,34 @@ def test_cell_ids_are_unique():
     for path in NOTEBOOKS:
         twice = [cell for cell, count in Counter(c["id"] for c in read(path)["cells"]).items() if count > 1]
         assert twice == [], name(path)
+
+
+TAUGHT = [p for p in NOTEBOOKS if p.parent.name in ("pruners", "dimensions") or p.stem == "lth_pass"]
+
+
+@pytest.mark.parametrize("path", TAUGHT, ids=[path.stem for path in TAUGHT])
+def test_a_picture_stands_before_the_first_formula(path):
+    found = [source(cell) for cell in read(path)["cells"]]
+    formula = next((i for i, text in enumerate(found) if "$$" in text), len(found))
+    assert any("figures.show(" in text for text in found[:formula]), "show the idea first"
+
+
+PICTURED = [p for p in PAGES if "{math}" in prose(p) and p.stem != "notation"]
+
+
+@pytest.mark.parametrize("path", PICTURED, ids=[path.stem for path in PICTURED])
+def test_a_page_shows_a_picture_before_its_first_formula(path):
+    text = prose(path)
+    assert -1 < text.find("{figure}") < text.find("{math}")
+
+
+@notebook
+def test_plumbing_is_folded(path):
+    """Imports, sentences for other pages and what a smoke run does instead are no part of a lesson."""
+    for cell in cells(path, "code"):
+        if not cell["metadata"].get("tags") and "class " not in source(cell):
+            assert not re.search(r"^if case\.smoke|figures\.record\(", source(cell), re.MULTILINE), source(
+                cell
+            )[:60]
+    first = next(c for c in cells(path, "code") if re.match(r"import |from ", source(c)))
+    assert "hide-input" in first["metadata"].get("tags", ())

@@ -4,9 +4,11 @@ Every function returns a matplotlib figure and its alt text; ``show`` displays b
 and a reader without colours get the same facts.
 """
 
+from . import diagrams
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
+from .frames import frames
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
 from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
@@ -19,6 +21,7 @@ from .pictures import (
     density_bars,
     images,
     layer_bars,
+    layer_name,
     lines,
     mask_change,
     mask_picture,
@@ -28,12 +31,13 @@ from .scorecard import differences, sparse_speed, trade_offs, worth
 from .style import Look, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
+from .words import gap_in_words
 
 __all__ = [
     "Look", "adversarial_examples", "against", "agreement", "attack_curves", "bars",
     "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
-    "corruption_grid", "corruption_heatmap", "curves", "density_bars", "differences", "doubt_bars",
-    "forest", "images", "in_order", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
+    "corruption_grid", "corruption_heatmap", "curves", "density_bars", "diagrams", "differences", "doubt_bars",
+    "forest", "frames", "gap_in_words", "images", "in_order", "layer_bars", "layer_name", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
     "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
     "surfaces", "sweep", "sweep_panels", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -55,13 +56,13 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
             layer = mask[weight].flatten(1).cpu()
             axis.imshow(layer, cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
             label, share = look(pruner).label, f"{layer.double().mean():.1%}"
-            axis.set_title(f"{label}: {share} of {weight} kept", loc="left", fontsize=9)
+            axis.set_title(f"{label}: {share} of {layer_name(weight)} kept", loc="left", fontsize=9)
             axis.set_ylabel("output channel")
             axis.grid(False)
             kept.append(f"{label} keeps {share}")
         axes[-1, 0].set_xlabel("incoming weight (input channel × kernel position)")
         figure.tight_layout()
-    return figure, f"Which weights of {weight} stay, dark = kept: {'; '.join(kept)}."
+    return figure, f"Which weights of {layer_name(weight)} stay, dark = kept: {'; '.join(kept)}."
 
 
 def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
@@ -81,7 +82,7 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
         axes[-1].set_xlabel("incoming weight (input channel × kernel position)")
         figure.tight_layout()
     counts = ", ".join(f"{int(part.sum()):,} {label}" for label, part in parts.items())
-    return figure, f"Connections of {weight} from the first mask to the last: {counts}."
+    return figure, f"Connections of {layer_name(weight)} from the first mask to the last: {counts}."
 
 
 def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
@@ -119,14 +120,16 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
             axis.set_yscale("log")
             axis.set_ylim(0.08, 130)
             axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-        axis.set_xticks(range(len(names)), [_short(n) for n in names], rotation=45, ha="right", fontsize=8)
+        axis.set_xticks(
+            range(len(names)), [layer_name(n) for n in names], rotation=45, ha="right", fontsize=8
+        )
         axis.set(ylabel=label, xlabel="layer, input to output")
         axis.legend(ncols=min(5, len(values)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
     spans = []
     for pruner, layers in values.items():
         least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
-        ends = " and ".join(f"{layers[n]:.3g} ({_short(n)})" for n in (least, most))
+        ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
         spans.append(f"{look(pruner).label} lies between {ends}")
     return figure, f"Bars of {label}, one group per layer. {'; '.join(spans)}."
 
@@ -199,6 +202,26 @@ def _drawn_lines(
     return figure
 
 
-def _short(name: str) -> str:
-    """Return a layer's name without what all layers share."""
-    return name.removeprefix("net.").removesuffix(".weight")
+def layer_name(name: str) -> str:
+    """Return what a reader calls a layer, from the name of one of its tensors; what is not known stays as it is.
+
+    Example:
+        >>> [layer_name(f"net.{n}.weight") for n in ("stem.0", "stages.1.conv2", "layer4.2.shortcut.0", "7", "head")]
+        ['first layer', 'block 2, conv 2', 'stage 4, block 3, shortcut', 'layer 7', 'last layer']
+    """
+    name = re.sub(r"^net\.|\.(weight|bias|running_mean|running_var)$", "", name)
+    for pattern, words in _WORDS.items():
+        name = re.sub(pattern, words, name)
+    return name.replace(".", ", ")
+
+
+_WORDS = {
+    r"^stages\.(\d+)": lambda found: f"block {int(found[1]) + 1}",
+    r"^layer(\d+)\.(\d+)": lambda found: f"stage {found[1]}, block {int(found[2]) + 1}",
+    r"\b(stem|shortcut|downsample)\.\d+$": r"\1",
+    r"\b(bn|norm)(\d)": r"BatchNorm \2",
+    r"\bconv(\d)": r"conv \1",
+    r"^(stem|conv 1)$": "first layer",
+    r"^(head|fc)$": "last layer",
+    r"^(\d+)$": r"layer \1",
+}

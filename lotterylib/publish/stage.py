@@ -73,6 +73,7 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
         if HIDDEN_TAGS & tags:
             cell.metadata["tags"] += ["remove-input", "remove-output"]
         elif cell.cell_type == "code":
+            _name_lid(cell, tags)
             _dress_figure(cell, f"{name}, cell {number} ({cell.source.partition(chr(10))[0]})", figures)
     _insert_card(notebook, card)
     return figures
@@ -108,6 +109,19 @@ def _insert_card(notebook, card: Mapping[str, Any]) -> None:
     kinds = [cell.cell_type for cell in notebook.cells]
     title = kinds.index("markdown") if "markdown" in kinds else -1
     notebook.cells.insert(title + 1, new_markdown_cell(run_card(card), id="run-card"))
+
+
+def _name_lid(cell, tags: set[str]) -> None:
+    """Say on the lid of a folded cell what is under it: its title, or else that it is code."""
+    titled = re.match(r"# @title (.+)", cell.source)
+    if "hide-cell" in tags and titled:
+        lids = titled[1], titled[1]
+    elif "hide-input" in tags:
+        lids = "Show this code", "Hide this code"
+    else:
+        return
+    options = cell.metadata.setdefault("mystnb", {})
+    options["code_prompt_show"], options["code_prompt_hide"] = lids
 
 
 def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:

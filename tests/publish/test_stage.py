@@ -59,6 +59,16 @@ def test_figure_gets_alt_caption_and_name_where_myst_nb_looks():
     }
 
 
+def test_lids_say_what_is_under_them():
+    solution = new_code_cell("# @title Solution 1\n1", metadata={"tags": ["solution", "hide-cell"]})
+    plumbing = new_code_cell("import os", metadata={"tags": ["hide-input"]})
+    page = notebook()
+    page.cells += [solution, plumbing, new_code_cell("2")]
+    stage_notebook(page, {}, "notebooks/a")
+    lids = [c.metadata.get("mystnb", {}).get("code_prompt_show") for c in page.cells[3:]]
+    assert lids == ["Solution 1", "Show this code", None]
+
+
 def test_captioned_figure_without_a_name_gets_a_target_of_its_own():
     page = notebook(figure(alt="A line", caption="It falls.", name=None))
     assert stage_notebook(page, {}, "notebooks/a") == {}

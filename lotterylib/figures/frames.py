@@ -1,0 +1,52 @@
+"""A slider over pictures that were drawn before, alive on a page without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import SettingError
+from .drawing import Drawn
+from .explorer import picture
+
+
+def frames(drawn: Mapping[str, Drawn], description: str) -> Any:
+    """Return a slider whose steps are the keys of ``drawn`` above the figure of each; the figures are closed.
+
+    The two are linked in the browser. Where ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
+
+    Args:
+        drawn: Two steps or more.
+        description: What the slider moves, in a word.
+
+    Raises:
+        SettingError: for fewer than two steps.
+
+    Example:
+        >>> from lotterylib.figures import diagrams
+        >>> box = frames({"one": diagrams.mask_grid(), "two": diagrams.flow()}, "picture")
+        >>> box.children[0].options
+        ('one', 'two')
+    """
+    import ipywidgets
+
+    if len(drawn) < 2:
+        raise SettingError(f"a slider needs two pictures or more, got {len(drawn)}")
+    pictures = {step: picture(*one) for step, one in drawn.items()}
+    # wide enough for a step in words
+    style = {"description_width": "initial"}
+    if not hasattr(ipywidgets, "Stack"):
+
+        def show(step: str) -> None:
+            from IPython.display import HTML, display
+
+            display(HTML(pictures[step]))
+
+        return ipywidgets.interactive(
+            show,
+            step=ipywidgets.SelectionSlider(options=list(pictures), description=description, style=style),
+        )
+    chosen = ipywidgets.SelectionSlider(options=list(pictures), description=description, style=style)
+    stack = ipywidgets.Stack([ipywidgets.HTML(p) for p in pictures.values()], selected_index=0)
+    ipywidgets.jslink((chosen, "index"), (stack, "selected_index"))
+    return ipywidgets.VBox([chosen, stack])

@@ -1,0 +1,36 @@
+"""What the records say, in a sentence: for a page whose live example is too small to say it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..verdict import paired_gap
+from .style import look
+
+
+def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) -> str:
+    """Return in a sentence how far apart two pruners' test accuracies are in a study, and whether that can be told.
+
+    Args:
+        table: From ``results.tidy``.
+        sparsity: The study's level nearest to it is taken.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> gap_in_words(example(), "lottery", "random", 0.8)[:59]
+        'In the study, at 50 % sparsity, LTH gets 49.8 points more o'
+    """
+    names = look(pruner).label, look(other).label
+    rows = table[table["metric"].eq("accuracy")]
+    levels = [set(rows["sparsity"][rows["pruner"].eq(name)]) for name in (pruner, other)]
+    if not (both := levels[0] & levels[1]):
+        return f"This study has no records of {' beside '.join(names)}."
+    level = min(both, key=lambda s: abs(s - sparsity))
+    gap, low, high, seeds = paired_gap(table, "accuracy", pruner, other, level)
+    which = f"{100 * abs(gap):.1f} points {'more' if gap > 0 else 'less'}"
+    said = f"In the study, at {100 * level:.3g} % sparsity, {names[0]} gets {which} of the test images right than {names[1]}"
+    if seeds < 2:
+        return f"{said}; with one seed, nobody can say how much of that is luck."
+    certain = low > 0 or high < 0
+    reading = "more than luck" if certain else f"no more than {seeds} seeds can differ by luck"
+    return f"{said} (95 % interval of the difference {100 * low:+.1f} to {100 * high:+.1f}, {seeds} seeds): {reading}."

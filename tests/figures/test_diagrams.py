@@ -1,0 +1,169 @@
+"""The drawings that explain: each has words that can be read on a phone, none upon another, and an alt text."""
+
+import inspect
+from itertools import combinations
+
+import ipywidgets
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from ipywidgets.widgets.widget_link import Link
+from matplotlib.text import Text
+
+from lotterylib import pruners
+from lotterylib.errors import SettingError
+from lotterylib.figures import diagrams, frames, look
+from lotterylib.figures.diagrams.parts import weight_grid
+
+matplotlib.use("Agg")
+OTHERS = {"bowls pixels": lambda: diagrams.bowls("pixels"), "bowls noise": lambda: diagrams.bowls("noise"),
+          "chance": lambda: diagrams.drop_and_grow("chance"), "round 5": lambda: diagrams.lottery_round(5)}  # fmt: skip
+DRAWN = {name: getattr(diagrams, name) for name in diagrams.__all__} | OTHERS
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"figure.max_open_warning": 0}):
+        found = {name: draw() for name, draw in DRAWN.items()}
+    assert dict(matplotlib.rcParams) == before, "the caller's settings were touched"
+    for figure, _ in found.values():
+        figure.draw_without_rendering()
+    plt.close("all")
+    return found
+
+
+def words(figure):
+    """The texts of a figure that are seen, with their places in pixels."""
+    texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    # without the arrow of an annotation
+    return [(t, Text.get_window_extent(t)) for t in texts]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_words_can_be_read_on_a_phone(drawn, name):
+    """A column of 345 pixels, as on a phone, shows five inches; ten points are 9.6 of its pixels then."""
+    figure, _ = drawn[name]
+    across, _ = figure.get_size_inches()
+    assert across <= 5
+    assert words(figure) and min(t.get_fontsize() for t, _ in words(figure)) >= 10
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_word_lies_on_another_or_outside(drawn, name):
+    figure, _ = drawn[name]
+    for text, place in words(figure):
+        inside = place.x0 >= -1 and place.y0 >= -1 and place.x1 <= figure.bbox.x1 + 1
+        assert inside and place.y1 <= figure.bbox.y1 + 1, text.get_text()
+    for (one, a), (two, b) in combinations(words(figure), 2):
+        across, up = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across < 1 or up < 2, f"{one.get_text()!r} lies on {two.get_text()!r}"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_alt_text_tells_the_picture(drawn, name):
+    _, alt = drawn[name]
+    assert 15 <= len(alt.split()) <= 110 and alt.endswith(".")
+
+
+def test_every_drawing_has_one_of_its_own(drawn):
+    assert len({alt for _, alt in drawn.values()}) == len(drawn)
+    assert set(diagrams.__all__) == {
+        n for n, _ in inspect.getmembers(diagrams, inspect.isfunction) if not n.startswith("_")
+    }
+
+
+def test_a_mask_keeps_the_larger_half():
+    figure, alt = diagrams.mask_grid()
+    told = [t.get_text() for t, _ in words(figure)]
+    # sixteen bits, and eight zeros of the product
+    assert told.count("0") == 8 + 8 and told.count("1") == 8
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("number, before, after", [(1, 36, 29), (2, 29, 23), (5, 15, 12)])
+def test_a_round_takes_a_fifth_of_what_is_left(number, before, after):
+    assert (before, after) == (round(0.8 ** (number - 1) * 36), round(0.8**number * 36))
+    figure, alt = diagrams.lottery_round(number)
+    assert f"{before} → {after} of 36 weights" in [t.get_text().partition(": ")[2] for t, _ in words(figure)]
+    assert (
+        f"The {before - after if before - after > 1 else 'one'}" in alt
+        or f"the {before - after} smallest" in alt.lower()
+    )
+    plt.close(figure)
+
+
+def test_the_time_line_asks_the_pruners():
+    figure, alt = diagrams.timeline()
+    told = {t.get_text() for t, _ in words(figure)}
+    assert {look(name).label for name in pruners.names()} <= told
+    assert "SNIP: before training" in alt and "RigL: again and again during training" in alt
+    assert "OMP: after a dense training" in alt and "LTH: after each of many trainings" in alt
+    plt.close(figure)
+
+
+def test_as_much_flows_through_each_layer():
+    """The widths of the pipes of each of the three layers add up to the same."""
+    figure, _ = diagrams.flow()
+    widths = {}
+    for line in figure.axes[0].lines:
+        if len(line.get_xdata()) == 2 and line.get_linestyle() == "-":
+            widths.setdefault(line.get_xdata()[0], []).append(line.get_linewidth() - 0.4)
+    assert [len(w) for w in widths.values()] == [12, 6, 6]
+    assert [sum(w) for w in widths.values()] == pytest.approx([28.0] * 3)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("by", ["gradient", "chance"])
+def test_as_many_grow_as_drop(by):
+    figure, _ = diagrams.drop_and_grow(by)
+    drawn = [ln for ln in figure.axes[0].lines if len(ln.get_xdata()) == 2]
+    frames = [[ln for ln in drawn if left <= ln.get_xdata()[0] < left + 1.5] for left in (0, 1.75, 3.4)]
+    assert [len(f) for f in frames] == [6, 6, 6]
+    plt.close(figure)
+
+
+def test_what_they_cannot_draw_is_refused():
+    with pytest.raises(SettingError, match="by must be one of gradient, chance"):
+        diagrams.drop_and_grow("magic")
+    with pytest.raises(SettingError, match="of must be one of weights, pixels, noise"):
+        diagrams.bowls("logits")
+
+
+def test_removed_weights_are_white_in_a_grid():
+    figure, axis = plt.subplots()
+    kept = np.array([[True, False]])
+    weight_grid(axis, 0, 0, np.array([[1.0, 1.0]]), 1.0, kept)
+    blue, white = (torch.tensor(p.get_facecolor()) for p in axis.patches)
+    assert white.tolist() == [1, 1, 1, 1] and blue[0] < 0.1
+    plt.close(figure)
+
+
+# --- sliders
+
+
+def test_a_slider_shows_the_picture_of_its_step():
+    box = frames({f"round {n}": diagrams.lottery_round(n) for n in (1, 2, 3)}, "round")
+    slider, stack = box.children
+    assert list(slider.options) == ["round 1", "round 2", "round 3"]
+    assert ["Round 1:" in p.value for p in stack.children] == [True, False, False]
+    links = [w for w in ipywidgets.Widget.widgets.values() if isinstance(w, Link)]
+    assert ((slider, "index"), (stack, "selected_index")) in [(w.source, w.target) for w in links]
+
+
+def test_a_slider_without_stack_is_moved_by_the_kernel(monkeypatch):
+    monkeypatch.delattr(ipywidgets, "Stack")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda html, **_: shown.append(html.data))
+    moved = frames({"a": diagrams.mask_grid(), "b": diagrams.flow()}, "picture")
+    moved.children[0].value = "b"
+    moved.update()
+    assert "A network of three layers" in shown[-1]
+
+
+def test_one_picture_is_no_slider():
+    with pytest.raises(SettingError, match="two pictures or more, got 1"):
+        frames({"a": diagrams.mask_grid()}, "picture")
+    plt.close("all")

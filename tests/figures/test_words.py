@@ -1,0 +1,49 @@
+import pytest
+
+from lotterylib.figures import gap_in_words
+from lotterylib.results import tidy
+from tests.test_results import row
+
+
+def table(lottery, random):
+    """Test accuracies of two methods at one sparsity, one number per seed."""
+    both = {"lottery": lottery, "random": random}
+    rows = [row("dense", 0.0, seed, 0.9) for seed in range(len(lottery))]
+    return tidy(
+        rows + [row(p, 0.488, seed, v) for p, values in both.items() for seed, v in enumerate(values)]
+    )
+
+
+@pytest.mark.parametrize(
+    "lottery, random, said",
+    [
+        ([0.9, 0.89, 0.91], [0.8, 0.79, 0.81], "LTH gets 10.0 points more of the test images right than RP"),
+        ([0.7, 0.69, 0.71], [0.8, 0.79, 0.805], "LTH gets 9.8 points less"),
+    ],
+)
+def test_what_is_certain_is_said_to_be_more_than_luck(lottery, random, said):
+    sentence = gap_in_words(table(lottery, random), "lottery", "random", 0.6)
+    assert (
+        said in sentence
+        and "at 48.8 % sparsity" in sentence
+        and sentence.endswith("3 seeds): more than luck.")
+    )
+
+
+def test_what_seeds_can_explain_is_left_open():
+    """Differences +10, −8 and +1: their mean is 1, and 0 lies inside its interval."""
+    sentence = gap_in_words(table([0.9, 0.72, 0.81], [0.8, 0.8, 0.8]), "lottery", "random", 0.5)
+    assert "LTH gets 1.0 points more" in sentence
+    assert sentence.endswith("no more than 3 seeds can differ by luck.")
+
+
+def test_one_seed_decides_nothing():
+    sentence = gap_in_words(table([0.9], [0.8]), "lottery", "random", 0.5)
+    assert sentence.endswith("with one seed, nobody can say how much of that is luck.")
+
+
+def test_what_was_not_measured_is_said():
+    assert (
+        gap_in_words(table([0.9], [0.8]), "snip", "random", 0.5)
+        == "This study has no records of SNIP beside RP."
+    )
