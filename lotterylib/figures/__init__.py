@@ -4,12 +4,14 @@ Every function returns a matplotlib figure and its alt text; ``show`` displays b
 and a reader without colours get the same facts.
 """
 
+from .answers import Answer, answer, pruner_answer, sensitivity, tale, tiles
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
 from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
+from .kept import kept_counts
 from .notebook import record, save, show
 from .panels import against, agreement, doubt_bars, forest, resolution_bars, sweep_panels
 from .paper import beside_paper
@@ -30,12 +32,12 @@ from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
 
 __all__ = [
-    "Look", "adversarial_examples", "against", "agreement", "attack_curves", "bars",
+    "Answer", "Look", "adversarial_examples", "against", "agreement", "answer", "attack_curves", "bars",
     "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
     "corruption_grid", "corruption_heatmap", "curves", "density_bars", "differences", "doubt_bars",
-    "forest", "images", "in_order", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
-    "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
-    "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
-    "surfaces", "sweep", "sweep_panels", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
+    "forest", "images", "in_order", "kept_counts", "layer_bars", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
+    "pruner_answer", "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
+    "score_histograms", "sensitivity", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
+    "surfaces", "sweep", "sweep_panels", "tale", "tiles", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
     "worth",
 ]  # fmt: skip

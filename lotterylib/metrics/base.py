@@ -51,6 +51,8 @@ class About:
         over: Samples behind the error of a difference. "images": a mean over images, or a resampling of them. "fifths": the
             metric belongs to a whole set of images; a scorecard measures it again on five disjoint fifths of the set.
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
+        words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
+            says the same as another of its dimension has none.
         version: Rises when the same network would get another number.
     """
 
@@ -65,6 +67,7 @@ class About:
     over: Literal["images", "fifths"] = "images"
     noise: str = ""
     version: int = 1
+    words: tuple[str, str] = ("", "")
 
     def __post_init__(self):
         if not self.short:

@@ -133,6 +133,7 @@ class PacBayesSigma(Geometry):
         Tolerance(0.1, relative=True),
         "noise that raises the training loss by a tenth (Jiang et al., 2020; Chen et al., 2022)",
         short="noise in θ", over="fifths", noise="random draws of noise",
+        words=("steadier under noise on the weights", "less steady under noise on the weights"),
     )  # fmt: skip
 
     draws: Annotated[int, Field(ge=2)] = 12
