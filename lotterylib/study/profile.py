@@ -135,7 +135,8 @@ class Profile(_Strict):
 
     Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it, and all of it where ``pruners``
     is empty. ``smoke`` says that its numbers mean nothing, and ``live`` what notebooks train in front of the reader.
-    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges.
+    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges, ``beside`` one
+    whose records, where there are some, are shown with this one's.
     ``fewer_seeds`` (pruner → some of the seeds) and ``metric_seeds`` (those on which more than accuracy is measured;
     empty: all) are for studies too costly for all metrics on all seeds.
     """
@@ -153,6 +154,7 @@ class Profile(_Strict):
     metrics: dict[str, dict[str, Any]] = {"accuracy": {}}
     live: Live
     longer: str | None = None
+    beside: str | None = None
     fewer_seeds: dict[str, list[int]] = {}
     metric_seeds: list[int] = []
 
