@@ -164,6 +164,8 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
         raise StageError(f"{where}: this notebook has another figure named {name!r}; names must differ")
     options = cell.metadata.setdefault("mystnb", {})
     options["image"] = {"alt": about["alt"]}
+    if about.get("photograph"):
+        options["image"]["classes"] = "photograph"
     if about.get("caption"):
         # Sphinx numbers every captioned figure and wants a target for it, also where nobody refers to it.
         target = re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())
