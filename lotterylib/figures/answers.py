@@ -40,7 +40,7 @@ class Answer:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = [f"<p>{escape(s)}</p>" for s in self.sentences]
+        lines = [f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%") for s in self.sentences]
         lines[0] = lines[0].replace("<p>", "<p><strong>Answer from the records.</strong> ", 1)
         return f'<div class="answer" role="note">{"".join(lines)}</div>'
 
@@ -391,7 +391,7 @@ def _tile(judged: pd.DataFrame | None, dimension: str) -> dict[str, str]:
     return {
         "lead": said[0],
         "beside": said[1] if len(said) > 1 else "This study has no random pruning.",
-        "counts": f"{called(lead).capitalize()} at {percent(level)}, its {rows.metric.nunique()} metrics: {counts}.",
+        "counts": f"Of {rows.metric.nunique()} metrics of {called(lead)} at {percent(level)}: {counts}.",
     }
 
 
@@ -403,4 +403,4 @@ def _as_a_whole(rows: pd.DataFrame, pruner: str) -> str:
     if lost.empty:
         return f"{told}."
     first = lost.loc[lost.sparsity == lost.sparsity.min()].metric
-    return f"{told}, first in {_listed(_short(metrics.describe(m)) for m in first)}."
+    return f"{told}, first in {_listed(metrics.describe(m).short for m in first)}."

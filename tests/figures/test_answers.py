@@ -125,8 +125,8 @@ def test_the_tale_says_better_worse_and_how_many():
 
 def test_tiles_speak_of_whole_dimensions():
     tile = figures.tiles(study())["generalization"]
-    assert tile["lead"] == "Lottery tickets: lost at every sparsity, first in Accuracy under FGSM."
-    assert tile["counts"] == "Lottery tickets at 59 %, its 2 metrics: 1 kept, 0 undecided, 1 lost."
+    assert tile["lead"] == "Lottery tickets: lost at every sparsity, first in FGSM."
+    assert tile["counts"] == "Of 2 metrics of lottery tickets at 59 %: 1 kept, 0 undecided, 1 lost."
 
 
 def test_the_least_sensitive_pruner_keeps_a_metric_longest():
