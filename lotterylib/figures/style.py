@@ -50,6 +50,17 @@ def look(pruner: str) -> Look:
     )
 
 
+def called(pruner: str) -> str:
+    """Return the name of a pruner in a sentence.
+
+    Example:
+        >>> called("lottery"), called("snip"), called("mine")
+        ('lottery tickets', 'SNIP', 'mine')
+    """
+    own = PRUNERS[pruner].called if pruner in PRUNERS else ""
+    return own or look(pruner).label
+
+
 def in_order(pruners: Iterable[str]) -> list[str]:
     """Return pruners, each once, as legends list them: dense and controls first, then by their rank and in the order of
     ``pruners.names()``, then those that are not known.

@@ -53,6 +53,8 @@ class About:
             metric belongs to a whole set of images; a scorecard measures it again on five disjoint fifths of the set.
             "classes": it is the largest of the classes' losses of recall.
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
+        words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
+            says the same as another of its dimension has none.
         version: Rises when the same network would get another number.
     """
 
@@ -67,6 +69,7 @@ class About:
     over: Literal["images", "fifths", "classes"] = "images"
     noise: str = ""
     version: int = 1
+    words: tuple[str, str] = ("", "")
 
     def __post_init__(self):
         if not self.short:

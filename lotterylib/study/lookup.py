@@ -65,6 +65,17 @@ def _records(
     ]
 
 
+def beside(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+    """Return the records of the study that a profile wants shown with its own: none where it names none, or where there are none.
+
+    Example:
+        >>> beside("laptop-twice")
+        []
+    """
+    other = load_profile(profile).beside
+    return records(other, store) if other else []
+
+
 def ticket(
     profile: Profile | str | Path,
     pruner: str,

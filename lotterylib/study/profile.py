@@ -137,7 +137,8 @@ class Profile(_Strict):
 
     Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it, and all of it where ``pruners``
     is empty. ``smoke`` says that its numbers mean nothing, and ``live`` what notebooks train in front of the reader.
-    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges.
+    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges, ``beside`` one
+    whose records, where there are some, are shown with this one's.
     ``hours_per_cell``: a training or measurement that takes longer counts as failed.
 
     ``pruners`` may hold one pruner twice: under a label of one's own, its settings name it (``random-erk: {pruner: random,
@@ -164,6 +165,7 @@ class Profile(_Strict):
     live: Live
     longer: str | None = None
     hours_per_cell: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 168.0
+    beside: str | None = None
     fewer_seeds: dict[str, list[int]] = {}
     metric_seeds: list[int] = []
 

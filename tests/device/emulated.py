@@ -157,7 +157,9 @@ class _Operations(TorchDispatchMode):
             if marks[0]:
                 self.device.counts["to device"] += len([t for t in strangers if t.ndim])
                 return
-            raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+            raise RuntimeError(
+                "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
+            )
         first = func._schema.arguments[0] if func._schema.arguments else None
         written = first is not None and first.alias_info is not None and first.alias_info.is_write
         if name in JOIN or (written and not all(map(on_device, tensors_in(args[0])))):

@@ -33,7 +33,9 @@ def counts(work):
 @pytest.mark.parametrize("changes", [{}, {"flip": "alternate"}, {"optimizer": "adam"}])
 def test_training_waits_once_an_epoch(data, network, changes):
     def training(batch_size):
-        recipe = Recipe(epochs=3, batch_size=batch_size, warmup=0, precision="float32").model_copy(update=changes)
+        recipe = Recipe(epochs=3, batch_size=batch_size, warmup=0, precision="float32").model_copy(
+            update=changes
+        )
         model = copy.deepcopy(network)
         return counts(lambda: train(model, data, recipe, Mask.ones(model), progress=False))
 

@@ -114,6 +114,7 @@ class FgsmAccuracy(Metric):
     about = About(
         "fgsm_accuracy", "Accuracy under FGSM", "generalization", "higher", "fraction of images", Tolerance(0.02),
         "one step of the gradient's sign (Goodfellow et al., 2015, section 4)", short="FGSM",
+        words=("harder to fool", "easier to fool"),
     )  # fmt: skip
 
     images: PositiveInt = 1000

@@ -562,6 +562,7 @@ class HessianTrace(_Trace):
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="flat in θ", over="fifths", noise="random probes",
+        words=("in a flatter valley of the loss", "in a sharper valley of the loss"),
     )  # fmt: skip
     wrt = "weights"
 
@@ -603,6 +604,7 @@ class InputTrace(_Trace):
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="flat in x", noise="random probes",
+        words=("less steep in the pixels", "steeper in the pixels"),
     )  # fmt: skip
     wrt = "inputs"
 

@@ -91,7 +91,9 @@ class Shaken:
         def losses(scale: float) -> list[float]:
             found = []
             for draw in range(draws):
-                moved = {n: w + scale * w.abs() * z for (n, w), z in zip(weights.items(), noise(draw), strict=True)}
+                moved = {
+                    n: w + scale * w.abs() * z for (n, w), z in zip(weights.items(), noise(draw), strict=True)
+                }
                 found.append(mean_loss(model, moved, batch, batch_size, loss))
             # read together, for reading makes a GPU wait
             return [value if math.isfinite(value) else math.inf for value in torch.stack(found).tolist()]
@@ -141,6 +143,7 @@ class PacBayesSigma(Geometry):
         Tolerance(0.1, relative=True),
         "noise that raises the training loss by a tenth (Jiang et al., 2020; Chen et al., 2022)",
         short="noise in θ", over="fifths", noise="random draws of noise",
+        words=("steadier under noise on the weights", "less steady under noise on the weights"),
     )  # fmt: skip
 
     draws: Annotated[int, Field(ge=2)] = 12
