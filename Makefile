@@ -5,7 +5,7 @@ STORE ?= runs
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help book test cover families run bench colab lint clean
+.PHONY: help book test cover long run bench colab lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,8 +22,8 @@ cover: .venv/dev  ## all tests, and how much of the library they run: written to
 		--cov=lotterylib --cov-report=json:_build/coverage.json
 	@$(BIN)/python -m tools.cover _build/coverage.json
 
-families: .venv/dev  ## every notebook under a tiny profile of each family of data (`make test`: each under one of them)
-	@OMP_NUM_THREADS=1 EVERY_FAMILY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/families
+long: .venv/dev  ## what takes long and rarely fails: every notebook under a tiny CIFAR-10, CIFAR-100 and ImageNet
+	@OMP_NUM_THREADS=1 LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
 	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)

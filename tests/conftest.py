@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 
@@ -12,13 +13,17 @@ from torch import nn
 from lotterylib.datasets import Dataset
 from lotterylib.rng import generator
 
-LONG = ("test_book.py", "test_processes.py")
+FIRST = ("test_book.py", "test_processes.py")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """What takes minutes begins first, so that none of it is left over at the end: `make test` hands out whole files, in
-    this order."""
-    items.sort(key=lambda item: (item.path.name not in LONG, item.path.parent.name != "families"))
+    this order. What is marked long is left to `make long`."""
+    items.sort(key=lambda item: (item.path.name not in FIRST, item.path.parent.name != "families"))
+    if "LONG" not in os.environ:
+        left = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
 
 
 def toy_data(count: int = 64, classes: int = 3, channels: int = 1, size: int = 12) -> Dataset:

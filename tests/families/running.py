@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,15 +14,7 @@ from tests.families.engine import Shells
 from tests.families.tiny import compute, write_profile
 from tests.sources import NOTEBOOKS
 
-FAMILIES = ("cifar10", "cifar100", "imagenet")
-
-
-def notebooks_under(family: str) -> pytest.MarkDecorator:
-    """With ``EVERY_FAMILY`` in the environment (`make families`) all notebooks; else, of the families of data, a third of
-    them, another one for each, so that `make test` runs every notebook once."""
-    whole = os.environ.get("EVERY_FAMILY") or family not in FAMILIES
-    some = NOTEBOOKS if whole else NOTEBOOKS[FAMILIES.index(family) :: 3]
-    return pytest.mark.parametrize("path", some, ids=[path.stem for path in some])
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.families.running import notebooks_under, printed, study_of
+from tests.families.running import every_notebook, printed, study_of
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 study = study_of("cifar100")
 
 
-@notebooks_under("cifar100")
+@every_notebook
 def test_it_runs(study, path):
     executed = study.run(path)
     if path.stem == "quickstart":

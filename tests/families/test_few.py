@@ -3,12 +3,12 @@ mix its tensors with the processor's."""
 
 import pytest
 
-from tests.families.running import notebooks_under, study_of
+from tests.families.running import every_notebook, study_of
 
 pytestmark = pytest.mark.timeout(600)
 study = study_of("few", gpu=True)
 
 
-@notebooks_under("few")
+@every_notebook
 def test_it_runs(study, path):
     study.run(path)
