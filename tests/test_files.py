@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lotterylib.errors import SettingError
-from lotterylib.files import MARKER, claim, component, emptied, write_whole
+from lotterylib.errors import DataError, SettingError
+from lotterylib.files import MARKER, claim, component, content_of, emptied, write_whole
 
 
 def test_content_folders_and_rights(tmp_path):
@@ -88,3 +88,11 @@ def test_what_others_made_stays(tmp_path):
         with pytest.raises(SettingError, match="left alone"):
             take(tmp_path / "thesis.tex")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "data.gz")
+    with pytest.raises(DataError, match=r"data\.gz is no file"):
+        content_of(tmp_path / "data.gz")
+    with pytest.raises(FileNotFoundError):
+        content_of(tmp_path / "other.gz")

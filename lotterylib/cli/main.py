@@ -16,14 +16,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0 done, 1 something failed, 2 bad input, 130 interrupted.
+        The exit status: 0 done, 1 something failed, 2 bad input, 3 a gate (``score --fail-on``) is closed, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         # a character that a terminal lacks is a ? there
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    options = parser().parse_args(arguments)
+    given, name = sys.argv[1:] if arguments is None else arguments, ""
     try:
+        if given[:1] == ["score"]:
+            given = import_module(".score_config", __package__).with_config(given)
+        options = parser().parse_args(given)
+        name = options.name
         # what commands import takes seconds, and --help needs none of it
         command = getattr(import_module(f".{options.module}", __package__), options.name)
         status = command(options)
@@ -36,8 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         status, message = 1, f"{error.strerror or error}{where}"
         _silence_a_broken_output()
     except KeyboardInterrupt:
-        status, message = 130, "interrupted; the same command resumes"
-    show(f"lottery {options.name}: {message}", sys.stderr)
+        kept = name != "score" or any(a.partition("=")[0] == "--cache" for a in given)
+        how = (
+            "the same command resumes"
+            if kept
+            else "with --cache FOLDER the same command would go on from here"
+        )
+        status, message = 130, f"interrupted; {how}"
+    show(f"lottery {name or given[0]}: {message}", sys.stderr)
     return status
 
 

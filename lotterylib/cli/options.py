@@ -26,14 +26,19 @@ A file is a state dict (torch.save or safetensors; masks of torch.nn.utils.prune
 a ticket of this library, or a torch.export archive (.pt2). Nothing in it is executed: whole modules saved with
 torch.save are refused.
 
-Networks of this library normalise their inputs themselves. Any other is given pixels in [0, 1] as they are: if it was
-trained on normalised images, say so with --mean and --std, as for ImageNet 0.485 0.456 0.406 and 0.229 0.224 0.225.
+Networks of this library normalise their inputs themselves; torchvision's and timm's are given images as they were
+trained on. Any other is given pixels in [0, 1] as they are: if it was trained on normalised images, say so with --mean
+and --std. The card compares what the first BatchNorm sees with what it remembers, and --expect checks the accuracy.
+
+exit status: 0 measured (and passed), 1 something failed, 2 bad input, 3 --fail-on, 130 interrupted
 
 examples:
   lottery score lottery.safetensors --dense dense.safetensors
   lottery score pruned.pt --dense dense.pt --arch resnet20s --data cifar10
   lottery score pruned.pt --dense dense.pt --arch torchvision:resnet18 --data images/ \\
       --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225
+  lottery score half.pt tenth.pt --dense dense.pt --dense again.pt --arch resnet20s --data cifar10 --out card
+  lottery score pruned.pt --config score.yaml --fail-on worse
   lottery score pruned.pt2 --dense dense.pt2 --data images/ --only accuracy,ece,nll
 """
 
@@ -75,9 +80,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take tickets that come with the package, train only the others",
     )
+    run.add_argument(
+        "--refresh",
+        action="store_true",
+        help="make anew what another version of a pruner or metric made",
+    )
     _study(add("study", "status", "show what is finished, missing and failed"), parts=True)
     book = add("book", "book", "compute what is missing, run every notebook, and build the site")
     _study(book)
+    book.set_defaults(refresh=False)
     _cluster(_workers(book))
     book.add_argument("--out", type=Path, default=Path("_build"), help="where to build (default: _build)")
     book.add_argument(
@@ -146,7 +157,7 @@ def _workers(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def _cluster(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--scheduler",
-        metavar="tcp://HOST:PORT",
+        metavar="tls://HOST:PORT",
         help="a running Dask scheduler (default: start a local cluster); its workers must see the store",
     )
     how.add_argument(
@@ -159,38 +170,101 @@ def _cluster(how: argparse._ArgumentGroup) -> None:
 
 
 def _score(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("pruned", type=Path, help="file of the pruned network")
-    sub.add_argument("--dense", type=Path, required=True, help="file of the dense network that it came from")
-    sub.add_argument("--arch", help="which network a state dict is of: resnet8, torchvision:resnet18 …")
+    """Add the options of ``score``. None has a default here, so that those of ``scorecard`` hold."""
     sub.add_argument(
-        "--set",
+        "pruned", type=Path, nargs="+", help="file of the pruned network; several share one card"
+    )
+    sub.add_argument(
+        "--dense",
+        type=Path,
         action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting of the network, e.g. width=0.5",
+        metavar="FILE",
+        help="file of the dense network that it came from; further trainings of it with further --dense tell what a "
+        "retraining changes; without it the card shows values alone",
+    )
+    sub.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of options: only: [accuracy, ece], fail-on: worse …",
+    )
+    network = sub.add_argument_group("networks")
+    network.add_argument(
+        "--arch",
+        help="which network a state dict is of: resnet8, torchvision:resnet18, timm:NAME, or package.module:function "
+        "(imported and called)",
+    )
+    network.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="a setting of the network, e.g. width=0.5"
+    )
+    network.add_argument("--key", help="where in the file the state dict lies, e.g. ema or state.model")
+    network.add_argument(
+        "--outputs", choices=("logits", "probabilities"), help="what the networks give (default: logits)"
+    )
+    network.add_argument(
+        "--expect",
+        type=above_zero,
+        metavar="ACCURACY",
+        help="test accuracy that the dense network is known to have, e.g. 0.9125",
     )
     images = sub.add_argument_group("images")
     images.add_argument(
-        "--data",
-        default="fashion-mini",
-        help="name of a data set, or a folder with one subfolder per class (default: fashion-mini)",
+        "--data", help="name of a data set, or a folder with one subfolder per class (default: fashion-mini)"
     )
     images.add_argument(
-        "--mean", type=float, nargs="+", help="mean that the inputs are normalised by, per channel"
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="which output is which class: one line of names per output",
+    )
+    images.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        help="mean that the inputs are normalised by, per channel (default with torchvision and timm: theirs)",
     )
     images.add_argument("--std", type=float, nargs="+", help="standard deviation, goes with --mean")
     images.add_argument(
-        "--size", type=positive, help="side of folder images in pixels (default: 32; torchvision: 224)"
+        "--size",
+        type=positive,
+        help="side of folder images in pixels (default: 32; torchvision and timm: theirs)",
     )
     images.add_argument("--resize", type=positive, help="their shorter side before the crop to --size")
     images.add_argument("--limit", type=positive, help="read at most so many (default: what fits in 1 GB)")
     images.add_argument(
-        "--images", type=positive, help="corrupt, attack and explain at most so many (default: 1000)"
+        "--images",
+        type=positive,
+        help="corrupt, attack, explain and differentiate at most so many (default: 1000)",
     )
+    images.add_argument("--batch", type=positive, help="images that go through a network at a time")
     sub.add_argument("--only", type=listed(str), metavar="METRIC,…", help="measure these alone")
-    sub.add_argument("--out", type=Path, help="folder for scorecard.json and scorecard.html")
-    sub.add_argument("--cache", type=Path, help="folder that keeps corrupted images for the next time")
-    sub.add_argument("--seed", type=int, default=0, help="of the split and of all that is drawn (default: 0)")
+    sub.add_argument(
+        "--setting",
+        action="append",
+        metavar="METRIC.KEY=VALUE",
+        help="a setting of a metric, e.g. ece.bins=10",
+    )
+    sub.add_argument(
+        "--variants", action="store_true", default=None, help="calibration on corrupted images, too"
+    )
+    sub.add_argument(
+        "--tolerance",
+        action="append",
+        metavar="METRIC=AMOUNT",
+        help="what counts as comparable, in the metric's unit, e.g. accuracy=0.005",
+    )
+    sub.add_argument(
+        "--fail-on",
+        choices=("worse", "undecided"),
+        help="exit with 3 if a metric is worse, or if one is not as good as dense; also if the numbers cannot be trusted",
+    )
+    sub.add_argument("--out", type=Path, help="folder for scorecard.json, .html, .md and .xml (JUnit)")
+    sub.add_argument(
+        "--cache",
+        type=Path,
+        help="folder that keeps corrupted images, and what was measured: an interrupted card goes on from there",
+    )
+    sub.add_argument("--seed", type=int, help="of the split and of all that is drawn (default: 0)")
     sub.add_argument("--threads", type=positive, help="PyTorch threads (default: PyTorch's own choice)")
     sub.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
     sub.add_argument("--json", action="store_true", help="print JSON instead of the table")

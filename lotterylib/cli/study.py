@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import shutil
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from ..files import is_remote
 from ..machine.devices import device_name, places
 from ..machine.terminal import show
-from ..study import Cell, Profile, Store, expand, load_profile, records
+from ..study import Cell, Profile, Store, controls, expand, load_profile, records
 from ..study.cells import with_ancestors
 from ..study.estimate import images_per_second
 from ..study.index import Index
-from ..study.lookup import Todo, failures, missing, remaining
+from ..study.lookup import Todo, failures, missing, mixture, remaining
 from ..study.needs import needs
 from ..study.plan import Plan, rates
 from ..study.plan import plan as costs
 from ..study.reference import adopt
 from ..study.reference import export as write_reference
-from ..text import duration
+from ..text import amount, duration
 from ..training import Launch, launching
 from . import tables
+
+# dense networks that a pilot has at least: the spread of fewer is a guess
+FEWEST = 5
 
 if TYPE_CHECKING:
     from ..study.scheduler import Summary
@@ -38,15 +44,40 @@ def plan(options: argparse.Namespace) -> int:
     trainings = remaining(todo, index)
     found = costs(profile, cells, todo, trainings)
     show(f"{profile.name}: {profile.title}\n")
-    show(tables.pruners(profile, cells, todo, trainings, found))
+    show(tables.pruners(cells, todo, trainings, found))
     if todo:
         show(f"\n{tables.metrics(todo, found)}\n")
+    show(f"\n{_power(profile, store)}\n")
     needed = needs(profile)
     for need in needed:
         if not need.met:
             show(f"missing: {need.what}: {need.remark or need.place}")
     show(_time(profile, options, found, data_here=needed[0].met) if todo else "nothing to compute")
     return 0
+
+
+def _power(profile: Profile, store: Store) -> str:
+    """Return what each metric needs to decide, from the dense networks and controls that are measured."""
+    pilot = profile.model_copy(update={"pruners": {}})
+    rows = [*records(pilot, store), *controls(pilot, store)]
+    networks = len({row["id"].split("-")[0] for row in rows if row["model"] == profile.models[0].name})
+    if networks < FEWEST:
+        first = "" if profile.controls else "give the profile some (controls: 10), then "
+        return (
+            f"seeds and images needed to decide: {FEWEST} dense networks or more would tell, {networks} measured; "
+            f"{first}run `lottery run --only control`"
+        )
+    # pandas and SciPy, which a study without a pilot does without
+    from ..results import tidy
+    from ..verdict.power import needed
+
+    table = tidy(rows)
+    found = needed(
+        table[table.model == profile.models[0].name],
+        len(profile.seeds),
+        len(profile.pruners) * len(profile.levels),
+    )
+    return tables.power(profile, networks, bool((table.pruner == "control").any()), found)
 
 
 def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here: bool) -> str:
@@ -73,7 +104,9 @@ def run(options: argparse.Namespace) -> int:
     """Compute what is missing; 1 if something of it failed."""
     profile, store = _part(options), Store(options.store)
     index = Index(store)
-    todo = missing(profile, index)
+    todo = missing(profile, index, refresh=options.refresh)
+    if not options.refresh:
+        _say_what_is_outdated(mixture(profile, index), sys.stderr)
     for path in index.damaged:
         show(f"{profile.name}: {path} is damaged and computed again", sys.stderr)
     if not todo:
@@ -92,11 +125,12 @@ def compute(
     hush()
     cells = [cell for cell, _ in todo]
     if not options.scheduler:
-        _try_out(cells, options.device)
+        _check_space(store, _try_out(cells, options.device))
     if shipped and (copied := adopt(profile, store, cells)):
         show(f"{profile.name}: {copied} tickets come with the package", sys.stderr)
     how = How(**{field.name: getattr(options, field.name) for field in fields(How)})
-    summary = run(todo, store, how, progress=not options.quiet)
+    limit = 3600 * profile.hours_per_cell
+    summary = run(todo, store, how, progress=not options.quiet, limit=limit)
     done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(summary.counts.items())) or "none"
     show(f"{profile.name}: tasks: {done}; store: {store.root}")
     for label in summary.mended:
@@ -106,14 +140,36 @@ def compute(
     return summary
 
 
-def _try_out(cells: list[Cell], device: str | None) -> None:
+def _try_out(cells: list[Cell], device: str | None) -> int:
     """Meet here, in one line and before workers start, what would fail every cell: no such device, data that are not
-    there, a setting that a model does not have."""
+    there, a setting that a model does not have. Return the bytes of the largest network's ticket."""
     device_name(device)
+    largest = 0
     for dataset in {cell.dataset for cell in cells}:
         data = dataset.load()
         for model in {cell.model.name: cell.model for cell in cells if cell.dataset == dataset}.values():
-            model.build(data, seed=0)
+            network = model.build(data, seed=0)
+            # of a dense one, with its rewind state
+            largest = max(largest, 2 * sum(t.nbytes for t in network.state_dict().values()))
+    return largest
+
+
+def _check_space(store: Store, needed: int) -> None:
+    """Raise ``OSError`` if a folder's disk has no room for a single ticket."""
+    if is_remote(store.root):
+        return
+    there = next(folder for folder in (store.root, *store.root.absolute().parents) if folder.is_dir())
+    if (free := shutil.disk_usage(there).free) < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"{amount(free, 'B')} are free and one ticket takes {amount(needed, 'B')}",
+            str(store.root),
+        )
+
+
+def _say_what_is_outdated(lines: list[str], stream: TextIO | None = None) -> None:
+    for line in lines:
+        show(f"  {line} (`lottery run --refresh` makes what is older anew)", stream)
 
 
 def status(options: argparse.Namespace) -> int:
@@ -126,6 +182,7 @@ def status(options: argparse.Namespace) -> int:
         f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "
         f"{tickets} of {len(every)} tickets found, {len(failed)} failed"
     )
+    _say_what_is_outdated(mixture(profile, index))
     for label, failure in failed.items():
         show(_failed(label, failure["reason"], failure["kind"] == "diverged"))
     return 0
@@ -138,6 +195,7 @@ def export(options: argparse.Namespace) -> int:
 
     profile, store = load_profile(options.profile), Store(options.store)
     folder = write_reference(profile, store, options.to)
+    _say_what_is_outdated(mixture(profile, store), sys.stderr)
     figure, _ = figures.sweep(results.tidy(records(profile, store)), smoke=profile.smoke)
     figures.save(figure, folder / "accuracy.png")
     show(f"reference records and their picture: {folder}")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..errors import DataError, SettingError, UnknownNameError
+from ..files import content_of
 from ..registry import Registry
 from .concepts import Concepts, concepts
 from .lazy import Images, LazyImages, pick
@@ -270,7 +271,7 @@ def check_split(images: Images, labels: Tensor, classes: int, where: str) -> Non
 def verify(path: Path, sha256: str) -> bytes:
     """Return the file's bytes; raise ``DataError`` for a missing or damaged file."""
     try:
-        content = path.read_bytes()
+        content = content_of(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     found = hashlib.sha256(content).hexdigest()

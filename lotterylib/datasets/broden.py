@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError, MissingDataError, SettingError
+from ..files import check_is_file
 from .concepts import Concepts
 from .sources import Source
 
@@ -111,6 +112,7 @@ def _table(path: Path, wanted: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _open(path: Path) -> Image.Image:
     try:
+        check_is_file(path)
         return Image.open(path).convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{path} is missing, but index.csv names it") from None

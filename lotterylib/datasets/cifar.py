@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError, one_line
+from ..files import content_of
 from ..rng import generator
 from .base import (
     Dataset,
@@ -167,7 +168,7 @@ class Cifar(DatasetBuilder):
         """Return a file's path and what its pickle holds; one of the published size must be the published one."""
         path = self.source().path(root) / name
         try:
-            content = path.read_bytes()
+            content = content_of(path)
         except FileNotFoundError:
             raise self.source().missing(root, f"there is no {name}") from None
         if len(content) > LARGE and (found := md5_of(content)) != md5:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, MissingDataError, one_line
-from ..files import write_whole
+from ..files import check_is_file, write_whole
 from .base import Dataset, Split, check_split, data_root, first_of_each_class
 from .corruptions import CORRUPTIONS, SEVERITIES, VERSION, check_choice, corrupt
 from .lazy import LazyImages
@@ -134,6 +134,7 @@ def _chosen(labels: Tensor, limit: int | None) -> Tensor:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
+        check_is_file(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise MissingDataError(

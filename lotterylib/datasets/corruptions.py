@@ -14,7 +14,6 @@ operations are written anew for batches, grey and colour, any size. Where they d
 from __future__ import annotations
 
 import io
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -236,22 +235,33 @@ def _disk(radius: float, alias_blur: float) -> np.ndarray:
 def _glass_blur(x: np.ndarray, c: tuple[float, int, int], random: _Generators) -> np.ndarray:
     sigma, reach, rounds = c
     n, channels, height, width = x.shape
-    # pixel (h, w) of all images at once, last to first: each swaps places with a neighbour of its own
+    # pixel (h, w) of all images, last to first: each swaps places with a neighbour of its own
     rows, columns = range(height - reach, reach, -1), range(width - reach, reach, -1)
-    moves = random.integers(-reach, reach, rounds, len(rows) * len(columns), 2)
+    here = np.add.outer(np.array(rows) * width, columns).ravel()
+    moves = random.integers(-reach, reach, rounds, len(here), 2)
     # [rounds, places, n], as flat offsets
     partners = np.moveaxis(moves[..., 0] * width + moves[..., 1], 0, -1)
     source = np.tile(np.arange(height * width)[:, None], n)
     image = np.arange(n)
+    waves = _waves(len(rows), len(columns), reach)
     for offsets in partners:
-        for (h, w), offset in zip(itertools.product(rows, columns), offsets, strict=True):
-            here, there = h * width + w, h * width + w + offset
-            moved = source[there, image]
-            source[there, image] = source[here]
-            source[here] = moved
+        for wave in waves:
+            one, other = here[wave], here[wave, None] + offsets[wave]
+            moved = source[other, image]
+            source[other, image] = source[one]
+            source[one] = moved
     soft = _gaussian_blur(x, sigma).reshape(n, channels, -1)
     shuffled = np.take_along_axis(soft, source.T[:, None], axis=2).reshape(x.shape)
     return _gaussian_blur(shuffled, sigma)
+
+
+def _waves(rows: int, columns: int, reach: int) -> list[np.ndarray]:
+    """Return the places of a grid, numbered row by row, in groups: those of a group are too far apart to meet when each swaps
+    with one at most ``reach`` away, and group after group gives what place after place gives."""
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    wave = column + row * (2 * reach + 1)
+    order = np.argsort(wave, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(wave[order])) + 1)
 
 
 def _motion_blur(x: np.ndarray, c: tuple[int, float], random: _Generators) -> np.ndarray:

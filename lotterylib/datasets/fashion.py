@@ -113,7 +113,7 @@ def _adopt_loose_files(root: Path, raw: Path) -> None:
     """Put idx files that lie loose in ``root`` where torchvision looks for them."""
     for loose in root.glob("*-ubyte*"):
         target = raw / loose.name.removesuffix(".gz")
-        if target.exists():
+        if target.exists() or not loose.is_file():
             continue
         raw.mkdir(parents=True, exist_ok=True)
         opener = gzip.open if loose.suffix == ".gz" else open

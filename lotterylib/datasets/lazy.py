@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import DataError, SettingError, one_line
+from ..files import check_is_file
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Reader:
             DataError: in one line, whatever is wrong with the file.
         """
         try:
+            check_is_file(path)
             with Image.open(path) as picture:
                 return self.plain(picture)
         # decoders of damaged files, and guards against bombs, raise anything

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, one_line
+from ..files import content_of
 from .base import Dataset, DatasetBuilder, Shape, Split, as_split, check_split, data_root, register
 from .cifar import Arrays
 from .sources import Source, fetch, md5_of
@@ -79,7 +80,7 @@ def _read(root: Path, split: str) -> Arrays:
     _, name, md5 = _known()[split]
     path = root / PLACE / name
     try:
-        whole = path.read_bytes()
+        whole = content_of(path)
     except FileNotFoundError:
         raise _source(split).missing(root, f"there is no {name}") from None
     try:

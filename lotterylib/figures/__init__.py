@@ -5,6 +5,7 @@ and a reader without colours get the same facts.
 """
 
 from . import diagrams
+from .answers import Answer, answer, pruner_answer, sensitivity, tale, tiles
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
@@ -12,6 +13,7 @@ from .frames import frames
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
 from .geometry import connection, pixel_directions, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
+from .kept import kept_counts
 from .notebook import record, save, show
 from .panels import against, agreement, doubt_bars, forest, resolution_bars, sweep_panels
 from .paper import beside_paper
@@ -27,19 +29,21 @@ from .pictures import (
     mask_picture,
     weight_histogram,
 )
-from .scorecard import differences, sparse_speed, worth
+from .scorecard import differences, sparse_speed, trade_offs, worth
 from .style import Look, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
 from .words import gap_in_words
 
 __all__ = [
-    "Look", "adversarial_examples", "against", "agreement", "attack_curves", "bars",
+    "Answer", "Look", "adversarial_examples", "against", "agreement", "answer", "attack_curves", "bars",
     "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
-    "corruption_grid", "corruption_heatmap", "curves", "density_bars", "diagrams", "differences", "doubt_bars",
-    "forest", "frames", "gap_in_words", "images", "in_order", "layer_bars", "layer_name", "lines", "look", "mask_change", "mask_picture", "pixel_directions",
+    "corruption_grid", "corruption_heatmap", "curves", "density_bars", "diagrams", "differences",
+    "doubt_bars", "forest", "frames", "gap_in_words", "images", "in_order", "kept_counts", "layer_bars",
+    "layer_name", "lines", "look", "mask_change", "mask_picture", "pixel_directions", "pruner_answer",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
-    "score_histograms", "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps",
-    "surfaces", "sweep", "sweep_panels", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram",
+    "score_histograms", "sensitivity", "show", "sparse_speed", "spectra", "superpixel_cuts",
+    "superpixel_maps", "surfaces", "sweep", "sweep_panels", "tale", "tiles", "trade_offs", "unit_gallery",
+    "unit_ious", "verdict_board", "weight_histogram",
     "worth",
 ]  # fmt: skip

@@ -45,10 +45,19 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
 
 
 def _ends(density: Density) -> tuple[float, float]:
-    """Return the centres of the outermost bells: each of them falls to nothing six standard deviations further out."""
+    """Return the centres of the outermost bells. They need not be peaks, but far out the density is theirs alone, and its
+    logarithm a parabola with the bell's centre at its top."""
     values, heights = (part.numpy() for part in density)
-    inner = np.flatnonzero((heights[1:-1] >= heights[:-2]) & (heights[1:-1] > heights[2:])) + 1
-    return float(values[inner[0]]), float(values[inner[-1]])
+    seen = heights > 0
+    values, heights = values[seen], np.log(heights[seen])
+    return _top(values[:5], heights[:5]), _top(values[-5:], heights[-5:])
+
+
+def _top(x: np.ndarray, y: np.ndarray) -> float:
+    # Centred and scaled, or the fit loses its digits.
+    middle, scale = x.mean(), np.ptp(x)
+    curve, slope, _ = np.polyfit((x - middle) / scale, y, 2)
+    return float(middle - scale * slope / (2 * curve))
 
 
 def surfaces(found: Mapping[str, Surface]) -> Drawn:

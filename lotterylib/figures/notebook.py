@@ -26,8 +26,12 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
         raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
+    # Photographs must not be turned to a negative where a page is dark.
+    photograph = any(image.get_array().ndim == 3 for axis in figure.axes for image in axis.images)
     bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
-    about = {"alt": alt, "caption": caption, "name": name}
+    about: dict[str, Any] = {"alt": alt, "caption": caption, "name": name}
+    if photograph:
+        about["photograph"] = True
     display(bundle, raw=True, metadata={"lotterylib": about})
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..errors import DataError
@@ -23,11 +25,11 @@ _WIDE = 10
 def sweep_panels(
     table: pd.DataFrame, names: Sequence[str], *, highlight: str | None = None, smoke: bool = False
 ) -> Drawn:
-    """Draw several metrics against sparsity as ``sweep`` does, one panel per metric.
+    """Draw several metrics against sparsity as ``sweep`` does, one panel per metric: ``highlight``, or lottery tickets and random
+    pruning, with whiskers among the others in grey.
 
-    ``table`` is of one data set and model; ``highlight`` names the pruner that keeps its full colour. Values that span
-    more than a factor of ten are on a logarithmic axis. Raises ``DataError`` for several models, or without any of the
-    metrics.
+    ``table`` is of one data set and model. Values that span more than a factor of ten are on a logarithmic axis. Raises
+    ``DataError`` for several models, or without any of the metrics.
     """
     if len(table.groupby(["dataset", "model"])) > 1:
         raise DataError("panels of sweeps show one data set and one model: choose one of the table's")
@@ -35,25 +37,27 @@ def sweep_panels(
     if not found:
         raise DataError(f"no records of {', '.join(names)}")
     columns, words = min(3, len(found)), []
+    own = [p for p in ([highlight] if highlight else ["lottery", "random"]) if p in set(table.pruner)]
     with styled():
-        figure, axes = panels(len(found), columns, (3.4, 3.0))
+        figure, axes = panels(len(found), columns, (8.0 / columns, 2.6))
         for axis, (name, means) in zip(axes, found.items(), strict=True):
             about = metrics.describe(name)
-            draw_panel(axis, means, highlight)
             values = means.value.dropna()
-            if len(values) and values.min() > 0 and values.max() > _WIDE * values.min():
+            wide = len(values) > 0 and values.min() > 0 and values.max() > _WIDE * values.min()
+            if wide:
                 axis.set_yscale("log")
-                axis.set_ylim(values.min() / 1.5, 1.5 * values.max())
-            elif len(values):
-                axis.set_ylim(*span(values))
-            axis.set_title(f"{about.label} {about.arrow}", loc="left", fontsize=9)
-            axis.tick_params(labelsize=7)
+            limits = (values.min() / 1.5, 1.5 * values.max()) if wide else span(means)
+            draw_panel(axis, means, own, limits)
+            title = textwrap.fill(f"{about.label} {about.arrow}", 32)
+            axis.set_title(title, loc="left", fontsize=9.5)
             words.append(_ranked(means, about, highlight))
         for axis in axes[-columns:]:
-            axis.set_xlabel("sparsity (%)", fontsize=8)
-        entries = legend_of(next(iter(found.values())))
+            axis.set_xlabel("sparsity (% removed)", fontsize=9)
+        shown = [
+            Line2D([], [], color=look(p).colour, marker=look(p).marker, label=look(p).label) for p in own
+        ]
         figure.tight_layout()
-        legend_below(figure, entries, 7, fontsize=8)
+        legend_below(figure, [*shown, *legend_of()], 4, fontsize=9)
     return marked(figure, " ".join(words), smoke)
 
 

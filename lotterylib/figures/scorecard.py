@@ -16,6 +16,7 @@ from .style import look, styled
 _VERDICTS = {
     "better": ("better", "#0072B2", "^"),
     "holds": ("holds up", "#009E73", "o"),
+    "floor": ("at the floor", "#777777", "s"),
     "undecided": ("undecided", "#B07A00", "D"),
     "worse": ("worse", "#D62728", "v"),
 }
@@ -67,6 +68,51 @@ def differences(rows: Sequence[Any]) -> Drawn:
     found = {v: [row.label for row in rows if row.verdict == v] for v in _VERDICTS}
     words = "; ".join(f"{_VERDICTS[v][0]} in {', '.join(labels)}" for v, labels in found.items() if labels)
     return figure, f"Differences of {len(rows)} metrics to the dense network, with 95 % intervals: {words}."
+
+
+def trade_offs(networks: Sequence[Mapping[str, Any]]) -> Drawn:
+    """Draw accuracy against size and time, one mark per network; its colour and shape are the grade of its worst dimension.
+
+    The line joins the networks that no other beats in both. Grey: the dense network.
+
+    Args:
+        networks: Mappings with ``network``, ``accuracy``, ``dense`` (its accuracy), ``stored`` and ``stored_dense`` (bytes),
+            ``milliseconds`` and ``grade``; NaN for what is not known.
+
+    Example:
+        >>> one = dict(network="a.pt", accuracy=0.9, dense=0.91, stored=2e6, stored_dense=8e6, milliseconds=3.0, grade="holds")
+        >>> trade_offs([one])[1]
+        'Accuracy against size and time. a.pt: 90.0% at 2.00 MB, holds up.'
+    """
+    if not networks:
+        raise SettingError("no networks to draw")
+    with styled():
+        figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8), sharey=True)
+        for axis, key, scale, title in (
+            (axes[0], "stored", 1e6, "file, survivors only (MB) ←"),
+            (axes[1], "milliseconds", 1, "time of a batch (ms) ←"),
+        ):
+            points = [(each[key] / scale, 100 * each["accuracy"]) for each in networks]
+            front = [(x, y) for x, y in sorted(points) if not any(a <= x and b > y for a, b in points)]
+            axis.step(*zip(*front, strict=True), where="post", color="#bbbbbb", zorder=0) if front else None
+            for each, (x, y) in zip(networks, points, strict=True):
+                words, colour, marker = _VERDICTS.get(each["grade"], ("measured", "#444444", "o"))
+                axis.plot([x], [y], marker, color=colour, markersize=7)
+                axis.annotate(each["network"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            axis.axhline(100 * networks[0]["dense"], color="black", linestyle="-.", linewidth=1)
+            axis.set_xlabel(title)
+        axes[0].set_ylabel("test accuracy (%) ↑")
+        for grade in dict.fromkeys(each["grade"] for each in networks):
+            words, colour, marker = _VERDICTS.get(grade, ("measured", "#444444", "o"))
+            axes[0].plot([], [], marker, color=colour, label=f"worst dimension: {words}")
+        axes[0].legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        figure.tight_layout()
+    said = "; ".join(
+        f"{each['network']}: {each['accuracy']:.1%} at {each['stored'] / 1e6:.2f} MB, "
+        f"{_VERDICTS.get(each['grade'], ('measured',))[0]}"
+        for each in networks
+    )
+    return figure, f"Accuracy against size and time. {said}."
 
 
 def worth(table: pd.DataFrame) -> Drawn:

@@ -1,37 +1,45 @@
-"""A metric against sparsity, for all pruners: the figure that the paper draws for every metric."""
+"""A metric against sparsity, for all pruners: one small panel per pruner, or one pruner among a few others."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from .. import metrics
-from ..verdict import Region, over_seeds
-from .drawing import Drawn, by_setting, curve_of, legend_below, marked, stroke
+from ..verdict import Region, over_seeds, paper
+from .drawing import Drawn, by_setting, curve_of, legend_below, marked
 from .style import in_order, look, styled
 
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
+# Beside a highlighted pruner stand the paper's ticket and chance.
+_BESIDE = ("lottery", "random")
+_QUIET = "#b8b8b8"
+# Inches: no wider than a page shows them, so that 9 points stay 9 points.
+_WIDTH, _COLUMNS, _TEXT = 8.0, 3, 9
 
 
 def sweep(
     table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
 ) -> Drawn:
-    """Draw a metric's mean over seeds with its 95 % interval: one row per model, all of it and a close-up.
+    """Draw a metric's mean over seeds against sparsity, with its 95 % interval as whiskers.
 
-    The x axis counts rounds of pruning (20 % of the remaining weights each) and is labelled with the sparsity. A curve
-    is solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and
-    dotted once collapsed (Region III). Dense is the black dash-dot line.
+    Each pruner has a small panel in which the others are grey; with ``highlight``, that one stands beside lottery tickets and
+    random pruning, with a close-up. The x axis counts rounds of pruning (20 % of the remaining weights each). A curve is
+    solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and dotted once
+    collapsed (Region III). Dense is the black dash-dot line. What lies far outside is cut off: an arrow gives its value.
+    Where the paper has printed the same curve, it is drawn dashed in black.
 
     Args:
-        table: From ``results.tidy``.
+        table: From ``results.tidy``; each data set and model has rows of panels of its own.
         metric: Name, or ``metric:variant``.
-        highlight: The pruner that keeps its full colour while the others fade.
         smoke: Whether the numbers mean nothing, which figure and alt text then say.
     """
     about = metrics.describe(metric)
@@ -41,23 +49,72 @@ def sweep(
     if percent:
         # A t interval knows no bounds, a share does.
         means[["low", "high"]] = means[["low", "high"]].clip(0, 100)
-    panels = by_setting(means)
+    settings = [_Setting.of(d, m, rows, metric, percent) for d, m, rows in by_setting(means)]
+    label = f"{about.label}{' (%)' if percent else ''} {about.arrow}"
     with styled():
-        figure, axes = plt.subplots(len(panels), 2, figsize=(9.6, 3.9 * len(panels)), squeeze=False)
-        for row, (dataset, model, panel) in zip(axes, panels, strict=True):
-            for axis in row:
-                draw_panel(axis, panel, highlight)
-                axis.set_xlabel("sparsity (% of prunable weights removed)")
-            row[0].set_title(f"{model} on {dataset}", loc="left", fontsize=10)
-            row[0].set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
-            values: Any = panel["value"]
-            row[0].set_ylim(*span(values))
-            row[1].set_title("the same, close to dense", loc="left", fontsize=10)
-            row[1].set_ylim(*span(values, near=curve_of(panel, "dense")["value"].iloc[0]))
-        entries = legend_of(means)
-        figure.tight_layout()
-        legend_below(figure, entries, min(5, len(entries)))
-    return marked(figure, _alt(means, about, percent), smoke)
+        draw = _multiples if highlight is None else _beside
+        figure = draw(settings, label, highlight)
+    words = [_alt(s, about, percent, highlight) for s in settings]
+    return marked(figure, " ".join(words), smoke)
+
+
+class _Setting(NamedTuple):
+    """One data set and model: means over seeds, and the paper's own curves where it has some."""
+
+    dataset: str
+    model: str
+    means: pd.DataFrame
+    printed: pd.DataFrame
+
+    @classmethod
+    def of(cls, dataset: str, model: str, means: pd.DataFrame, metric: str, percent: bool) -> _Setting:
+        theirs = paper.digitised()
+        same = (theirs.dataset == dataset) & (theirs.model == model) & (theirs.metric == metric)
+        scaled = theirs.loc[same].assign(value=theirs.value[same] * (100 if percent else 1))
+        return cls(dataset, model, means, scaled)
+
+    @property
+    def pruners(self) -> list[str]:
+        return in_order(set(self.means["pruner"]) - {"dense"})
+
+
+def _multiples(settings: Sequence[_Setting], label: str, highlight: None) -> plt.Figure:
+    rows = [-(-max(1, len(s.pruners)) // _COLUMNS) for s in settings]
+    figure = plt.figure(figsize=(_WIDTH, 1.75 * sum(rows) + 0.35 * len(rows) + 0.3), layout="constrained")
+    blocks = np.atleast_1d(figure.subfigures(len(settings), height_ratios=rows))
+    for block, count, setting in zip(blocks, rows, settings, strict=True):
+        axes = block.subplots(count, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        block.suptitle(f"{label}, {setting.model} on {setting.dataset}", fontsize=10, x=0.01, ha="left")
+        limits = span(setting.means)
+        for axis, pruner in zip(axes.flat, setting.pruners, strict=False):
+            draw_panel(axis, setting.means, [pruner], limits)
+            _print(axis, setting, [pruner])
+            axis.set_title(_name(setting.means, pruner), loc="left", fontsize=10, color=look(pruner).colour)
+        for axis in axes.flat[len(setting.pruners) :]:
+            axis.axis("off")
+        block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
+    entries = legend_of(any(len(s.printed) for s in settings))
+    figure.legend(handles=entries, ncols=len(entries), loc="outside lower center", fontsize=_TEXT)
+    return figure
+
+
+def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> plt.Figure:
+    figure, axes = plt.subplots(len(settings), 2, figsize=(_WIDTH, 3.4 * len(settings)), squeeze=False)
+    for row, setting in zip(axes, settings, strict=True):
+        bold = [p for p in dict.fromkeys((highlight, *_BESIDE)) if p in setting.pruners]
+        chosen = setting.means[setting.means["pruner"].isin([*bold, "dense"])]
+        for axis, limits in zip(row, (span(chosen, whole=True), span(chosen)), strict=True):
+            draw_panel(axis, chosen, bold[:1], limits, bold[1:])
+            _print(axis, setting, bold[:1])
+            _name_ends(axis, chosen, bold, limits)
+            axis.set_xlabel("sparsity (% removed)", fontsize=_TEXT)
+        row[0].set_ylabel(label, fontsize=_TEXT)
+        row[0].set_title(f"{setting.model} on {setting.dataset}", loc="left", fontsize=10)
+        row[1].set_title("the same, close to dense", loc="left", fontsize=10)
+    entries = legend_of(any(len(s.printed) for s in settings))
+    figure.tight_layout(w_pad=2.5)
+    legend_below(figure, entries, len(entries), fontsize=_TEXT)
+    return figure
 
 
 def region_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,21 +122,24 @@ def region_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Example:
         >>> from lotterylib.results import example
-        >>> region_table(example())["wins up to sparsity"].tolist()
-        ['50.0%', 'none']
+        >>> region_table(example())["in Region I up to"].tolist()
+        ['50 %', 'none']
     """
+    found = by_setting(over_seeds(table, "accuracy"))
     rows = []
-    for dataset, model, panel in by_setting(over_seeds(table, "accuracy")):
+    for dataset, model, panel in found:
         for pruner in in_order(set(panel["pruner"]) - {"dense"}):
             curve: Any = curve_of(panel, pruner)
             won, lost = (curve["sparsity"][curve["region"] == r] for r in (Region.I, Region.III))
-            rows.append((dataset, model, look(pruner).label, _percent(won.max()), _percent(lost.min())))
-    columns = ["data set", "model", "pruner", "wins up to sparsity", "collapsed from sparsity"]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
+            setting = [dataset, model] if len(found) > 1 else []
+            rows.append((*setting, look(pruner).label, _percent(won.max()), _percent(lost.min())))
+    setting = ["data set", "model"] if len(found) > 1 else []
+    names = [*setting, "pruner", "in Region I up to", "collapsed from"]
+    return pd.DataFrame(rows, columns=pd.Index(names)).set_index("pruner")
 
 
 def _percent(sparsity: float) -> str:
-    return "none" if math.isnan(sparsity) else f"{sparsity:.1%}"
+    return "none" if math.isnan(sparsity) else f"{100 * sparsity:.3g} %"
 
 
 def rounds(sparsity: float) -> float:
@@ -91,78 +151,174 @@ def rounds(sparsity: float) -> float:
     return math.log(1 - sparsity) / math.log(0.8)
 
 
-def span(values: pd.Series, near: float | None = None) -> tuple[float, float]:
-    """Return limits of the y axis: around all mean values, or around the three quarters nearest to ``near``.
+def span(means: pd.DataFrame, *, whole: bool = False) -> tuple[float, float]:
+    """Return limits of the y axis: around all of lottery tickets and of dense, and around the nine tenths of the others that lie
+    nearest to dense; ``whole``: around everything. Collapsed networks count where ``whole``, or where there are no others.
 
-    Bands may leave it, since one collapsed seed makes a band as wide as the axis.
+    Whiskers may leave it, since one collapsed seed makes an interval as wide as the axis.
     """
-    if near is not None:
-        far = (values - near).abs()
-        values = values.loc[far <= far.quantile(0.75)]
+    alive = means if whole else means[means["region"] != Region.III]
+    dense: Any = means.loc[means["pruner"] == "dense", "value"]
+    values: Any = (alive if len(alive) > len(dense) else means)["value"].dropna()
+    if not whole:
+        far = (values - dense.iloc[0]).abs()
+        values = values[far <= far.quantile(0.9)]
+        always = alive["pruner"].isin(["lottery", "dense"])
+        values = pd.concat([values, alive["value"][always].dropna()])
     margin = 0.08 * (values.max() - values.min()) or 0.01
     return values.min() - margin, values.max() + margin
 
 
-def draw_panel(axis: Axes, panel: pd.DataFrame, highlight: str | None) -> None:
-    """Draw all pruners' curves of one setting (from ``over_seeds``) on an axis that counts rounds."""
-    dense = panel[panel.pruner == "dense"].iloc[0]
-    axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.3, zorder=2)
-    if not math.isnan(dense.low):
-        axis.axhspan(dense.low, dense.high, color="black", alpha=0.08, linewidth=0)
-    for pruner in in_order(set(panel["pruner"]) - {"dense"}):
-        alpha = 1.0 if highlight in (None, pruner) else 0.3
-        _curve(axis, curve_of(panel, pruner), dense.value, pruner, alpha)
-    levels = sorted(panel["sparsity"].unique())
-    axis.set_xticks([rounds(s) for s in levels], [f"{100 * s:.3g}" for s in levels], rotation=45)
+def draw_panel(
+    axis: Axes,
+    means: pd.DataFrame,
+    bold: Collection[str],
+    limits: tuple[float, float],
+    named: Collection[str] = (),
+) -> None:
+    """Draw one setting's curves (from ``over_seeds``) on an axis that counts rounds: ``bold`` ones with markers, whiskers and the
+    end of their Region I, ``named`` ones in their colour, all others in quiet grey."""
+    axis.set_ylim(*limits)
+    dense = means[means.pruner == "dense"].iloc[0]
+    axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.1, zorder=2)
+    pruners = in_order(set(means["pruner"]) - {"dense"})
+    for pruner in sorted(pruners, key=lambda p: (p in bold, p in named)):
+        curve = curve_of(means, pruner)
+        _line(axis, curve, dense.value, pruner, bold=pruner in bold, named=pruner in named)
+        if pruner in bold:
+            _whiskers(axis, curve, pruner)
+            _cut_off(axis, curve, pruner, limits)
+    levels = sorted(means["sparsity"].unique())
+    shown = [s for s in levels if s > 0]
+    shown = shown[:: -(-len(shown) // 7)]
+    axis.set_xticks([rounds(s) for s in (0.0, *shown)], ["0", *_short(shown)], fontsize=_TEXT)
+    axis.tick_params(axis="y", labelsize=_TEXT)
 
 
-def _curve(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, alpha: float) -> None:
+def _short(levels: Sequence[float]) -> list[str]:
+    """Return sparsities in per cent, as short as tells them apart."""
+    whole = [f"{100 * s:.0f}" for s in levels]
+    return (
+        whole if len(set(whole)) == len(whole) and "100" not in whole else [f"{100 * s:.3g}" for s in levels]
+    )
+
+
+def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: bool, named: bool) -> None:
     _, colour, marker = look(pruner)
     x = np.array([0.0, *(rounds(s) for s in curve.sparsity)])
     y = np.array([start, *curve.value])
+    if not (bold or named):
+        axis.plot(x, y, "-", color=_QUIET, linewidth=0.8, zorder=1)
+        return
     won = [i + 1 for i, r in enumerate(curve.region) if r == Region.I]
     end = max(won, default=0)
+    style = {"color": colour, "linewidth": 1.9 if bold else 1.1, "zorder": 4 if bold else 3}
     for i in range(1, len(x)):
-        style = _STROKES[Region.I if i <= end else curve.region.iloc[i - 1]]
-        ends = slice(i - 1, i + 1)
-        axis.plot(x[ends], y[ends], style, color=colour, linewidth=1.7, alpha=alpha, zorder=3)
-    axis.plot(x[1:], y[1:], linestyle="", marker=marker, color=colour, markersize=5.5, alpha=alpha, zorder=4)
-    if curve.low.notna().all():
-        axis.fill_between(x[1:], curve.low, curve.high, color=colour, alpha=0.15 * alpha, linewidth=0)
-    if end:
-        axis.axvline(x[end], color=colour, linewidth=0.9, alpha=0.8 * alpha, zorder=1)
+        stroke = _STROKES[Region.I if i <= end else curve.region.iloc[i - 1]]
+        axis.plot(x[i - 1 : i + 1], y[i - 1 : i + 1], stroke, **style)
+    size = 5.5 if bold else 3.5
+    axis.plot(
+        x[1:], y[1:], linestyle="", marker=marker, color=colour, markersize=size, zorder=style["zorder"]
+    )
+    if bold and end:
+        axis.axvline(x[end], color=colour, linewidth=0.9, dashes=(1, 2), zorder=1)
 
 
-def legend_of(means: Any) -> list[Line2D]:
-    """Return the legend's lines: each pruner, with its seeds where it has fewer than others, and the three regions."""
-    entries: list[Line2D] = []
-    full = means["seeds"].max()
-    for pruner in in_order(means["pruner"]):
-        label, colour, marker = look(pruner)
-        if (seeds := means["seeds"][means["pruner"] == pruner].min()) < full:
-            label += f" ({seeds} seed{'s' if seeds > 1 else ''})"
-        entries.append(Line2D([], [], color=colour, marker=marker, ls=stroke(pruner), label=label))
-    return entries + [Line2D([], [], color="#555555", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
+def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str) -> None:
+    known = curve[curve.low.notna()]
+    x = [rounds(s) for s in known.sparsity]
+    style = {"color": look(pruner).colour, "linewidth": 1.5, "zorder": 3}
+    axis.vlines(x, known.low, known.high, **style)
 
 
-def _alt(means: pd.DataFrame, about: metrics.About, percent: bool) -> str:
-    unit, words = " %" if percent else "", []
-    for dataset, model, panel in by_setting(means):
-        seeds: Any = panel["seeds"]
-        most = int(seeds.max())
+def _cut_off(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float, float]) -> None:
+    """Point out of the axis to what lies beyond it, with its value."""
+    low, high = limits
+    for sparsity, value in zip(curve.sparsity, curve.value, strict=True):
+        if math.isnan(value) or low <= value <= high:
+            continue
+        edge, tip, side = (low, "v", "bottom") if value < low else (high, "^", "top")
+        style = {"marker": tip, "color": look(pruner).colour, "markersize": 7, "clip_on": False, "zorder": 5}
+        axis.plot(rounds(sparsity), edge, **style)
+        at = {
+            "xytext": (-5, 2 if value < low else -2),
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": side,
+        }
+        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        axis.annotate(number, (rounds(sparsity), edge), fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **at)
+
+
+def _name_ends(axis: Axes, means: pd.DataFrame, pruners: Sequence[str], limits: tuple[float, float]) -> None:
+    """Write each pruner's label, and dense, where its curve ends, one below the other where they would touch."""
+    low, high = limits
+    ends = {"dense": float(curve_of(means, "dense")["value"].iloc[0])}
+    ends |= {p: float(curve_of(means, p)["value"].iloc[-1]) for p in pruners}
+    order = sorted((who for who, value in ends.items() if not math.isnan(value)), key=lambda w: -ends[w])
+    for who, place in zip(order, _apart([ends[w] for w in order], low, high), strict=True):
+        style = {"color": look(who).colour, "fontsize": _TEXT, "va": "center", "annotation_clip": False}
+        axis.annotate(look(who).label, (1.02, place), xycoords=("axes fraction", "data"), ha="left", **style)
+
+
+def _apart(values: Sequence[float], low: float, high: float, share: float = 0.075) -> list[float]:
+    """Return falling values moved apart by a share of the axis, within its limits.
+
+    >>> [round(v, 2) for v in _apart([2.0, 0.99, -1.0], 0.0, 1.0, 0.1)]
+    [1.0, 0.9, 0.0]
+    """
+    least, places = share * (high - low), []
+    for value in values:
+        places.append(min(max(low, min(high, value)), places[-1] - least if places else high))
+    for i in range(len(places) - 1, -1, -1):
+        floor = low if i == len(places) - 1 else places[i + 1] + least
+        places[i] = max(places[i], floor)
+    return places
+
+
+def _print(axis: Axes, setting: _Setting, pruners: Sequence[str]) -> None:
+    """Draw the paper's own curve of each pruner, dashed."""
+    for pruner in pruners:
+        curve = curve_of(setting.printed, pruner)
+        if len(curve):
+            x = [rounds(s) for s in curve["sparsity"]]
+            axis.plot(x, curve["value"], color="black", linewidth=1.0, dashes=(1.5, 1.5), zorder=2)
+
+
+def _name(means: pd.DataFrame, pruner: str) -> str:
+    """Return a pruner's label, with its seeds where it has fewer than others."""
+    seeds: Any = means["seeds"]
+    own = int(seeds[means["pruner"] == pruner].min())
+    return look(pruner).label + (f" ({own} seed{'s' * (own > 1)})" if own < seeds.max() else "")
+
+
+def legend_of(printed: bool = False) -> list[Artist]:
+    """Return the legend's lines: dense, the three regions, the others, and the paper where it is drawn."""
+    lines: list[Artist] = [Line2D([], [], color="black", linestyle="-.", label="dense")]
+    lines += [Line2D([], [], color="#333333", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
+    arrow = {"marker": "v", "linestyle": "", "color": "#333333"}
+    lines.append(Line2D([], [], label="beyond the axis, its value", **arrow))
+    if printed:
+        lines.append(Line2D([], [], color="black", dashes=(1.5, 1.5), lw=1, label="the paper, digitised"))
+    return lines
+
+
+def _alt(setting: _Setting, about: metrics.About, percent: bool, highlight: str | None) -> str:
+    unit, seeds = " %" if percent else "", int(setting.means["seeds"].max())
+    dense = curve_of(setting.means, "dense")["value"].iloc[0]
+    words = [
+        f"{about.label} ({about.direction} is better) against sparsity, {setting.model} on {setting.dataset}, mean of "
+        f"{seeds} seed(s). Dense: {dense:.3g}{unit}."
+    ]
+    shown = setting.pruners if highlight is None else [highlight, *_BESIDE]
+    for pruner in [p for p in dict.fromkeys(shown) if p in setting.pruners]:
+        curve: Any = curve_of(setting.means, pruner)
+        first, last = curve.iloc[0], curve.iloc[-1]
         words.append(
-            f"{about.label} ({about.direction} is better) against sparsity, {model} on {dataset}, mean of "
-            f"{most} seed(s). Dense: {curve_of(panel, 'dense')['value'].iloc[0]:.3g}{unit}."
+            f"{_name(setting.means, pruner)}: {first.value:.3g} at {_percent(first.sparsity)}, "
+            f"{last.value:.3g} at {_percent(last.sparsity)}."
         )
-        for pruner in in_order(set(panel["pruner"]) - {"dense"}):
-            curve: Any = curve_of(panel, pruner)
-            won = curve["sparsity"][curve["region"] == Region.I].max()
-            end = "never in Region I" if math.isnan(won) else f"in Region I up to {won:.1%} sparsity"
-            first, last = curve.iloc[0], curve.iloc[-1]
-            least = int(curve["seeds"].min())
-            fewer = f", {least} seed(s) only" if least < most else ""
-            words.append(
-                f"{look(pruner).label}: {first.value:.3g}{unit} at {first.sparsity:.1%} sparsity, "
-                f"{last.value:.3g}{unit} at {last.sparsity:.1%}; {end}{fewer}."
-            )
+    if len(setting.printed):
+        words.append("The paper's own curves are dashed.")
     return " ".join(words)

@@ -20,6 +20,7 @@ from .style import in_order, look, styled
 
 # Colour and sign; the signs alone say it too.
 _BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
+RETRAINING = "as a retraining"
 _VERDICTS = {"fail": ("#f2b8a0", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
 
@@ -27,7 +28,8 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
     """Draw one square per ticket and metric: ● pass, × fail, ? undecided. Pruners are blocks, sparsity rises downwards.
 
     ``judged`` is from ``verdict.passes``, of one data set and model (else ``DataError``); ``whole``, from
-    ``verdict.lth_pass``, adds a last column for all at once.
+    ``verdict.lth_pass``, adds two columns for all metrics at once: LTH-PASS, and whether the ticket lies within what a
+    retraining of the dense network changes (×: worse in one metric or more; left out where nothing says so).
     """
     if len(judged.groupby(["dataset", "model"])) != 1:
         raise DataError("a board of verdicts shows one data set and one model: choose one of the table's")
@@ -35,7 +37,10 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
     pruners = in_order(judged["pruner"])
     wide = judged.pivot(index=["pruner", "sparsity"], columns="metric", values="verdict").loc[:, names]
     if whole is not None:
-        wide = wide.assign(**{"LTH-PASS": whole.set_index(["pruner", "sparsity"]).lth_pass})
+        both = whole.set_index(["pruner", "sparsity"])
+        wide = wide.assign(**{"LTH-PASS": both.lth_pass})
+        if (both.retraining != "unknown").any():
+            wide = wide.assign(**{RETRAINING: both.retraining.map({"within": "pass", "worse": "fail"})})
     wide = wide.reindex([row for p in pruners for row in wide.index.to_list() if row[0] == p])
     order = list(_VERDICTS)
     codes = wide.apply(lambda column: column.map(lambda v: order.index(v) if v in order else math.nan))
@@ -50,7 +55,7 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
         _frame(axis, wide, names)
         handles = [Patch(color=c, label=f"{sign} {name}") for name, (c, sign) in _VERDICTS.items()]
         axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, -1 / rows))
-    return marked(figure, _board_words(wide), smoke)
+    return marked(figure, _board_words(wide.drop(columns=RETRAINING, errors="ignore")), smoke)
 
 
 def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:

@@ -61,7 +61,8 @@ def inner_layer(layers: Mapping[str, Tensor]) -> str:
 
 
 class Mask(Mapping[str, Tensor]):
-    """A mapping from weight name to a boolean tensor of the weight's shape; True = kept. ``SettingError`` for other tensors."""
+    """A mapping from weight name to a boolean tensor of the weight's shape; True = kept. It lives on the processor, wherever
+    the tensors were made that it is given. ``SettingError`` for tensors that are not boolean."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         for name, tensor in tensors.items():
@@ -71,7 +72,7 @@ class Mask(Mapping[str, Tensor]):
                 )
         if not tensors:
             raise SettingError("a mask needs at least one weight")
-        self._tensors = dict(tensors)
+        self._tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
 
     @classmethod
     def ones(cls, model: nn.Module, scope: Scope = "all") -> Mask:
@@ -132,7 +133,7 @@ class Mask(Mapping[str, Tensor]):
 
     def equals(self, other: Mask) -> bool:
         """Same names, same tensors."""
-        return self.keys() == other.keys() and all(torch.equal(self[n].cpu(), other[n].cpu()) for n in self)
+        return self.keys() == other.keys() and all(torch.equal(self[n], other[n]) for n in self)
 
     @property
     def total(self) -> int:
@@ -157,10 +158,6 @@ class Mask(Mapping[str, Tensor]):
     def layer_densities(self) -> dict[str, float]:
         """Return the share kept, per layer."""
         return {n: t.double().mean().item() for n, t in self.items()}
-
-    def to(self, device: str | torch.device) -> Mask:
-        """Return the same mask on a device."""
-        return Mask({n: t.to(device) for n, t in self.items()})
 
     def check_matches(self, shapes: Mapping[str, torch.Size]) -> None:
         """Raise ``SettingError`` unless every weight of the mask is there with the same shape."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets import Dataset, Shape
@@ -50,7 +51,10 @@ class About:
         label: The name in figures; ``short`` is the one where there is little room.
         over: Samples behind the error of a difference. "images": a mean over images, or a resampling of them. "fifths": the
             metric belongs to a whole set of images; a scorecard measures it again on five disjoint fifths of the set.
+            "classes": it is the largest of the classes' losses of recall.
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
+        words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
+            says the same as another of its dimension has none.
         version: Rises when the same network would get another number.
     """
 
@@ -62,9 +66,10 @@ class About:
     tolerance: Tolerance
     source: str
     short: str = ""
-    over: Literal["images", "fifths"] = "images"
+    over: Literal["images", "fifths", "classes"] = "images"
     noise: str = ""
     version: int = 1
+    words: tuple[str, str] = ("", "")
 
     def __post_init__(self):
         if not self.short:
@@ -108,6 +113,8 @@ class Metric(BaseModel, ABC):
     splits: ClassVar[tuple[str, ...]] = ("test",)
     # whether it differentiates twice, which fused attention cannot
     second_order: ClassVar[bool] = False
+    # whether it says nothing without a dense network to compare with
+    relative: ClassVar[bool] = False
     # keys of ``Measurement.extra`` with an entry for each image or unit: too much for a summary
     bulky: ClassVar[tuple[str, ...]] = ()
 
@@ -205,7 +212,8 @@ def evaluate(subject: Subject, name: str, settings: Mapping[str, Any] | None = N
         >>> evaluate(Subject(models.build("lenet", data.classes, data.channels), data), "accuracy").samples
         20
     """
-    with full_precision():
+    # a caller in inference mode, where no gradient is known, gets the same numbers
+    with full_precision(), torch.inference_mode(False):
         return build(name, **(settings or {})).measure(subject)
 
 

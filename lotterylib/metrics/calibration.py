@@ -355,6 +355,7 @@ class ExpectedCalibrationError(_Binned):
     about = About(
         "ece", "ECE", "calibration", "lower", "probability", Tolerance(0.01),
         "top label, equal-width bins (Guo et al., 2017, equation 3)",
+        words=("better calibrated", "worse calibrated"),
     )  # fmt: skip
 
     def score(self, seed: int) -> Score:

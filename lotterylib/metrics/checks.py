@@ -1,10 +1,25 @@
-"""Refusals that several metrics share, each in one line that says what would be right."""
+"""Refusals that several metrics share, each in one line that says what would be right; and how much fits into memory."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from ..errors import DataError
+
+# pixels of a batch whose activations, and theirs for a second derivative, are in memory at once: about 7 GB of ResNet-50's
+_PIXELS = 2**21
+
+
+def at_once(images: int, like: Tensor) -> int:
+    """Return a number of images at a time: ``images``, or of large ones, such as ``like`` [N, …, H, W], as few as fit.
+
+    Example:
+        >>> import torch
+        >>> at_once(256, torch.zeros(1, 3, 32, 32)), at_once(256, torch.zeros(1, 3, 224, 224))
+        (256, 41)
+    """
+    pixels = like[0, 0].numel() if like.ndim == 4 and len(like) else 1
+    return max(1, min(images, _PIXELS // pixels))
 
 
 def check_labels(labels: Tensor, classes: int) -> None:

@@ -82,14 +82,18 @@ class Pruner(BaseModel, ABC):
     """A way to find a ticket. Fields are its settings; an unknown one is refused.
 
     ``look`` is how figures show it; without one it goes by its name. Legends list those of lower ``rank`` first.
+    ``version`` rises when the same settings would give another ticket.
+    ``called`` is its name in a sentence, where that is not the label of its look.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
     look: ClassVar[Look | None] = None
+    called: ClassVar[str] = ""
     rank: ClassVar[int] = 3
     start: ClassVar[Start] = Start.UNTRAINED
+    version: ClassVar[int] = 1
 
     scope: Scope = "all"
 

@@ -40,6 +40,7 @@ class Gradual(Pruner):
 
     name = "gradual"
     look = Look("Gradual", "#117733", "p")
+    called = "gradual pruning"
     start = Start.DURING
     begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     end: Annotated[float, Field(gt=0, le=1)] = 0.75

@@ -27,6 +27,7 @@ class Lottery(Pruner):
 
     name = "lottery"
     look = Look("LTH", "#0072B2", "o")
+    called = "lottery tickets"
     rank = 0
     start = Start.ROUNDS
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.2

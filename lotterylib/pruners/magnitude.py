@@ -34,6 +34,7 @@ class Magnitude(Pruner):
 
     name = "magnitude"
     look = Look("OMP", "#009E73", "s")
+    called = "one-shot magnitude pruning"
     rank = 1
     start = Start.TRAINED
     retrain_from: Literal["rewound", "trained"] = "rewound"

@@ -36,6 +36,7 @@ class Random(Pruner):
 
     name = "random"
     look = Look("RP", "#E69F00", "v")
+    called = "random pruning"
     rank = 2
     distribution: Literal["global", "uniform", "erk"] = "global"
 

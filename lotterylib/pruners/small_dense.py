@@ -100,6 +100,7 @@ class SmallDense(Pruner):
 
     name = "small-dense"
     look = Look("Small dense", "#767676", "*")
+    called = "small dense networks"
 
     def scores(self, model, data, seed):
         """All weights are alike: the width decides."""

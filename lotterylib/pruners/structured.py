@@ -43,6 +43,7 @@ class Structured(Pruner):
 
     name = "structured"
     look = Look("Structured", "#56B4E9", "h")
+    called = "structured pruning"
     start = Start.TRAINED
     pattern: Literal["filters", "2:4"] = "filters"
     rate: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision
-from ..study import Profile, Store
+from ..study import Profile, Store, records
+from ..study.versions import Made, outdated
 from .errors import PublishError
 from .folders import building
 from .pdf import build_pdf
@@ -17,6 +19,20 @@ from .runner import run_notebooks
 from .site import build_site
 from .stage import stage_book
 from .toc import notebooks_in_toc
+
+# what notebooks import. Elsewhere than on Linux a process that has loaded such libraries does not fork safely
+PRELOAD = (
+    (
+        "ipywidgets",
+        "skimage.segmentation",
+        "sklearn.linear_model",
+        "torch._dynamo",
+        "lotterylib.figures",
+        "lotterylib.score",
+    )
+    if sys.platform == "linux"
+    else ()
+)
 
 
 def make_book(
@@ -42,6 +58,7 @@ def make_book(
         "seeds": profile.seeds,
         "device": describe_device(pick_device()),
         "revision": revision(),
+        "outdated": outdated((r["metric"], r["pruner"], Made.of(r)) for r in records(profile, store)),
         "smoke": profile.smoke,
     }
     is_file = Path(name).suffix in (".yaml", ".yml")
@@ -50,7 +67,7 @@ def make_book(
         "store": str(store.root.resolve()),
     }
     reads = Reads(profile, store)
-    return build_book(find_root(), out / profile.name, parameters, card, reads, workers, progress)
+    return build_book(find_root(), out / profile.name, parameters, card, reads, workers, progress, PRELOAD)
 
 
 def build_book(
@@ -61,6 +78,7 @@ def build_book(
     reads: Callable[[Path], str] = lambda notebook: "",
     workers: int = 2,
     progress: bool = True,
+    preload: Sequence[str] = (),
 ) -> Path:
     """Run, stage and build the book that ``root/_toc.yml`` lists; return the site's ``index.html``.
 
@@ -71,7 +89,15 @@ def build_book(
     facts = {key: card[key] for key in ("device", "revision") if key in card}
     with building(out):
         executions = run_notebooks(
-            sources, out, parameters, root=root, workers=workers, reads=reads, facts=facts, progress=progress
+            sources,
+            out,
+            parameters,
+            root=root,
+            workers=workers,
+            reads=reads,
+            facts=facts,
+            preload=preload,
+            progress=progress,
         )
         failed = [execution.error for execution in executions if not execution.ok]
         if failed:

@@ -1,6 +1,6 @@
 """Execute one notebook in a process of its own, which runs ``main(job)`` and exits with what it returns.
 
-The job is JSON with ``parameters``, ``root`` and ``timeout``. The working directory holds ``source.ipynb``
+The job has ``parameters``, ``root`` and ``timeout``. The working directory holds ``source.ipynb``
 and receives ``executed.ipynb``, on success in its canonical form. Exit code 0 alone means success; on
 failure the last line on stdout is JSON with ``cell``, ``line`` and ``reason``.
 
@@ -38,18 +38,17 @@ class UnfinishedError(Exception):
     """A notebook that stopped before its end without raising."""
 
 
-def main(job: str) -> int:
+def main(job: dict[str, Any]) -> int:
     """Run one job; return the exit code."""
-    settings: dict[str, Any] = json.loads(job)
     # ignored, if a shell started us in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
     try:
-        notebook = execute(**settings)
+        notebook = execute(**job)
         Path(EXECUTED).write_text(canonical(notebook), encoding="utf-8")
     # the boundary: whatever it is, the caller gets it as one line
     except Exception as error:
-        print(json.dumps(where() | {"reason": explain(error, settings["timeout"])}))
+        print(json.dumps(where() | {"reason": explain(error, job["timeout"])}))
         return 1
     return 0
 

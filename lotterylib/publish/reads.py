@@ -17,7 +17,7 @@ import lotterylib
 
 from ..files import names, sha256
 from ..machine.revision import versions
-from ..study import Profile, Store, expand, load_profile, profile_names, records
+from ..study import Profile, Store, controls, expand, load_profile, profile_names, records
 
 PACKAGE = Path(__file__).parents[1]
 ROOT = PACKAGE.name
@@ -39,7 +39,11 @@ class Reads:
     def __call__(self, notebook: Path) -> str:
         code = notebook_code(notebook)
         constants = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant)}
-        studies = [self.profile.longer, *(name for name in profile_names() if name in constants)]
+        studies = [
+            self.profile.longer,
+            self.profile.beside,
+            *(name for name in profile_names() if name in constants),
+        ]
         found = [
             self._common,
             self._study(self.profile),
@@ -63,7 +67,8 @@ class Reads:
             tickets = (self.store.ticket_path(cell) for cell in expand(profile))
             root = profile.dataset.root
             # an empty store leaves the reference run, for which its manifest stands
-            rows = records(profile, self.store) if names(self.store.root) else []
+            read = (records, controls) if names(self.store.root) else ()
+            rows = [row for each in read for row in each(profile, self.store)]
             data = [*root.glob("*"), *root.glob("*/*")] if root else []
             self._studies[profile.name] = [
                 profile.model_dump_json(),

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import claim, sha256, write_whole
 from ..machine.revision import versions
@@ -29,7 +28,9 @@ from .environment import environment
 from .errors import NotebookError
 from .execute import EXECUTED, KERNEL, SOURCE, STARTUP
 
-PROGRAM = "import sys; from lotterylib.publish.execute import main; sys.exit(main(sys.argv[1]))"
+if TYPE_CHECKING:
+    from .nursery import Child, Nursery
+
 # seconds that an interrupted notebook has to shut its kernel down
 GRACE = 10
 # seconds that a kernel may take to start and to end
@@ -74,6 +75,7 @@ def run_notebooks(
     timeout: int = 600,
     reads: Callable[[Path], str] = lambda notebook: "",
     facts: Mapping[str, Any] | None = None,
+    preload: Sequence[str] = (),
     progress: bool = True,
 ) -> list[Execution]:
     """Execute each notebook, with ``root`` as its working directory; return one ``Execution`` each, in order.
@@ -87,6 +89,7 @@ def run_notebooks(
         timeout: Seconds that a cell may take.
         reads: Gives a hash of what a notebook's result depends on beside its text and parameters.
         facts: Copied to the sidecars, like ``device`` and ``revision``.
+        preload: Modules that most notebooks import: imported once for all.
         progress: Show a bar.
 
     Raises:
@@ -101,7 +104,7 @@ def run_notebooks(
     claim(out)
     with TemporaryDirectory(prefix=".run-", dir=out, ignore_cleanup_errors=True) as work:
         key = {"parameters": json.loads(json.dumps(dict(parameters)))}
-        session = _Session(root, out, Path(work), key, dict(facts or {}), workers, timeout)
+        session = _Session(root, out, Path(work), key, dict(facts or {}), workers, timeout, preload)
         with (
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(sources), desc="notebooks", unit="notebook", disable=not progress) as bar,
@@ -116,6 +119,8 @@ def run_notebooks(
                 pool.shutdown(wait=False, cancel_futures=True)
                 session.stop()
                 raise
+            finally:
+                session.close()
     return [future.result() for future in futures]
 
 
@@ -193,11 +198,11 @@ class _Session:
     facts: dict[str, Any]
     workers: int
     timeout: int
-    running: set[subprocess.Popen] = field(default_factory=set)
+    preload: Sequence[str]
+    running: set[Child] = field(default_factory=set)
     stopped: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self):
-        _write_kernelspec(self.work / "jupyter")
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    nursery: Nursery | None = None
 
     def run(self, source: Path, read: str) -> Execution:
         """Run one notebook, unless its page is there and still fits."""
@@ -235,33 +240,34 @@ class _Session:
     def _execute(self, folder: Path, limit: float) -> str:
         """Run the job in ``folder`` for at most ``limit`` seconds; an empty text, or what went wrong where."""
         job = {"parameters": self.key["parameters"], "root": str(self.root), "timeout": self.timeout}
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, json.dumps(job)],
-            cwd=folder,
-            env=self._environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # the terminal's Ctrl-C reaches this process only, which passes it on
-            start_new_session=True,
-        )
-        self.running.add(process)
+        own = {"JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "IPYTHONDIR": str(folder / "ipython")}
+        child = self._nursery().start(job, folder, own)
+        self.running.add(child)
         if self.stopped.is_set():
-            _interrupt(process)
-        try:
-            stdout, stderr = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
+            child.send(signal.SIGINT)
+        ended = child.wait(limit)
+        if not ended:
             # its kernel notices within a second that its parent is gone, and ends
-            process.kill()
-            process.communicate()
+            child.send(signal.SIGKILL)
+            child.wait()
+        self.running.discard(child)
+        if not ended:
             return f": did not end within {limit:.0f} s"
-        finally:
-            self.running.discard(process)
-        return _verdict(process.returncode, stdout, stderr)
+        return _verdict(child.code, _read(folder / "stdout"), _read(folder / "stderr"))
 
-    def _environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment of the process and of its kernel: nothing of the user's own set-up leaks in."""
+    def _nursery(self) -> Nursery:
+        """Return the process that forks, begun with the first notebook that has to run."""
+        with self.lock:
+            if self.nursery is None:
+                from .nursery import PROVISIONER, Nursery
+
+                _write_kernelspec(self.work / "jupyter", PROVISIONER)
+                self.nursery = Nursery(self._environment(), self.preload)
+            return self.nursery
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment of all processes and kernels: nothing of the user's own set-up leaks in. Each has a folder
+        of its own for IPython, with our start-up file and none of the user's."""
         # PyTorch takes seconds to import, and a cached run does without
         from ..machine.devices import processors
 
@@ -270,9 +276,6 @@ class _Session:
             # sets print in the same order each time
             PYTHONHASHSEED="0",
             JUPYTER_PATH=str(self.work / "jupyter"),
-            JUPYTER_RUNTIME_DIR=str(folder / "runtime"),
-            # our start-up file, none of the user's
-            IPYTHONDIR=str(folder / "ipython"),
             MPLBACKEND="module://matplotlib_inline.backend_inline",
             OMP_NUM_THREADS=threads,
             MKL_NUM_THREADS=threads,
@@ -283,21 +286,20 @@ class _Session:
         """Interrupt what runs, so that each process shuts its kernel down; kill what does not obey."""
         self.stopped.set()
         deadline = time.monotonic() + GRACE
-        for process in list(self.running):
-            _interrupt(process)
-        for process in list(self.running):
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
+        running = list(self.running)
+        for child in running:
+            child.send(signal.SIGINT)
+        for child in running:
+            if not child.wait(max(0.0, deadline - time.monotonic())):
+                child.send(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the process that forks."""
+        if self.nursery:
+            self.nursery.close()
 
 
-def _interrupt(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-
-
-def _verdict(code: int, stdout: str, stderr: str) -> str:
+def _verdict(code: int | None, stdout: str, stderr: str) -> str:
     """Return what the exit code and the last lines of a job say: empty, or ``, cell N (first line): reason``."""
     if code == 0:
         return ""
@@ -310,12 +312,15 @@ def _verdict(code: int, stdout: str, stderr: str) -> str:
         return f": its process ended with code {code}: {last}"
 
 
-def _write_kernelspec(folder: Path) -> None:
+def _write_kernelspec(folder: Path, provisioner: str) -> None:
     """Register a kernel that is this very interpreter, whatever kernels are registered under whatever name."""
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     path = folder / "kernels" / KERNEL / "kernel.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
+    path.write_text(
+        json.dumps(spec | {"metadata": {"kernel_provisioner": {"provisioner_name": provisioner}}})
+    )
 
 
 def _cached(source: Path, output: Path, key: dict[str, Any]) -> Execution | None:
@@ -333,6 +338,11 @@ def _keep(executed: Path, target: Path) -> None:
     if executed.is_file():
         os.replace(executed, target)
     shutil.rmtree(executed.parent, ignore_errors=True)
+
+
+def _read(path: Path) -> str:
+    """Return what a process wrote, nothing where it came to no word."""
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from .widgets import add_scripts
 
 HIDDEN_TAGS = {"injected-parameters", "colab-setup"}
 FIGURE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+# behind what the run card and an answer stand
+QUESTION = re.compile(r"\A# .+(\n+\*\*Question: .+\*\*)?")
+SUMMARY = re.compile(r"^## Summary$", re.MULTILINE)
 SMOKE = (
     '<div class="smoke-run" role="note"><b>Smoke run.</b> The numbers on this page mean nothing: '
     "they come from a tiny run that only tests that everything works.</div>\n"
@@ -75,12 +78,15 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
         elif cell.cell_type == "code":
             _name_lid(cell, tags)
             _dress_figure(cell, f"{name}, cell {number} ({cell.source.partition(chr(10))[0]})", figures)
-    _insert_card(notebook, card)
+    answers = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", ())]
+    _open(notebook, run_card(card), answers)
+    _repeat_in_summary(notebook, answers)
     return figures
 
 
 def run_card(card: Mapping[str, Any]) -> str:
-    """Return one quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``.
+    """Return one quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``,
+    ``outdated`` (lines on records that other versions made).
 
     Absent keys are left out; ``smoke: True`` puts a warning above the line. Values are escaped.
     """
@@ -92,6 +98,7 @@ def run_card(card: Mapping[str, Any]) -> str:
         f"revision <code>{escape(str(card['revision']))}</code>" if card.get("revision") else "",
         f"ran in {card['seconds']:.0f} s" if "seconds" in card else "",
     ]
+    parts += [escape(line) for line in card.get("outdated", ())]
     line = " · ".join(filter(None, parts))
     return (SMOKE if card.get("smoke") else "") + f'<div class="run-card">{line}</div>'
 
@@ -101,12 +108,41 @@ def _warn(page: str) -> str:
     return re.sub(r"^# .*$", lambda title: f"{title[0]}\n\n{SMOKE}", page, count=1, flags=re.MULTILINE)
 
 
-def _insert_card(notebook, card: Mapping[str, Any]) -> None:
+def _open(notebook, card: str, answers: list) -> None:
+    """Put the run card, and below it what cells tagged ``answer`` show, between the title's question and what follows."""
     from nbformat.v4 import new_markdown_cell
 
-    kinds = [cell.cell_type for cell in notebook.cells]
-    title = kinds.index("markdown") if "markdown" in kinds else -1
-    notebook.cells.insert(title + 1, new_markdown_cell(run_card(card), id="run-card"))
+    for cell in answers:
+        cell.metadata["tags"].append("remove-input")
+        notebook.cells.remove(cell)
+    between = [new_markdown_cell(card, id="run-card"), *answers]
+    if not _insert(notebook, QUESTION, between):
+        notebook.cells[:0] = between
+
+
+def _repeat_in_summary(notebook, answers: list) -> None:
+    from copy import deepcopy
+
+    again = deepcopy(answers)
+    for cell in again:
+        cell["id"] = f"{cell['id']}-summary"
+    if again:
+        _insert(notebook, SUMMARY, again)
+
+
+def _insert(notebook, head: re.Pattern, cells: list) -> bool:
+    """Put cells behind the first match of ``head`` in a Markdown cell, which is cut in two there; say whether it was found."""
+    from nbformat.v4 import new_markdown_cell
+
+    for i, cell in enumerate(notebook.cells):
+        found = head.search(cell.source) if cell.cell_type == "markdown" else None
+        if found:
+            rest = cell.source[found.end() :].strip()
+            cell["source"] = cell.source[: found.end()].strip()
+            after = [new_markdown_cell(rest, id=f"{cell['id']}-rest")] if rest else []
+            notebook.cells[i + 1 : i + 1] = [*cells, *after]
+            return True
+    return False
 
 
 def _name_lid(cell, tags: set[str]) -> None:
@@ -144,6 +180,8 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
         raise StageError(f"{where}: this notebook has another figure named {name!r}; names must differ")
     options = cell.metadata.setdefault("mystnb", {})
     options["image"] = {"alt": about["alt"]}
+    if about.get("photograph"):
+        options["image"]["classes"] = "photograph"
     if about.get("caption"):
         # Sphinx numbers every captioned figure and wants a target for it, also where nobody refers to it.
         target = re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())

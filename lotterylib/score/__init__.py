@@ -10,7 +10,10 @@ Example::
 from .card import Row, Scorecard
 from .foreign.modules import Network
 from .foreign.programs import Program, load_program
-from .measure import scorecard
+from .measure import compare, scorecard
+from .report import Comparison
 from .sources import dataset
 
-__all__ = ["Network", "Program", "Row", "Scorecard", "dataset", "load_program", "scorecard"]
+__all__ = [
+    "Comparison", "Network", "Program", "Row", "Scorecard", "compare", "dataset", "load_program", "scorecard",
+]  # fmt: skip

@@ -9,6 +9,11 @@ from typing import Any
 
 from ..efficiency.speed import Size, Speed
 from ..errors import UnknownNameError
+from .differences import Share
+
+# verdicts, from the worst to the best; "floor" says nothing, "measured" stands alone
+VERDICTS = ("worse", "undecided", "floor", "holds", "better")
+GATES = ("worse", "undecided")
 
 
 @dataclass(frozen=True)
@@ -16,12 +21,13 @@ class Row:
     """One metric of the ticket and of the dense network, and their difference (ticket − dense).
 
     ``low`` to ``high`` is the difference's 95 % interval; both equal ``difference`` where the metric has no sampling
-    error. ``over`` says what was sampled:
+    error. Without a dense network it is the value's own, and ``dense`` and ``difference`` are NaN. ``over`` says what was
+    sampled:
 
-    - "images": ± 1.96 standard errors of the paired bootstrap, which draws the images anew and shows both networks the
-      same ones. Means over images (accuracy, NLL …) have it in closed form; so have corruption error (delta method) and
-      AUROC (DeLong), for large samples; all others take the spread of 200 resamples. Recall loss has the error of the
-      worst class's own recall.
+    - "images": for shares of images Newcombe's interval of paired shares, which knows when there are few (recall loss: for
+      all classes at once); else Student's, from the standard error of the paired bootstrap, which draws the images anew
+      and shows both networks the same ones. Means over images (NLL …) have it in closed form; so have corruption error
+      (delta method) and AUROC (DeLong), for large samples; all others take the spread of 200 resamples.
     - "images, by fifths": a metric that belongs to a whole set of images (curvature in the weights, the noise that they
       bear) is measured again on five disjoint fifths of it, ± 2.78 standard errors.
     - "… and random probes", "… and random draws of noise": what these add is in the interval. Without images in front:
@@ -29,7 +35,10 @@ class Row:
     - "nothing": there is no interval.
 
     ``tolerance`` is what counts as comparable, in the metric's own unit. ``verdict``: "better" or "worse" if the interval
-    lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided".
+    lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"; "floor" where the
+    dense network has nothing to lose, "measured" without one. ``images``: as many as it rests on (fewer than 30 never
+    hold); ``needed``: about as many more would decide. ``band``: where another training of the dense network would lie, by
+    several of them, and ``retraining`` whether the ticket does: "within", "better" or "worse"; empty for one.
     """
 
     metric: str
@@ -48,9 +57,28 @@ class Row:
     verdict: str
     samples: int
     over: str = "images"
+    images: int = 0
+    needed: int | None = None
+    band: tuple[float, float] | None = None
+    retraining: str = ""
     variants: dict[str, dict[str, float | None]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     dense_extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def worse(self) -> bool:
+        """Return whether it is worse than dense, and more so than a retraining explains."""
+        return self.verdict == "worse" and self.retraining != "within"
+
+    @property
+    def open(self) -> bool:
+        """Return whether it is neither as good nor worse."""
+        return self.verdict == "undecided" and self.retraining != "within"
+
+    @property
+    def passes(self) -> bool:
+        """Return whether it is as good as dense, or as good as a retraining of it would be."""
+        return self.verdict in ("holds", "better") or self.retraining == "within"
 
 
 @dataclass(frozen=True)
@@ -58,8 +86,9 @@ class Scorecard:
     """All that was measured.
 
     ``skipped``: metric → why it was not measured. ``costs`` and ``speed``: "dense" and "ticket" → what they take, empty
-    where that could not be measured. ``notes``: what a reader should know. ``about``: data, network, settings, device,
-    versions. ``diagrams``: what the figures need beside the rows.
+    where that could not be measured. ``doubts``: why no number can be trusted; ``notes``: what a reader should know.
+    ``classes`` and ``corruptions``: the shares of each. ``changed``: images that the two networks answer differently.
+    ``about``: data, network, settings, device, versions. ``diagrams``: what the figures need beside the rows.
     """
 
     rows: list[Row]
@@ -69,6 +98,11 @@ class Scorecard:
     speed: dict[str, Speed]
     notes: list[str]
     about: dict[str, Any]
+    doubts: list[str] = field(default_factory=list)
+    classes: list[Share] = field(default_factory=list)
+    corruptions: list[Share] = field(default_factory=list)
+    changed: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    structure: dict[str, Any] = field(default_factory=dict)
     diagrams: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, metric: str) -> Row:
@@ -78,13 +112,27 @@ class Scorecard:
         raise UnknownNameError("metric of this scorecard", metric, [row.metric for row in self.rows])
 
     def of(self, verdict: str) -> list[Row]:
-        """Return the rows with a verdict: "better", "holds", "undecided" or "worse"."""
+        """Return the rows with a verdict: "better", "holds", "floor", "undecided" or "worse"."""
         return [row for row in self.rows if row.verdict == verdict]
 
     @property
+    def compared(self) -> bool:
+        """Return whether there is a dense network to compare with."""
+        return bool(self.about.get("dense"))
+
+    @property
     def passes(self) -> bool:
-        """Return whether it holds up (or is better) in every metric that was measured, none undecided."""
-        return bool(self.rows) and all(row.verdict in ("better", "holds") for row in self.rows)
+        """Return whether it is as good as dense (or better) in every metric that says something, none undecided, and
+        whether that can be trusted."""
+        telling = [row for row in self.rows if row.verdict != "floor"]
+        return bool(telling) and not self.doubts and all(row.passes for row in telling)
+
+    def fails(self, on: str) -> bool:
+        """Return whether a gate is closed: "worse" for a metric that is worse, "undecided" for one that is not as good as dense.
+        What cannot be trusted, or was not measured, passes neither."""
+        if self.doubts or not self.rows or not self.compared:
+            return True
+        return not self.passes if on == "undecided" else any(row.worse for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -92,8 +140,13 @@ class Scorecard:
             "about": self.about,
             "sparsity": self.sparsity,
             "passes": self.passes,
+            "doubts": self.doubts,
             "metrics": [asdict(row) for row in self.rows],
             "skipped": self.skipped,
+            "classes": [share._asdict() for share in self.classes],
+            "corruptions": [share._asdict() for share in self.corruptions],
+            "changed": self.changed,
+            "structure": self.structure,
             "costs": {name: asdict(size) for name, size in self.costs.items()},
             "speed": {name: asdict(speed) for name, speed in self.speed.items()},
             "notes": self.notes,
@@ -101,12 +154,13 @@ class Scorecard:
 
     def to_json(self) -> str:
         """Return it as JSON; NaN and infinity, which JSON does not know, become null."""
-        return json.dumps(_finite(self.to_dict()), indent=1) + "\n"
+        return json.dumps(finite(self.to_dict()), indent=1) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON values with null for NaN and infinity."""
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -27,7 +27,7 @@ class Estimate:
     once costs nothing again."""
 
     def __init__(self, work: Mapping[str, Mapping[Question, float]], forward: float, corrupt: float):
-        self.forward = forward
+        self.forward, self.corrupt = forward, corrupt
         self.of: dict[str, float] = {}
         counted: set[Question] = set()
         for name, questions in work.items():

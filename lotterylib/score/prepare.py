@@ -1,21 +1,24 @@
-"""From what the user gives to two networks, their masks and the data to judge them on."""
+"""From what the user gives to networks, their masks and the data to judge them on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from ..datasets import Dataset
 from ..errors import DataError, SettingError
+from ..files import sha256
 from ..masks import Mask
 from ..ticket import Ticket
+from . import classes
+from .checks import named_constants
 from .estimate import LARGE
 from .foreign import modules, state_dicts
-from .foreign.modules import TORCHVISION, Network
+from .foreign.modules import TORCHVISION, Network, usual_images
 from .foreign.programs import Program
 from .foreign.state_dicts import Checkpoint
 from .sources import dataset
@@ -23,15 +26,44 @@ from .sources import dataset
 Given = nn.Module | Ticket | str | Path
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How networks and images are read; the fields are arguments of ``scorecard``."""
+
+    arch: str | nn.Module | None = None
+    arch_settings: Mapping[str, Any] | None = None
+    key: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    size: int | None = None
+    resize: int | None = None
+    limit: int | None = None
+    batch: int | None = None
+    classes: str | Path | None = None
+    outputs: Literal["logits", "probabilities"] | None = None
+    seed: int = 0
+
+
+@dataclass
+class Judged:
+    """A network under judgement: ``name`` is its file's, ``mask`` that of its surviving weights, ``digest`` the beginning of its
+    file's SHA-256 (empty without a file)."""
+
+    name: str
+    model: nn.Module
+    mask: Mask
+    digest: str = ""
+
+
 @dataclass
 class Case:
-    """``networks``: "dense" and "ticket" → theirs; ``mask``: of the ticket's surviving weights; ``notes``: what a reader
-    should know about data and networks."""
+    """Networks and data. ``notes``: what a reader should know about them; ``preprocessing``: what is done to pixels."""
 
     data: Dataset
-    networks: dict[str, nn.Module]
-    mask: Mask
-    notes: list[str]
+    tickets: list[Judged]
+    denses: list[Judged]
+    notes: list[str] = field(default_factory=list)
+    preprocessing: str = ""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -39,22 +71,31 @@ class Case:
         return self.data.train[0].shape[1:]
 
 
-def prepare(
-    model: Given, dense: Given, source: Any, arch: str | nn.Module | None, arch_settings: Mapping[str, Any] | None,
-    mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None, resize: int | None,
-    limit: int | None, seed: int,
-) -> Case:  # fmt: skip
-    """Open networks and data, and try them on one another. The arguments are those of ``scorecard``.
+def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how: Reading) -> Case:
+    """Open networks and data, and try them on one another.
 
     Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
-    given = {"ticket": model, "dense": dense}
-    found = {which: _opened(each, arch) for which, each in given.items()}
-    channels, side = _takes(found.values(), arch)
-    foreign = isinstance(arch, str) and arch.startswith(TORCHVISION)
-    size = size or side or (224 if foreign else 32)
-    resize = resize or (round(size * 256 / 224) if size > LARGE else size)
-    data, notes = dataset(source, size=size, resize=resize, channels=channels or 3, limit=limit, seed=seed)
+    given = [*tickets, *denses]
+    found = [_opened(each, how) for each in given]
+    channels, side = _takes(found, how.arch)
+    # a network that is found in the file, or built here, may bring its own normalisation
+    usual = usual_images(how.arch)
+    if usual:
+        mean, std, size, resize = usual
+        own = how.mean is None and how.std is None and (channels or 3) == len(mean)
+        how = replace(
+            how,
+            mean=mean if own else how.mean,
+            std=std if own else how.std,
+            size=how.size or size,
+            resize=how.resize or (resize if how.size in (None, size) else None),
+        )
+    size = how.size or side or 32
+    resize = how.resize or (round(size * 256 / 224) if size > LARGE else size)
+    data, notes = dataset(
+        source, size=size, resize=resize, channels=channels or 3, limit=how.limit, seed=how.seed
+    )
     grey = data.channels == 1 and channels == 3
     if channels not in (None, data.channels) and not grey:
         raise DataError(
@@ -62,22 +103,23 @@ def prepare(
         )
     if grey:
         notes.append("the images are grey: the networks are shown three equal channels")
-    networks, masks = {}, {}
-    for which, each in found.items():
-        name = called(given[which])
-        network, mask = _network(each, arch, arch_settings, channels or data.channels, data)
-        notes += [*each.notes, *_slow(network, name)]
-        if grey or mean is not None or std is not None or data.size > LARGE:
-            network = Network(network, mean, std, grey, 32 if data.size > LARGE else None).eval()
-            mask = Mask({f"net.{n}": kept for n, kept in mask.items()})
-        modules.try_out(network, data.train[0].shape[1:], data.classes, name)
-        networks[which], masks[which] = network, mask
-    if masks["dense"].kept < masks["ticket"].kept:
-        notes.append(
-            f"the dense network keeps fewer weights ({masks['dense'].kept:,}) than the pruned one "
-            f"({masks['ticket'].kept:,}): are they in the wrong order?"
-        )
-    return Case(data, networks, masks["ticket"], notes)
+    known = classes.read_classes(how.classes) if how.classes else None
+    judged = []
+    for each, theirs in zip(found, given, strict=True):
+        ready = _judged(each, called(theirs), how, channels or data.channels, grey, data, known)
+        notes += [*each.notes, *_slow(ready.model, ready.name)]
+        judged.append(replace(ready, digest=_digest(theirs)))
+    ours, dense = judged[: len(tickets)], judged[len(tickets) :]
+    for ticket in ours:
+        if dense and dense[0].mask.kept < ticket.mask.kept:
+            notes.append(
+                f"the dense network keeps fewer weights ({dense[0].mask.kept:,}) than the pruned one "
+                f"({ticket.mask.kept:,}): are they in the wrong order?"
+            )
+    said = named_constants(how.mean, how.std)
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        said = f"shorter side to {resize}, central {size} × {size}; {said}"
+    return Case(data, ours, dense, list(dict.fromkeys(notes)), said)
 
 
 def called(given: Given) -> str:
@@ -87,10 +129,16 @@ def called(given: Given) -> str:
     return str(given.record.get("pruner", "ticket")) if isinstance(given, Ticket) else type(given).__name__
 
 
-def _opened(given: Given, arch: str | nn.Module | None) -> Checkpoint:
+def _digest(given: Given) -> str:
+    if not isinstance(given, (str, Path)) or not Path(given).is_file():
+        return ""
+    return sha256(Path(given).read_bytes())[:16]
+
+
+def _opened(given: Given, how: Reading) -> Checkpoint:
     if isinstance(given, (str, Path)):
-        found = state_dicts.read(given)
-        if found.model is None and arch is None:
+        found = state_dicts.read(given, how.key)
+        if found.model is None and how.arch is None:
             raise SettingError(
                 f"{called(given)} is a state dict, which does not say what network it is of: give arch, e.g. "
                 f"{TORCHVISION}resnet18, or export the network with torch.export"
@@ -131,19 +179,35 @@ def _side(network: nn.Module) -> int | None:
     return spec.get("size") if isinstance(spec, dict) else None
 
 
-def _network(
-    found: Checkpoint,
-    arch: str | nn.Module | None,
-    settings: Mapping[str, Any] | None,
-    channels: int,
-    data: Dataset,
-) -> tuple[nn.Module, Mask]:
+def _judged(
+    found: Checkpoint, name: str, how: Reading, channels: int, grey: bool, data: Dataset, known: classes.Names | None
+) -> Judged:  # fmt: skip
+    """Return a network that takes the data's images and gives a logit for each of their classes."""
     if found.model is not None:
-        return found.model, modules.mask_of(found.model, found.masks)
-    if isinstance(arch, nn.Module):
-        return state_dicts.fit(found, arch)
-    built = modules.build(str(arch), data.classes, channels, data.size, settings)
-    return state_dicts.fit(found, built, data.classes)
+        network, mask = found.model, modules.mask_of(found.model, found.masks)
+    elif isinstance(how.arch, nn.Module):
+        network, mask = state_dicts.fit(found, how.arch)
+    else:
+        arch, count = str(how.arch), len(known) if known else data.classes
+        if not known and arch.startswith(TORCHVISION) and found.outputs != count:
+            # a network of all of ImageNet's classes, and data of some
+            known = classes.torchvision_classes(found.outputs)
+            count = len(known) if known else count
+        built = modules.build(arch, count, channels, data.size, how.arch_settings)
+        network, mask = state_dicts.fit(found, built, count)
+    wrap = {"mean": how.mean, "std": how.std, "grey": grey, "probabilities": how.outputs == "probabilities"}
+    if how.batch or data.size > LARGE:
+        wrap["batch"] = how.batch or 32
+    if known:
+        shape = (3, *data.train[0].shape[2:]) if grey else data.train[0].shape[1:]
+        if (count := modules.outputs(network, shape, name)) != len(known):
+            raise DataError(f"{name} gives {count} logits, but {len(known)} classes are listed")
+        wrap["chosen"] = classes.outputs_of(data.class_names, known, str(how.classes or "ImageNet"))
+    if any(value is not None and value is not False for value in wrap.values()):
+        network = Network(network, **wrap).eval()
+        mask = Mask({f"net.{n}": kept for n, kept in mask.items()})
+    modules.try_out(network, data.train[0].shape[1:], data.classes, name)
+    return Judged(name, network, mask)
 
 
 def _slow(network: nn.Module, name: str) -> list[str]:

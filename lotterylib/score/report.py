@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,23 @@ from .. import metrics
 from ..errors import SettingError
 from ..files import write_whole
 from ..text import amount, printable
-from .card import Row, Scorecard
+from ..text import table as aligned
+from . import exports
+from .card import VERDICTS, Row, Scorecard, finite
+from .differences import FEW, Share
+from .structure import in_words
 
 # classes or corruptions that are named
 _SHOWN = 3
+# images with another answer that the page lists
+_LISTED = 50
 # tolerances that the page's bars reach to either side
 _SPAN = 4
-_WORDS = {"better": "better", "holds": "holds up", "undecided": "undecided", "worse": "worse"}
+_WORDS = {
+    "better": "better", "holds": "holds up", "floor": "at the floor", "undecided": "undecided", "worse": "worse",
+    "measured": "measured",
+}  # fmt: skip
+_MARKS = {"better": "+", "holds": "=", "floor": ".", "undecided": "?", "worse": "!", "measured": " "}
 
 
 class Report(Scorecard):
@@ -35,12 +47,72 @@ class Report(Scorecard):
         """Return one page that needs no other file and no network: the table, where it breaks, and the figures."""
         return page(self)
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write ``scorecard.json`` and ``scorecard.html`` and return their paths."""
-        contents = {"scorecard.json": self.to_json, "scorecard.html": self.to_html}
-        for name, content in contents.items():
-            write_whole(Path(folder) / name, content().encode())
-        return [Path(folder) / name for name in contents]
+    def to_markdown(self) -> str:
+        """Return the answer and the table in Markdown, for a comment on a pull request."""
+        return exports.markdown([self], [headline(self)])
+
+    def to_junit(self, fail_on: str = "worse") -> str:
+        """Return a JUnit file, a test case per metric: those that ``fail_on`` does not let pass have failed."""
+        return exports.junit([self], fail_on)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, the answer first."""
+        said = {dimension: {"grade": grade, "counts": counts} for dimension, grade, counts in grades(self)}
+        return {"answer": headline(self), "grades": said, **super().to_dict()}
+
+    def save(self, folder: str | Path, fail_on: str = "worse") -> list[Path]:
+        """Write ``scorecard.json``, ``.html``, ``.md`` and ``.xml`` (JUnit) and return their paths."""
+        return _save(self, folder, fail_on)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The cards of several pruned networks, side by side: ``print`` shows the table, ``save`` writes it."""
+
+    cards: list[Report]
+
+    def __str__(self) -> str:
+        return beside(self.cards)
+
+    @property
+    def passes(self) -> bool:
+        """Return whether all networks pass."""
+        return all(card.passes for card in self.cards)
+
+    def fails(self, on: str) -> bool:
+        """Return whether a gate is closed for any of them, see ``Scorecard.fails``."""
+        return any(card.fails(on) for card in self.cards)
+
+    def to_json(self) -> str:
+        """Return all cards as JSON."""
+        return json.dumps(finite({"cards": [card.to_dict() for card in self.cards]}), indent=1) + "\n"
+
+    def to_html(self) -> str:
+        """Return one page that needs no other file: the table, the picture of what is gained and lost, and every card."""
+        return page_of_several(self.cards)
+
+    def to_markdown(self) -> str:
+        """Return answers and tables in Markdown."""
+        return exports.markdown(self.cards, [headline(card) for card in self.cards])
+
+    def to_junit(self, fail_on: str = "worse") -> str:
+        """Return a JUnit file, a suite per network."""
+        return exports.junit(self.cards, fail_on)
+
+    def save(self, folder: str | Path, fail_on: str = "worse") -> list[Path]:
+        """Write ``scorecard.json``, ``.html``, ``.md`` and ``.xml`` (JUnit) and return their paths."""
+        return _save(self, folder, fail_on)
+
+
+def _save(what: Report | Comparison, folder: str | Path, fail_on: str) -> list[Path]:
+    contents = {
+        "json": what.to_json, "html": what.to_html, "md": what.to_markdown, "xml": lambda: what.to_junit(fail_on),
+    }  # fmt: skip
+    paths = []
+    for ending, content in contents.items():
+        paths.append(Path(folder) / f"scorecard.{ending}")
+        write_whole(paths[-1], content().encode())
+    return paths
 
 
 def check_folder(folder: str | Path) -> None:
@@ -58,15 +130,108 @@ def check_folder(folder: str | Path) -> None:
 
 
 def headline(card: Scorecard) -> str:
-    """Return the verdict in a sentence or two."""
-    count, counts = len(card.rows), {v: len(card.of(v)) for v in _WORDS}
-    well = counts["holds"] + counts["better"]
-    head = f"With {card.sparsity:.1%} of the weights removed, it holds up in {well} of {count} metrics"
-    more = f" ({counts['better']} better)" if counts["better"] else ""
-    rest = [f"{counts[v]} {v}" for v in ("worse", "undecided") if counts[v]]
-    tail = f"; {', '.join(rest)}." if rest or not count else ", none left open."
+    """Return the answer: a sentence or two that one would sign."""
+    if card.doubts:
+        return f"These numbers cannot be trusted yet: {card.doubts[0]}."
+    head = f"With {card.sparsity:.1%} of the weights removed, "
     skipped = f" {len(card.skipped)} could not be measured." if card.skipped else ""
-    return head + more + (tail if count else ".") + skipped
+    if not card.compared:
+        known = {row.metric: row for row in card.rows}
+        own = f"it is right on {known['accuracy'].ticket:.1%} of the images; " if "accuracy" in known else ""
+        return f"{head}{own}without a dense network there is nothing to compare {len(card.rows)} metrics with.{skipped}"
+    if not card.rows:
+        return f"Nothing is known: no metric could be measured.{skipped}"
+    return head + _compared(card) + skipped
+
+
+def _compared(card: Scorecard) -> str:
+    worse, undecided = [r for r in card.rows if r.worse], [r for r in card.rows if r.open]
+    well = [row for row in card.rows if row.passes]
+    telling = [row for row in card.rows if row.verdict != "floor"]
+    better = f" ({len(card.of('better'))} better)" if card.of("better") else ""
+    retrained = f" (by {card.about['trainings of dense']} trainings of it)" if _banded(card) else ""
+    if worse:
+        rest = [f"as good in {len(well)}"] if well else []
+        rest += [f"{len(undecided)} undecided"] if undecided else []
+        tail = f"; {', '.join(rest)}" if rest else ""
+        return (
+            f"it is worse than its dense network in {len(worse)} of {_metrics(telling)} ({_named(_by_size(worse))})"
+            f"{retrained}{tail}.{_wait(undecided)}"
+        )
+    if undecided:
+        return (
+            f"no metric is shown to be worse, but {len(undecided)} of {_metrics(telling)} "
+            f"{'is' if len(undecided) == 1 else 'are'} undecided ({_named(undecided)}); it is as good as its dense network in "
+            f"{len(well)}{better}{retrained}.{_wait(undecided)}"
+        )
+    if not telling:
+        return "nothing can be told: both networks are at the floor in every metric."
+    return f"it is as good as its dense network in all of {_metrics(telling)}{better}{retrained}."
+
+
+def _metrics(rows: list[Row]) -> str:
+    return f"{len(rows)} metric{'s' * (len(rows) != 1)}"
+
+
+def _named(rows: list[Row]) -> str:
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return ", ".join(row.label for row in rows[:_SHOWN]) + more
+
+
+def _wait(undecided: list[Row]) -> str:
+    """Return how many more images would decide what is undecided."""
+    needs = sorted(row.needed for row in undecided if row.needed)
+    if not needs:
+        return " More images would not decide it." if undecided else ""
+    few = len(undecided) - len(needs)
+    which = "them" if len(undecided) > 1 else "it"
+    if len(needs) == 1 or needs[0] == needs[-1]:
+        said = f"About {_rounded(needs[0])} more images would decide {which if not few else str(len(needs)) + ' of them'}"
+    else:
+        said = f"About {_rounded(needs[0])} more images would decide the first of them, {_rounded(needs[-1])} the last"
+    return f" {said}{f', {few} not at all' if few else ''}."
+
+
+def _rounded(number: int) -> str:
+    """Return two digits, rounded up.
+
+    >>> _rounded(7), _rounded(1234), _rounded(99_900)
+    ('7', '1,300', '100,000')
+    """
+    step = 10 ** max(0, len(str(number)) - 2)
+    return f"{-(-number // step) * step:,}"
+
+
+def _banded(card: Scorecard) -> bool:
+    return any(row.band for row in card.rows)
+
+
+def scope(card: Scorecard) -> str:
+    """Return whom the words are about."""
+    count = card.about["trainings of dense"]
+    if not count:
+        return ""
+    if count > 1:
+        return (
+            f"{count} dense trainings: a difference within what a retraining changes is not held against the network. The "
+            f"intervals are those to {card.about['dense'].split(', ')[0]}."
+        )
+    return "This is about these two networks. What another training would change, one dense network cannot tell: give several."
+
+
+def grades(card: Scorecard) -> Iterator[tuple[str, str, str]]:
+    """Yield each dimension, its grade (its worst verdict), and the count of every verdict in words."""
+    for dimension, rows in dimensions(card):
+        counts = {word: sum(_verdict(row) == word for row in rows) for word in (*VERDICTS, "measured")}
+        telling = [word for word in VERDICTS if counts[word] and word != "floor"]
+        grade = telling[0] if telling else next(word for word in (*VERDICTS, "measured") if counts[word])
+        said = ", ".join(f"{n} {_WORDS[word]}" for word, n in reversed(counts.items()) if n)
+        yield dimension, grade, said
+
+
+def _verdict(row: Row) -> str:
+    """Return a row's verdict, what a retraining explains counted as holding up."""
+    return "holds" if row.retraining == "within" and row.verdict in ("worse", "undecided") else row.verdict
 
 
 def dimensions(card: Scorecard) -> Iterator[tuple[str, list[Row]]]:
@@ -76,47 +241,40 @@ def dimensions(card: Scorecard) -> Iterator[tuple[str, list[Row]]]:
             yield dimension, rows
 
 
+def _by_size(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: -abs(row.difference) / (row.tolerance or 1))
+
+
 def breaks(card: Scorecard) -> list[str]:
-    """Return where it breaks: a line for each metric that is worse, and the classes and corruptions hit hardest."""
-    worse = sorted(card.of("worse"), key=lambda row: -abs(row.difference) / (row.tolerance or 1))
+    """Return where it breaks: a line for each metric that is worse, and the classes and corruptions that are certainly hit."""
     lines = [
         f"{row.label}: {number(row.dense)} → {number(row.ticket)}, {_times(row)} what counts as comparable"
-        for row in worse
+        for row in _by_size([row for row in card.rows if row.worse])
     ]
-    rows = {row.metric: row for row in card.rows}
-    lines += _classes_hit(rows["recall_loss"]) if "recall_loss" in rows else []
-    lines += _corruptions_hit(rows["corruption_error"]) if "corruption_error" in rows else []
+    hit = sorted((share for share in card.classes if share.high < 0), key=lambda share: share.difference)
+    if hit:
+        named = ", ".join(f"{_share_of(c)}" for c in hit[:_SHOWN])
+        lines.append(f"Classes with a certain loss of recall: {len(hit)}; most of all {named}")
+    hit = sorted((share for share in card.corruptions if share.low > 0), key=lambda share: -share.difference)
+    if hit:
+        named = ", ".join(f"{_share_of(c)}" for c in hit[:_SHOWN])
+        lines.append(f"Corruptions with certainly more errors: {len(hit)}; most of all {named}")
     return lines
 
 
-def _classes_hit(row: Row) -> list[str]:
-    errors = row.extra.get("errors", {})
-    hit = {
-        name: change
-        for name, change in row.extra.get("change", {}).items()
-        if change is not None and change + 1.96 * errors.get(name, 0) < 0
-    }
-    worst = sorted(hit, key=hit.__getitem__)[:_SHOWN]
-    named = ", ".join(f"{name} ({_signed(100 * hit[name])} points)" for name in worst)
-    return [f"Classes with a certain loss of recall: {len(hit)}; most of all {named}"] if worst else []
-
-
-def _corruptions_hit(row: Row) -> list[str]:
-    """Name those with more errors than the dense network makes; where it makes none, a share cannot be named."""
-    dense = {name: sum(rates) for name, rates in row.dense_extra["errors"].items()}
-    more = {
-        name: sum(rates) / dense[name] - 1 for name, rates in row.extra["errors"].items() if dense.get(name)
-    }
-    worst = [name for name in sorted(more, key=more.__getitem__, reverse=True)[:_SHOWN] if more[name] > 0]
-    named = ", ".join(f"{name.replace('_', ' ')} (+{100 * more[name]:.0f} % errors)" for name in worst)
-    return [f"Corruptions that it bears worst, against dense: {named}"] if worst else []
+def _share_of(share: Share) -> str:
+    """Return a share's change with its interval, in points."""
+    ends = f"{_signed(100 * share.low)} to {_signed(100 * share.high)}"
+    return f"{share.name.replace('_', ' ')} ({_signed(100 * share.difference)} points, {ends})"
 
 
 def intervals(card: Scorecard) -> list[str]:
     """Return what the intervals of this card cover, and what they do not."""
     lines = [
-        "95 % intervals: difference ± 1.96 standard errors of the paired bootstrap over images, both networks on the same "
-        "ones. Means over images, corruption error and AUROC have them in closed form, most others from 200 resamples."
+        "95 % intervals of the difference by images, both networks on the same ones: for shares of images (accuracy, also under "
+        "attack) Newcombe's, which knows when there are few; recall loss holds for all classes at once. The others are "
+        "Student's, from the standard error of the paired bootstrap over images: in closed form for means, corruption error "
+        f"and AUROC, from 200 resamples for the rest. From fewer than {FEW} images nothing is called as good."
     ]
     if named := [row.label for row in card.rows if "by fifths" in row.over]:
         lines.append(
@@ -134,6 +292,13 @@ def intervals(card: Scorecard) -> list[str]:
             )
     if bare := [row.label for row in card.rows if row.over == "nothing"]:
         lines.append(f"Without an interval: {', '.join(bare)}.")
+    if not card.compared:
+        return ["95 % intervals of the values, over images: Wilson's for shares of images, else Student's."]
+    if _banded(card):
+        return [
+            *lines,
+            "None covers what another seed would give: the spread of the dense trainings does, where it is shown.",
+        ]
     return [*lines, "None covers what another training, with another seed, would give."]
 
 
@@ -141,7 +306,8 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
     """Return what the two networks take: rows of what, dense, ticket, and the two compared in words."""
     rows = []
     if card.costs:
-        dense, ticket = card.costs["dense"], card.costs["ticket"]
+        ticket = card.costs["ticket"]
+        dense = card.costs.get("dense", ticket)
         for what, name, unit in (
             ("parameters kept", "kept", ""),
             ("multiply-adds an image", "multiply_adds", ""),
@@ -149,26 +315,24 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
             ("file, survivors only", "stored", "B"),
         ):
             a, b = getattr(dense, name), getattr(ticket, name)
-            rows.append((what, amount(a, unit), amount(b, unit), _share(b, a)))
+            own = (amount(a, unit), amount(b, unit), _share(b, a))
+            rows.append((what, *(own if card.compared else ("", own[1], ""))))
     if card.speed:
-        a, b = card.speed["dense"], card.speed["ticket"]
+        b = card.speed["ticket"]
+        a = card.speed.get("dense", b)
         span = f"{b.speedup:.2f}× as fast (95 % interval {b.low:.2f} to {b.high:.2f})"
-        rows.append(("time of a batch", f"{1000 * a.seconds:.1f} ms", f"{1000 * b.seconds:.1f} ms", span))
-        memory = (amount(each.memory, "B") for each in (a, b))
-        rows.append(("memory of a batch", *memory, _share(b.memory, a.memory)))
+        taken = [("time of a batch", *[f"{1000 * each.seconds:.1f} ms" for each in (a, b)], span)]
+        taken += [
+            ("memory of a batch", *[amount(each.memory, "B") for each in (a, b)], _share(b.memory, a.memory))
+        ]
+        rows += taken if card.compared else [(what, "", own, "") for what, _, own, _ in taken]
     return rows
 
 
 def _no_speed(card: Scorecard) -> str:
     """Return a plain word where zeros buy no time."""
-    if not card.costs or card.sparsity < 0.05:
-        return ""
-    if card.costs["ticket"].multiply_adds < 0.95 * card.costs["dense"].multiply_adds:
-        return ""
-    return (
-        "Its zeros are scattered: dense kernels multiply by them all the same. They save space on disk; time is saved by "
-        "fewer channels or by kernels made for sparse weights."
-    )
+    counts = [card.costs[which].multiply_adds for which in ("dense", "ticket") if which in card.costs]
+    return in_words(card.structure, (counts[0], counts[1]) if len(counts) == 2 else None)
 
 
 def _skipped(card: Scorecard) -> list[str]:
@@ -180,8 +344,12 @@ def _skipped(card: Scorecard) -> list[str]:
 
 def text(card: Scorecard, columns: int | None = None) -> str:
     """Return the card for a terminal of so many ``columns``, 80 or more; by default as wide as it is, 100 at most."""
-    columns = max(80, min(100, columns or shutil.get_terminal_size((100, 24)).columns))
-    lines = [*_wrapped(headline(card), columns, ""), "", *_table(card, columns)]
+    columns = _columns(columns)
+    lines = [*_wrapped(headline(card), columns, ""), *_wrapped(scope(card), columns, ""), ""]
+    if len(card.doubts) > 1:
+        lines += ["DOUBTS", *_listed(card.doubts, columns), ""]
+    lines += [f"  {dimension:18}{_WORDS[grade]:14}{said}" for dimension, grade, said in grades(card)]
+    lines += ["", *_table(card, columns)]
     if broken := breaks(card):
         lines += ["WHERE IT BREAKS", *_listed(broken, columns), ""]
     if taken := costs(card):
@@ -194,12 +362,53 @@ def text(card: Scorecard, columns: int | None = None) -> str:
         lines += ["NOT MEASURED", *_listed(_skipped(card), columns), ""]
     if card.notes:
         lines += ["NOTES", *_listed(card.notes, columns), ""]
+    lines += ["HOW IT WAS MEASURED", *_listed(_facts(card), columns), ""]
     lines += ["WHAT THE INTERVALS COVER", *_listed(intervals(card), columns)]
     # names of files and classes are foreign words
     return printable("\n".join(line.rstrip() for line in lines))
 
 
+def beside(cards: list[Report], columns: int | None = None) -> str:
+    """Return several cards for a terminal: what each answers, and every metric of all of them."""
+    columns, lines = _columns(columns), []
+    for card in cards:
+        lines += [*_wrapped(f"{card.about['ticket']}: {headline(card)}", columns, "")]
+    dense = cards[0].compared
+    table = [["metric", *(["dense"] if dense else []), *(card.about["ticket"][:18] for card in cards)]]
+    for name in dict.fromkeys(row.metric for card in cards for row in card.rows):
+        known = [{row.metric: row for row in card.rows}.get(name) for card in cards]
+        first = next(row for row in known if row)
+        cells = [f"{number(r.ticket)} {_MARKS[_verdict(r)]}" if r else "-" for r in known]
+        table.append([_titled(first)[:34], *([number(first.dense)] if dense else []), *cells])
+    lines += [
+        "",
+        aligned(table),
+        "",
+        "+ better  = holds up  ? undecided  ! worse  . at the floor" if dense else "",
+    ]
+    return printable("\n".join(line.rstrip() for line in lines))
+
+
+def _columns(columns: int | None) -> int:
+    return max(80, min(100, columns or shutil.get_terminal_size((100, 24)).columns))
+
+
+def _facts(card: Scorecard) -> list[str]:
+    about = card.about
+    files = ", ".join(f"{name} (SHA-256 {digest}…)" for name, digest in about["files"].items())
+    said = ", ".join(f"{row.label} ±{number(row.tolerance)}" for row in card.rows)
+    lines = [f"{about['data']}: {about['test images']:,} test images; {about['preprocessing']}", files]
+    lines += [f"what counts as comparable: {said}" if card.compared else ""]
+    return [line for line in [*lines, ", ".join(f"{n} {v}" for n, v in about["versions"].items())] if line]
+
+
 def _table(card: Scorecard, columns: int) -> Iterator[str]:
+    if not card.compared:
+        for dimension, rows in dimensions(card):
+            yield f"{dimension.upper():44}  {'value':>9}  95 % interval"
+            yield from (f"{_titled(r):44}  {number(r.ticket):>9}  {_own(r)}" for r in rows)
+            yield ""
+        return
     span = max([len(_interval(row)) for row in card.rows] + [27])
     width = min(max([len(_titled(row)) for row in card.rows] + [24]), columns - span - 33)
     for dimension, rows in dimensions(card):
@@ -209,7 +418,14 @@ def _table(card: Scorecard, columns: int) -> Iterator[str]:
             numbers = f"{number(row.dense):>8}  {number(row.ticket):>8}  {_interval(row):^{span}}"
             yield f"{label:{width}}  {numbers}  {_WORDS[row.verdict]}"
             yield from (f"  {part}" for part in more)
+            if row.band:
+                low, high = map(number, row.band)
+                yield f"  dense trained anew: {low} to {high}; {row.retraining}"
         yield ""
+
+
+def _own(row: Row) -> str:
+    return f"{number(row.low)} to {number(row.high)}" if row.low < row.high else ""
 
 
 def _listed(lines, columns: int) -> list[str]:
@@ -226,18 +442,36 @@ def _wrapped(line: str, columns: int, indent: str) -> list[str]:
 
 def page(card: Scorecard) -> str:
     """Return the card as one HTML file: style, figures and all."""
-    about = card.about
-    facts = {
-        "ticket": about["ticket"],
-        "dense network": about["dense"],
-        "architecture": about["arch"],
-        "data": f"{about['data']}, {about['test images']:,} test images, {about['classes']} classes, "
-        f"{'×'.join(map(str, about['pixels']))} pixels",
-        "seed": about["seed"],
-        "device": f"{about['device']}, {about['threads']} thread(s)",
-        "measured in": f"{about['seconds']:.0f} s",
-        "versions": ", ".join(f"{n} {v}" for n, v in about["versions"].items()),
+    return _rendered([card], "")
+
+
+def page_of_several(cards: list[Report]) -> str:
+    """Return several cards as one HTML file, their table and picture first."""
+    from .. import figures
+
+    figure, alt = figures.trade_offs([_traded(card) for card in cards])
+    return _rendered(cards, _png(figure), alt)
+
+
+def _traded(card: Scorecard) -> dict[str, Any]:
+    """Return what a picture of several networks shows of one."""
+    rows = {row.metric: row for row in card.rows}
+    dense, ticket = (card.costs.get(which) for which in ("dense", "ticket"))
+    accuracy = rows.get("accuracy")
+    return {
+        "network": card.about["ticket"],
+        "accuracy": accuracy.ticket if accuracy else float("nan"),
+        "dense": accuracy.dense if accuracy else float("nan"),
+        "stored": ticket.stored if ticket else float("nan"),
+        "stored_dense": dense.stored if dense else float("nan"),
+        "milliseconds": 1000 * card.speed["ticket"].seconds if card.speed else float("nan"),
+        "grade": min(
+            (grade for _, grade, _ in grades(card)), key=[*VERDICTS, "measured"].index, default="measured"
+        ),
     }
+
+
+def _rendered(cards: Sequence[Scorecard], picture: str, alt: str = "") -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -246,13 +480,44 @@ def page(card: Scorecard) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= dict(
-        aside=_aside, interval=_interval, number=number, positions=_positions, signed=_signed, titled=_titled
+        aside=_aside,
+        interval=_interval,
+        number=number,
+        own=_own,
+        positions=_positions,
+        signed=_signed,
+        titled=_titled,
     )
     return environment.get_template("report.html.j2").render(
-        card=card,
         style=(Path(__file__).parent / "report.css").read_text(encoding="utf-8"),
         words=_WORDS,
+        picture=picture,
+        alt=alt,
+        sections=[_section(card) for card in cards],
+    )
+
+
+def _section(card: Scorecard) -> dict[str, Any]:
+    """Return what the page says of one network."""
+    about = card.about
+    facts = {
+        "ticket": about["ticket"],
+        "dense network": about["dense"] or None,
+        "files": ", ".join(f"{name}: SHA-256 {digest}…" for name, digest in about["files"].items()) or None,
+        "architecture": about["arch"],
+        "data": f"{about['data']}, {about['test images']:,} test images, {about['classes']} classes, "
+        f"{'×'.join(map(str, about['pixels']))} pixels",
+        "preprocessing": about["preprocessing"],
+        "seed": about["seed"],
+        "device": f"{about['device']}, {about['threads']} thread(s)",
+        "measured in": f"{about['seconds']:.0f} s",
+        "versions": ", ".join(f"{n} {v}" for n, v in about["versions"].items()),
+    }
+    return dict(
+        card=card,
         headline=headline(card),
+        scope=scope(card),
+        grades=list(grades(card)),
         dimensions=list(dimensions(card)),
         breaks=breaks(card),
         costs=costs(card),
@@ -261,6 +526,7 @@ def page(card: Scorecard) -> str:
         skipped=_skipped(card),
         intervals=intervals(card),
         facts=facts,
+        changed=card.changed[:_LISTED],
     )
 
 
@@ -291,6 +557,8 @@ def _figures(card: Scorecard) -> Iterator[tuple[str, tuple[Any, str]]]:
     """Yield a title, and what a figure function gives."""
     from .. import figures
 
+    if not card.compared:
+        return
     rows = {row.metric: row for row in card.rows}
     if row := rows.get("recall_loss"):
         change = {name: c for name, c in row.extra["change"].items() if c is not None}

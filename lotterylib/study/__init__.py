@@ -4,7 +4,7 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 """
 
 from .cells import Cell, expand
-from .lookup import records, ticket, tickets
+from .lookup import beside, controls, records, ticket, tickets
 from .profile import Live, Profile, load_profile, profile_names
 from .store import Store
 
@@ -13,6 +13,8 @@ __all__ = [
     "Live",
     "Profile",
     "Store",
+    "beside",
+    "controls",
     "expand",
     "load_profile",
     "profile_names",

@@ -19,11 +19,17 @@ from .profile import DataSource, ModelSpec, Profile
 ALGORITHM = 1
 
 DENSE = "dense"
+# the dense network trained anew: measured like a ticket against the dense network of a seed of the study
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its measurements. ``pruner`` may be "dense";"""
+    """One training and its measurements.
+
+    ``pruner`` is its name in the profile, which may be "dense" or "control"; ``method``, where the profile gave it a label of
+    its own, the pruner's name in the library.
+    """
 
     dataset: DataSource
     model: ModelSpec
@@ -32,6 +38,7 @@ class Cell:
     sparsity: float
     seed: int
     recipe: Recipe
+    method: str = ""
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -53,7 +60,7 @@ class Cell:
         """Return the parts of the identity, in alphabetical order, as plain values and as text."""
         rest = {
             "algorithm": ALGORITHM,
-            "pruner": self.pruner,
+            "pruner": self.method or self.pruner,
             "seed": self.seed,
             "settings": dict(self.settings),
             "sparsity": round(self.sparsity, 9),
@@ -65,26 +72,37 @@ class Cell:
     @property
     def label(self) -> str:
         """Return the name in messages, e.g. ``lottery 79.0% resnet8 fashion-mini seed 1``."""
-        return f"{self.pruner} {self.sparsity:.1%} {self.model.name} {self.dataset.name} seed {self.seed}"
+        which = f"{self.training_seed}" if self.pruner == CONTROL else f"{self.sparsity:.1%}"
+        return f"{self.pruner} {which} {self.model.name} {self.dataset.name} seed {self.seed}"
 
     def metric_id(self, metric: str, settings: dict[str, Any]) -> str:
         """Return the name of the record of one metric of this cell."""
         return f"{self.id}-{metric}-{digest([ALGORITHM, metric, settings])[:8]}"
 
+    @property
+    def unpruned(self) -> bool:
+        """Return whether it is trained without a pruner: dense, or a control."""
+        return self.pruner in (DENSE, CONTROL)
+
+    @property
+    def training_seed(self) -> int:
+        """Return the seed of initial weights and batches: a control's is not that of the networks it is compared with."""
+        return dict(self.settings)["training_seed"] if self.pruner == CONTROL else self.seed
+
     def build_pruner(self) -> pruners.Pruner:
-        return pruners.build(self.pruner, **dict(self.settings))
+        return pruners.build(self.method or self.pruner, **dict(self.settings))
 
     def dense(self) -> Cell | None:
         """Return the dense network that this cell starts from, if it needs one."""
-        return self.baseline() if self.pruner != DENSE and self.build_pruner().needs_dense else None
+        return None if self.unpruned or not self.build_pruner().needs_dense else self.baseline()
 
     def baseline(self) -> Cell:
         """Return the dense network of the same seed, which its metrics are compared with."""
-        return replace(self, pruner=DENSE, settings=(), sparsity=0.0)
+        return replace(self, pruner=DENSE, settings=(), sparsity=0.0, method="")
 
     def previous(self) -> Cell | None:
         """Return the cell of the round before, if the pruner is iterative and this is not its first."""
-        before = None if self.pruner == DENSE else self.build_pruner().previous(self.sparsity)
+        before = None if self.unpruned else self.build_pruner().previous(self.sparsity)
         return None if before is None else replace(self, sparsity=before)
 
     def parents(self) -> list[Cell]:
@@ -113,7 +131,7 @@ def digest(value: Any) -> str:
 
 def expand(profile: Profile) -> list[Cell]:
     """Return the cells whose metrics the profile asks for: per model and seed the dense network, then each pruner at each
-    sparsity. Rounds in between are not listed; ``with_ancestors`` adds them.
+    sparsity, then the controls. Rounds in between are not listed; ``with_ancestors`` adds them.
 
     Example:
         >>> from lotterylib.study import load_profile
@@ -125,12 +143,17 @@ def expand(profile: Profile) -> list[Cell]:
         for seed in profile.seeds:
             dense = Cell(profile.dataset, model, DENSE, (), 0.0, seed, profile.recipe)
             cells.append(dense)
-            for pruner, settings in profile.pruners.items():
+            for pruner in profile.pruners:
                 if seed not in profile.fewer_seeds.get(pruner, profile.seeds):
                     continue
+                built = profile.pruner(pruner)
                 # full settings, so that a changed default of the library is another cell
-                full = tuple(sorted(pruners.build(pruner, **settings).model_dump().items()))
-                cells += [replace(dense, pruner=pruner, settings=full, sparsity=s) for s in profile.levels]
+                full = tuple(sorted(built.model_dump().items()))
+                method = "" if built.name == pruner else built.name
+                of = replace(dense, pruner=pruner, settings=full, method=method)
+                cells += [replace(of, sparsity=s) for s in profile.levels]
+            for training_seed in profile.control_seeds(seed):
+                cells.append(replace(dense, pruner=CONTROL, settings=(("training_seed", training_seed),)))
     return cells
 
 

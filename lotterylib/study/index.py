@@ -7,16 +7,22 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..files import is_remote, names
 from ..ticket import is_whole
 from .cells import Cell
 from .store import Record, Shelf, Store, parse_record, read_record
+from .versions import Made
 
 FILE = "index.sqlite"
 # a store of fewer files is read as quickly without one
 WORTH_KEEPING = 1000
-_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content BLOB) WITHOUT ROWID"
+# what most questions ask is apart from the records themselves, which are a hundred times as large
+_TABLES = """
+CREATE TABLE IF NOT EXISTS known (path TEXT PRIMARY KEY, stamp TEXT, whole INT, metric INT, pruner INT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, content BLOB);
+"""
 
 
 class Index(Shelf):
@@ -31,16 +37,18 @@ class Index(Shelf):
         self.damaged: list[Path] = []
         self._noted, self._database = names(store.root / "cells"), None
         self._failures: dict[str, dict[str, str] | None] = {}
+        # of records that others than the first versions made
+        self._made: dict[str, Made] = {}
         if is_remote(store.root):
             # one question per folder, not one per file
             self._whole = {f"{part}/{name}" for part in _READ for name in names(store.root / part)}
             return
         self._database = _database(store.root)
-        self._whole = {
-            path for (path,) in self._database.execute("SELECT path FROM files WHERE content NOT NULL")
-        }
-        torn = self._database.execute("SELECT path FROM files WHERE content IS NULL ORDER BY path")
+        self._whole = {path for (path,) in self._database.execute("SELECT path FROM known WHERE whole")}
+        torn = self._database.execute("SELECT path FROM known WHERE NOT whole ORDER BY path")
         self.damaged = [store.root / path for (path,) in torn]
+        later = "SELECT path, metric, pruner FROM known WHERE metric > 1 OR pruner > 1"
+        self._made = {path: Made(*versions) for path, *versions in self._database.execute(later)}
 
     @classmethod
     def of(cls, store: Store | Index) -> Index:
@@ -62,6 +70,13 @@ class Index(Shelf):
         """Return whether there is a record of that name, and whole."""
         return f"records/{id}.json" in self._whole
 
+    def made(self, id: str) -> Made:
+        """Return the versions of metric and pruner that made the record of that name, which is there."""
+        path = f"records/{id}.json"
+        if self._database is None:
+            return Made.of(self._record(path) or {})
+        return self._made.get(path, Made())
+
     def records(self, ids: Iterable[str]) -> Iterator[Record | None]:
         """Yield the records of these names, None for those that are missing or damaged."""
         for id in ids:
@@ -70,25 +85,35 @@ class Index(Shelf):
     def _record(self, path: str) -> Record | None:
         if self._database:
             with contextlib.suppress(sqlite3.DatabaseError):
-                for (content,) in self._database.execute("SELECT content FROM files WHERE path = ?", (path,)):
+                for (content,) in self._database.execute(
+                    "SELECT content FROM contents WHERE path = ?", (path,)
+                ):
                     if record := parse_record(content):
                         return record
         return read_record(self.store.root / path)
 
 
-def _ticket(path: Path) -> bytes | None:
-    return b"" if is_whole(path) else None
+class _Read(NamedTuple):
+    """What is kept of a file: whether it is whole, and of a record all of it."""
+
+    whole: bool
+    made: Made = Made()
+    content: bytes | None = None
 
 
-def _record(path: Path) -> bytes | None:
+def _ticket(path: Path) -> _Read:
+    return _Read(is_whole(path))
+
+
+def _record(path: Path) -> _Read:
     try:
         content = path.read_bytes()
     except OSError:
-        return None
-    return None if parse_record(content) is None else content
+        return _Read(False)
+    record = parse_record(content)
+    return _Read(False) if record is None else _Read(True, Made.of(record), content)
 
 
-# folder → what is kept of each of its files, None if it is damaged
 _READ = {"tickets": _ticket, "records": _record}
 
 
@@ -120,11 +145,17 @@ def _stamps(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _updated(database: sqlite3.Connection, root: Path, stamps: dict[str, str]) -> sqlite3.Connection:
-    database.execute(_TABLE)
-    known = dict(database.execute("SELECT path, stamp FROM files"))
+    database.executescript(_TABLES)
+    known = dict(database.execute("SELECT path, stamp FROM known"))
     gone = [(path,) for path in known.keys() - stamps.keys()]
-    new = ((p, s, _READ[p.partition("/")[0]](root / p)) for p, s in stamps.items() if known.get(p) != s)
     with database:
-        database.executemany("DELETE FROM files WHERE path = ?", gone)
-        database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", new)
+        for table in ("known", "contents"):
+            database.executemany(f"DELETE FROM {table} WHERE path = ?", gone)
+        for path, stamp in stamps.items():
+            if known.get(path) != stamp:
+                read = _READ[path.partition("/")[0]](root / path)
+                row = (path, stamp, read.whole, *read.made)
+                database.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", row)
+                if read.content is not None:
+                    database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?)", (path, read.content))
     return database

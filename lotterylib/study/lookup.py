@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import names
+from ..files import is_remote, names
 from ..ticket import Ticket
-from .cells import Cell, expand, with_ancestors
+from .cells import CONTROL, Cell, expand, with_ancestors
 from .cells import wanted as measurements
 from .index import Index
 from .profile import Profile, load_profile
 from .reference import Reference
 from .store import Record, Store, open_store
+from .versions import Made, outdated
 
 # a cell, and what to measure on it: metric → settings
 Todo = tuple[Cell, dict[str, Record]]
 
 
 def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
-    """Return all measurements of a profile that are there: from the store, else from the package's reference run.
+    """Return the measurements of a profile that are there: from the store, else from the package's reference run. Those of
+    controls are left out (``controls``).
 
     Those that are damaged count as missing; the error output names them.
 
@@ -30,16 +32,48 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
         >>> records("laptop")[0]["metric"]
         'accuracy'
     """
-    profile = load_profile(profile)
+    return _records(load_profile(profile), store, lambda cell: cell.pruner != CONTROL)
+
+
+def controls(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+    """Return the measurements of a profile's controls that are there, as ``records`` does: dense networks trained anew, with
+    "control" for their pruner and a difference to a dense network of the study. Empty for a profile without ``controls``.
+
+    Example:
+        >>> controls("laptop")
+        []
+    """
+    return _records(load_profile(profile), store, lambda cell: cell.pruner == CONTROL)
+
+
+def _records(
+    profile: Profile, store: Store | str | Path | None, chosen: Callable[[Cell], bool]
+) -> list[Record]:
     reference, local = Reference(profile.name).rows, open_store(store)
-    ids = [cell.metric_id(metric, settings) for cell, metric, settings in measurements(profile)]
-    if not local:
-        return [reference[id] for id in ids if id in reference]
-    index = Index(local)
-    for path in index.damaged:
-        print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
-    found = ((row or reference.get(id)) for id, row in zip(ids, index.records(ids), strict=True))
-    return [row for row in found if row]
+    asked = [(cell, cell.metric_id(m, s)) for cell, m, s in measurements(profile) if chosen(cell)]
+    if local:
+        index = Index(local)
+        for path in index.damaged:
+            print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
+        stored = index.records([id for _, id in asked])
+    else:
+        stored = [None] * len(asked)
+    found = ((cell, row or reference.get(id)) for (cell, id), row in zip(asked, stored, strict=True))
+    # another profile may have measured the same network under another label
+    return [
+        row if row["pruner"] == cell.pruner else row | {"pruner": cell.pruner} for cell, row in found if row
+    ]
+
+
+def beside(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+    """Return the records of the study that a profile wants shown with its own: none where it names none, or where there are none.
+
+    Example:
+        >>> beside("laptop-twice")
+        []
+    """
+    other = load_profile(profile).beside
+    return records(other, store) if other else []
 
 
 def ticket(
@@ -111,15 +145,29 @@ def tickets(
     return {n: ticket(profile, n, sparsity, store, **which) for n in wanted if n in profile.pruners}
 
 
-def missing(profile: Profile, store: Store | Index, reference: bool = False) -> list[Todo]:
-    """Return the cells with measurements that neither the store nor (if asked) the reference holds whole."""
+def missing(
+    profile: Profile, store: Store | Index, reference: bool = False, refresh: bool = False
+) -> list[Todo]:
+    """Return the cells with measurements that neither the store nor (if asked) the reference holds whole; with
+    ``refresh`` also those that another version of metric or pruner made."""
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
     index, todo = Index.of(store), {}
     for cell, metric, settings in measurements(profile):
         id = cell.metric_id(metric, settings)
-        if id not in known and not index.has_record(id):
+        stale = refresh and index.has_record(id) and index.made(id) != Made.now(metric, cell.pruner)
+        if stale or id not in known and not index.has_record(id):
             todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
     return list(todo.values())
+
+
+def mixture(profile: Profile, store: Store | Index) -> list[str]:
+    """Return a line for each metric and pruner with records in a folder's store that another than its present version
+    made. A store with an address is not asked: that would be a question per record."""
+    index = Index.of(store)
+    if is_remote(index.store.root):
+        return []
+    asked = ((cell, metric, cell.metric_id(metric, own)) for cell, metric, own in measurements(profile))
+    return outdated((m, cell.pruner, index.made(id)) for cell, m, id in asked if index.has_record(id))
 
 
 def remaining(todo: list[Todo], store: Store | Index) -> list[Cell]:

@@ -57,7 +57,7 @@ def size(model: ModelSpec, data: Shape) -> Size:
 def training_images(cell: Cell, images: int) -> int:
     """Return how many images the cell's own training sees: a pruner that starts from the dense network resumes at its rewind step."""
     steps = cell.recipe.total_steps(images)
-    if cell.pruner != DENSE and cell.build_pruner().needs_dense:
+    if cell.dense():
         steps -= cell.recipe.rewind_step(images)
     return steps * min(cell.recipe.batch_size, images)
 
@@ -99,7 +99,7 @@ def plan(
     profile's."""
     data = shape(profile.dataset)
     sizes = {model.name: size(model, data) for model in profile.models}
-    names = [DENSE, *profile.pruners]
+    names = list(dict.fromkeys([DENSE, *profile.pruners, *(cell.pruner for cell in cells)]))
     training, storage = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     measuring: dict[str, dict[str, float]] = {name: {} for name in names}
     work = dict.fromkeys(sizes, 0.0)
@@ -109,7 +109,7 @@ def plan(
         work[cell.model.name] += images
         kept = network.parameters - cell.sparsity * network.prunable
         # float32 weights and one bit per weight for the mask; of dense networks also the weights of the rewind step
-        storage[cell.pruner] += 4 * kept * (2 if cell.pruner == DENSE else 1) + network.prunable / 8
+        storage[cell.pruner] += 4 * kept * (2 if cell.unpruned else 1) + network.prunable / 8
     for cell, wanted in todo:
         for metric, count in passes(wanted, data).items():
             row = measuring[cell.pruner]

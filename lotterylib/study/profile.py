@@ -28,6 +28,8 @@ from .strict import check_taken_literally, read_yaml
 FOLDER = Path(__file__).parents[1] / "profiles"
 # share of the remaining weights that a round removes
 ROUND = 0.2
+# controls are trained from this seed on, far from those of studies
+FIRST_CONTROL = 1000
 
 
 class _Strict(BaseModel):
@@ -135,7 +137,14 @@ class Profile(_Strict):
 
     Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it, and all of it where ``pruners``
     is empty. ``smoke`` says that its numbers mean nothing, and ``live`` what notebooks train in front of the reader.
-    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges.
+    ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges, ``beside`` one
+    whose records, where there are some, are shown with this one's.
+    ``hours_per_cell``: a training or measurement that takes longer counts as failed.
+
+    ``pruners`` may hold one pruner twice: under a label of one's own, its settings name it (``random-erk: {pruner: random,
+    distribution: erk}``). ``controls`` dense networks more are trained from other seeds and measured like tickets, each
+    against the dense network of one of ``control_with`` (empty: ``metric_seeds``, or all seeds) in turn: what a retraining
+    changes.
     ``fewer_seeds`` (pruner → some of the seeds) and ``metric_seeds`` (those on which more than accuracy is measured;
     empty: all) are for studies too costly for all metrics on all seeds.
     """
@@ -149,10 +158,14 @@ class Profile(_Strict):
     rounds: list[Annotated[int, Field(ge=1, le=60)]] = []
     sparsities: list[Annotated[float, Field(gt=0, lt=1)]] = []
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    controls: Annotated[int, Field(ge=0)] = 0
+    control_with: list[int] = []
     recipe: Recipe = Recipe()
     metrics: dict[str, dict[str, Any]] = {"accuracy": {}}
     live: Live
     longer: str | None = None
+    hours_per_cell: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 168.0
+    beside: str | None = None
     fewer_seeds: dict[str, list[int]] = {}
     metric_seeds: list[int] = []
 
@@ -174,11 +187,15 @@ class Profile(_Strict):
     @classmethod
     def _build(cls, value: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
         """Refuse what cannot be built. Settings stay as they are written: a metric's id is made of them."""
+        build = metrics.build if info.field_name == "metrics" else _labelled
+        built: dict[Any, str] = {}
         for name, settings in value.items():
             try:
-                (metrics if info.field_name == "metrics" else pruners).build(name, **settings)
+                found = build(name, **settings)
             except LotteryError as error:
                 raise ValueError(str(error)) from None
+            if (same := built.setdefault((type(found), repr(found)), name)) != name:
+                raise ValueError(f"{same} and {name} are the same: want other settings")
         if info.field_name == "metrics" and "accuracy" not in value:
             raise ValueError("accuracy is missing: the regions of every figure rest on it")
         return value
@@ -196,8 +213,11 @@ class Profile(_Strict):
                 raise ValueError(
                     f"fewer_seeds of {pruner}: want a pruner of this profile and some of its seeds, got {seeds}"
                 )
-        if not set(self.metric_seeds) <= set(self.seeds):
-            raise ValueError(f"metric_seeds: want some of the seeds {self.seeds}, got {self.metric_seeds}")
+        for what in ("metric_seeds", "control_with"):
+            if not set(getattr(self, what)) <= set(self.seeds):
+                raise ValueError(f"{what}: want some of the seeds {self.seeds}, got {getattr(self, what)}")
+        if self.controls and max(self.seeds) >= FIRST_CONTROL:
+            raise ValueError(f"seeds: want seeds below {FIRST_CONTROL}, from where on controls are trained")
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise ValueError(f"models repeats a name: {names}; give the second one a profile of its own")
@@ -215,22 +235,27 @@ class Profile(_Strict):
         sparsities: list[float] | None = None,
     ) -> Profile:
         """Return the same study with some of its pruners, seeds and sparsities alone (None: all); the networks keep their
-        names in a store. ``only`` may name "dense"; sparsities may be rounded to a tenth of a per cent.
+        names in a store. ``only`` may name "dense" and, where there are controls, "control"; sparsities may be rounded to a
+        tenth of a per cent.
 
         Raises:
             UnknownNameError, SettingError: for what is not in the profile.
         """
         changes: dict[str, Any] = {}
+        known = ["dense", *self.pruners, *(["control"] if self.controls else [])]
         for name in only or ():
-            if name not in ("dense", *self.pruners):
-                raise UnknownNameError("pruner of this profile", name, ["dense", *self.pruners])
+            if name not in known:
+                raise UnknownNameError("pruner of this profile", name, known)
         if only is not None:
             changes["pruners"] = {name: s for name, s in self.pruners.items() if name in only}
+            changes["controls"] = self.controls if "control" in only else 0
         for seed in seeds or ():
             if seed not in self.seeds:
                 raise SettingError(f"seed {seed} is not in the profile {self.name}: it has {self.seeds}")
         if seeds is not None:
             changes["seeds"] = [seed for seed in self.seeds if seed in seeds]
+            # those that are left stay with the networks that they were compared with
+            changes["control_with"] = self._control_with
         for sparsity in sparsities or ():
             if not any(_same(sparsity, level) for level in self.levels):
                 has = ", ".join(f"{level:.3f}" for level in self.levels)
@@ -239,6 +264,24 @@ class Profile(_Strict):
             kept = [level for level in self.levels if any(_same(s, level) for s in sparsities)]
             changes |= {"rounds": [], "sparsities": kept}
         return self.model_copy(update=changes)
+
+    def pruner(self, label: str) -> pruners.Pruner:
+        """Return a pruner of the profile with its settings."""
+        return _labelled(label, **self.pruners[label])
+
+    @property
+    def _control_with(self) -> list[int]:
+        return self.control_with or self.metric_seeds or self.seeds
+
+    def control_seeds(self, seed: int) -> list[int]:
+        """Return the seeds that those controls are trained from which are compared with the dense network of ``seed``.
+
+        Example:
+            >>> load_profile("laptop").model_copy(update={"controls": 4}).control_seeds(0)
+            [1000, 1003]
+        """
+        seeds = self._control_with
+        return [FIRST_CONTROL + i for i in range(self.controls) if seeds[i % len(seeds)] == seed]
 
     def metrics_at(self, seed: int) -> dict[str, dict[str, Any]]:
         """Return what is measured on the networks of a seed: metric → settings."""
@@ -291,7 +334,7 @@ def load_profile(name: str | Path | Profile) -> Profile:
     try:
         profile = Profile.model_validate(content)
         check_taken_literally(content, profile)
-        built = {name: pruners.build(name, **own) for name, own in profile.pruners.items()}
+        built = {label: profile.pruner(label) for label in profile.pruners}
         check_taken_literally(profile.pruners, built, "pruners")
     except ValidationError as error:
         raise SettingError(f"{path}: {first_problem(error)}") from None
@@ -334,6 +377,16 @@ def _content(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = {k for k in base.keys() & over.keys() if isinstance(base[k], dict) and isinstance(over[k], dict)}
     return {**base, **over, **{k: _merged(base[k], over[k]) for k in both}}
+
+
+def _labelled(label: str, pruner: str | None = None, **settings: Any) -> pruners.Pruner:
+    """Return a pruner by its own name, or by a label for which ``pruner`` names it."""
+    if pruner is None:
+        return pruners.build(label, **settings)
+    if label in ("dense", "control", *pruners.names()):
+        raise SettingError(f"{label} is a name of its own: give {pruner} another label, e.g. {pruner}-2")
+    component(label, "label")
+    return pruners.build(pruner, **settings)
 
 
 def _known(kind: str, name: str, known: list[str]) -> str:

@@ -14,6 +14,7 @@ from .cells import DENSE, Cell, expand, wanted, with_ancestors
 from .index import Index
 from .profile import Profile
 from .store import Record, Store
+from .versions import Made, outdated
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -42,6 +43,11 @@ class Reference:
         rows = [row for line in content.decode().splitlines() for row in _unpacked(json.loads(line))]
         return {row["id"]: row for row in rows}
 
+    def versions(self, cell: Cell) -> Record:
+        """Return the version of the pruner that found the cell's ticket, as its records say."""
+        own = (row for id, row in self.rows.items() if id.startswith(cell.id))
+        return {"pruner_version": next((Made.of(row).pruner for row in own), 1)}
+
     def ticket_path(self, cell: Cell) -> Path | None:
         """Return where the cell's ticket lies, its content checked, if it is one of those that come with the package."""
         checksum = self.manifest.get("tickets", {}).get(cell.id)
@@ -58,8 +64,8 @@ def adopt(profile: Profile, store: Store, cells: list[Cell]) -> int:
     reference, copied = Reference(profile.name), 0
     for cell in with_ancestors(cells, store.has_ticket):
         if not store.has_ticket(cell) and (shipped := reference.ticket_path(cell)):
-            ticket = Ticket.load(shipped)
-            store.open_for_writing().save_ticket(cell, ticket, {"source": f"reference/{profile.name}"})
+            ticket, about = Ticket.load(shipped), {"source": f"reference/{profile.name}"}
+            store.open_for_writing().save_ticket(cell, ticket, about | reference.versions(cell))
             copied += 1
     return copied
 
@@ -99,6 +105,7 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
         "profile": profile.name,
         "records": len(every),
         "revisions": sorted({row["revision"] for row in every}),
+        **({"outdated": mixed} if (mixed := _outdated(every)) else {}),
         "sha256": sha256(lines.encode()),
         "tickets": tickets,
     }
@@ -116,6 +123,10 @@ def _manifest(folder: Path) -> Record:
         return {}
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path} is damaged; fetch it again") from None
+
+
+def _outdated(rows: list[Record]) -> list[str]:
+    return outdated((row["metric"], row["pruner"], Made.of(row)) for row in rows)
 
 
 def _ticket_path(folder: Path, id: str) -> Path:

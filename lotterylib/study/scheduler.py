@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import math
 import os
 import signal
+import socket
 import sys
 import threading
 import uuid
@@ -18,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
 from tqdm import tqdm
 
 from ..errors import LotteryError, SettingError
-from ..files import is_remote, remove, write_whole
+from ..files import is_remote, names, remove, write_whole
 from ..machine.devices import pick_device, places, processors
 from ..training import Launch
 from .cells import Cell, with_ancestors
@@ -32,6 +35,10 @@ from .work import Outcome, Worker, attempt, blame
 
 # threads of one worker process would share PyTorch's random state and number of threads
 _alone = threading.Lock()
+
+# tasks that a scheduler is given at once: it keeps workers busy, and forgets a thousand quickly when we stop
+AHEAD = 1000
+_HERE = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname()) or "here"
 
 _LOCAL = {
     # Dask's own default adds MALLOC_TRIM_THRESHOLD_=65536, which gives memory back to the system after every layer and
@@ -47,6 +54,9 @@ _LOCAL = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # pages on what runs here, for any local user to read
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 
 
@@ -90,6 +100,7 @@ class How:
         per_gpu: So many cells share a GPU.
         processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
             ``processes``/``per_gpu`` of the resource ``GPU``.
+        refresh: Make anew what another version of a pruner or metric made.
     """
 
     scheduler: str | None = None
@@ -98,6 +109,7 @@ class How:
     device: str | None = None
     per_gpu: int | None = None
     processes: int = 1
+    refresh: bool = False
 
     def devices(self) -> tuple[str | None, ...]:
         """Return the device of each local worker, or of any worker of a running scheduler."""
@@ -120,6 +132,26 @@ class How:
         return {"GPU": self.processes / (self.per_gpu or 1)} if asks else {}
 
 
+def open_enough_files(workers: int) -> None:
+    """Let this process open as many files as so many workers take, pipes and connections included.
+
+    Raises:
+        SettingError: if it may not; Dask would wait for ever.
+    """
+    try:
+        import resource
+    # Windows has no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < (needed := 128 + 32 * workers):
+        raise SettingError(
+            f"{workers} worker(s) take about {needed} open files, and this process may have {hard} (ulimit -n): "
+            "raise that, or ask for fewer --workers"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def hush() -> None:
     """Silence Dask's own log for the rest of this process, where it would print tracebacks of connections that end
     because we end. What matters of it, ``run`` says in the summary or raises."""
@@ -135,6 +167,7 @@ def run(
     *,
     progress: bool = True,
     worker: Callable[..., Worker] = Worker,
+    limit: float = math.inf,
 ) -> Summary:
     """Compute what ``missing`` listed: tickets, in an order that shares rounds and dense networks, then metrics.
 
@@ -153,7 +186,8 @@ def run(
                 f"a batch of {batch} images cannot be shared out evenly to {how.processes} processes"
             )
     summary, index, cells = Summary(), Index(store), []
-    for cell in with_ancestors([cell for cell, _ in todo], index.has_ticket):
+    found = index.has_present_ticket if how.refresh else index.has_ticket
+    for cell in with_ancestors([cell for cell, _ in todo], found):
         if index.is_final(cell) and (failure := index.failure(cell)):
             summary.failures[cell.label] = failure["reason"]
             summary.final.add(cell.label)
@@ -166,14 +200,17 @@ def run(
         # workers may have another working folder
         store = Store(store.root.resolve())
     devices = how.devices()
-    marks = store.open_for_writing().root / "attempts" / uuid.uuid4().hex[:8]
-    job = _Job(worker, store, marks, how.threads, devices, how.launch(devices))
+    if not how.scheduler:
+        open_enough_files(len(devices))
+    marks = store.open_for_writing().root / "attempts" / f"{_HERE}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    _forget_the_dead(marks.parent)
+    job = _Job(worker, store, marks, how.threads, devices, how.launch(devices), how.refresh, limit)
     try:
         # a full or read-only store is better noticed now than after the first training
         write_whole(marks / "began", b"." * 4096)
         with _client(how.scheduler, len(devices), how.share()) as client:
-            tasks = _submit(client, job, cells, metrics, index, how.share())
-            _watch(tasks, store, summary, progress, lambda: _running(client))
+            study = _Study(client, job, cells, metrics, found, how.share())
+            _watch(study, store, summary, progress, lambda: _running(client))
     finally:
         remove(marks)
     return summary
@@ -189,6 +226,8 @@ class _Job:
     threads: int
     devices: tuple[str | None, ...]
     launch: Launch
+    refresh: bool
+    limit: float
 
     def find(self, before: list[Outcome], cell: Cell) -> Outcome:
         """Find a ticket; ``before`` only makes Dask wait for the parents, whose tickets are in the store."""
@@ -200,7 +239,7 @@ class _Job:
 
     def _attempt(self, what: str, cell: Cell, work: Callable[[], Outcome]) -> Outcome:
         with _alone:
-            return attempt(self.marks / f"{what}-{cell.id}", self.store, cell, work)
+            return attempt(self.marks / f"{what}-{cell.id}", self.store, cell, work, self.limit)
 
     def _worker(self) -> Worker:
         """Return this process's worker, which lasts as long as the run: it keeps data in memory."""
@@ -209,35 +248,60 @@ class _Job:
             # local workers are numbered, and each has a device
             number = int(here.name) % len(self.devices) if len(self.devices) > 1 else 0
             here.lottery_marks = self.marks
-            here.lottery_worker = self.make(self.store, self.threads, self.devices[number], self.launch)
+            here.lottery_worker = self.make(
+                self.store, self.threads, self.devices[number], self.launch, self.refresh
+            )
         return here.lottery_worker
 
 
-def _submit(
-    client: Client,
-    job: _Job,
-    cells: list[Cell],
-    metrics: dict[str, dict[str, Record]],
-    index: Index,
-    share: dict[str, float],
-) -> dict[Future, Cell]:
-    """Submit one task per missing ticket and one per cell to measure; parents are arguments, so Dask orders them. Keys
-    carry the run's name: two runs on one scheduler may have different stores and different metrics."""
-    steps, name = _steps_to_come(cells), job.marks.name
-    how: dict[str, Any] = dict(pure=False, resources=share)
-    tickets: dict[str, Future] = {}
-    tasks: dict[Future, Cell] = {}
-    for cell in cells:
-        if not index.has_ticket(cell):
-            before = [tickets[p.id] for p in cell.parents() if p.id in tickets]
-            key = f"find-{cell.id}-{name}"
-            tickets[cell.id] = client.submit(job.find, before, cell, key=key, priority=steps[cell.id], **how)
-            tasks[tickets[cell.id]] = cell
-        if wanted := metrics.get(cell.id):
-            before = [tickets[c.id] for c in {cell, cell.baseline()} if c.id in tickets]
-            key = f"measure-{cell.id}-{name}"
-            tasks[client.submit(job.measure, before, cell, wanted, key=key, priority=0, **how)] = cell
-    return tasks
+class _Study:
+    """The tasks of a run: one per missing ticket, long chains first, then one per cell to measure. What a task needs are its
+    arguments, so Dask orders them. Keys carry the run's name: two runs on one scheduler may have different stores and
+    different metrics."""
+
+    def __init__(
+        self,
+        client: Client,
+        job: _Job,
+        cells: list[Cell],
+        metrics: dict[str, dict[str, Record]],
+        found: Callable[[Cell], bool],
+        share: dict[str, float],
+    ):
+        self.client, self.job, self.metrics = client, job, metrics
+        self.how: dict[str, Any] = dict(pure=False, resources=share)
+        self.steps = _steps_to_come(cells)
+        # a parent has more steps to come than its children, so it stays in front of them
+        self.to_find = sorted((c for c in cells if not found(c)), key=lambda cell: -self.steps[cell.id])
+        self.to_measure = [cell for cell in cells if metrics.get(cell.id)]
+        # of those that were given to the scheduler; of tickets until what came of them is known
+        self.cells: dict[str, Cell] = {}
+        self.tickets: dict[str, Future] = {}
+
+    def __len__(self) -> int:
+        return len(self.to_find) + len(self.to_measure)
+
+    def submitted(self) -> Iterator[Future]:
+        """Give the scheduler one task after the other, as they are asked for."""
+        for cell in self.to_find:
+            self.tickets[cell.id] = self._submit("find", cell, cell.parents(), priority=self.steps[cell.id])
+            yield self.tickets[cell.id]
+        for cell in self.to_measure:
+            yield self._submit("measure", cell, [cell, cell.baseline()], self.metrics[cell.id], priority=0)
+
+    def _submit(self, what: str, cell: Cell, needs: list[Cell], *more: Any, priority: int) -> Future:
+        key = f"{what}-{cell.id}-{self.job.marks.name}"
+        self.cells[key] = cell
+        before = [self.tickets[id] for id in dict.fromkeys(c.id for c in needs) if id in self.tickets]
+        work = getattr(self.job, what)
+        return self.client.submit(work, before, cell, *more, key=key, priority=priority, **self.how)
+
+    def done(self, task: Future) -> Cell:
+        """Return the cell of a task that has ended: what comes after it finds its ticket in the store."""
+        cell = self.cells[task.key]
+        if self.tickets.get(cell.id) is task:
+            del self.tickets[cell.id]
+        return cell
 
 
 def _running(client: Client) -> int:
@@ -247,13 +311,14 @@ def _running(client: Client) -> int:
     return sum(int(count.get("executing", 0)) for count in counts)
 
 
-def _watch(
-    tasks: dict[Future, Cell], store: Store, summary: Summary, progress: bool, running: Callable[[], int]
-) -> None:
-    with tqdm(total=len(tasks), desc="study", unit="task", disable=not progress, smoothing=0.05) as bar:
-        for task in as_completed(list(tasks)):
-            cell = tasks[task]
-            outcome = _outcome(task, tasks, store)
+def _watch(study: _Study, store: Store, summary: Summary, progress: bool, running: Callable[[], int]) -> None:
+    to_come = study.submitted()
+    with tqdm(total=len(study), desc="study", unit="task", disable=not progress, smoothing=0.05) as bar:
+        tasks = as_completed(itertools.islice(to_come, AHEAD))
+        for task in tasks:
+            cell, outcome = study.done(task), _outcome(task, study.cells, store)
+            for following in itertools.islice(to_come, 1):
+                tasks.add(following)
             summary.add(outcome, final=outcome.what == "failed" and store.is_final(cell))
             if progress:
                 failed = summary.counts["failed"]
@@ -262,9 +327,9 @@ def _watch(
             bar.update()
 
 
-def _outcome(task: Future, tasks: dict[Future, Cell], store: Store) -> Outcome:
+def _outcome(task: Future, cells: dict[str, Cell], store: Store) -> Outcome:
     """Return what came of a task, also where its worker could not say."""
-    cell = tasks[task]
+    cell = cells[task.key]
     try:
         return task.result()
     except CancelledError:
@@ -276,12 +341,31 @@ def _outcome(task: Future, tasks: dict[Future, Cell], store: Store) -> Outcome:
             reason = f"{error.allowed_failures + 1} workers died while it ran or waited on them"
             blame(store, cell, reason)
         else:
-            first = next((c for t, c in tasks.items() if t.key == error.task), None)
+            first = cells.get(error.task)
             reason = f"needs {first.label if first else error.task}, which failed"
     # e.g. a worker that cannot import this package
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
     return Outcome("failed", {cell.label: reason})
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the marks of runs on this machine that were killed."""
+    for name in names(folder):
+        host, _, rest = name.rpartition(".")[0].rpartition(".")
+        if host == _HERE and rest.isdecimal() and not _lives(int(rest)):
+            remove(folder / name)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # another user's
+    except OSError:
+        return True
+    return True
 
 
 def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
@@ -308,6 +392,9 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
                     n_workers=workers,
                     threads_per_worker=1,
                     host="127.0.0.1",
+                    # who reaches a scheduler can run code as its owner, and loopback is every local user's
+                    protocol="tls://",
+                    security=_key_for_this_run(),
                     # any free port, so that two runs do not meet
                     dashboard_address="127.0.0.1:0",
                     scheduler_kwargs={"dashboard": False},
@@ -327,6 +414,16 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
                         part.close(timeout=3)
 
 
+def _key_for_this_run() -> Security:
+    """Return a key that this process and its workers alone know."""
+    try:
+        return Security.temporary()
+    except ImportError:
+        raise SettingError(
+            'workers talk to each other encrypted, for which cryptography is missing: pip install "lotterylib[cluster]"'
+        ) from None
+
+
 @contextlib.contextmanager
 def _connected(scheduler: str, share: dict[str, float]) -> Iterator[Client]:
     try:
@@ -334,6 +431,8 @@ def _connected(scheduler: str, share: dict[str, float]) -> Iterator[Client]:
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())
         raise LotteryError(f"no Dask scheduler answers at {scheduler} ({reason})") from None
+    if scheduler.startswith("tcp://"):
+        print(f"whoever reaches {scheduler} can run code as you; see SECURITY.md on tls://", file=sys.stderr)
     with client:
         offers = [w.get("resources", {}) for w in client.scheduler_info(n_workers=-1)["workers"].values()]
         if not any(all(has.get(name, 0) >= part for name, part in share.items()) for has in offers):
@@ -350,8 +449,11 @@ def _sigint_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # it would let go of the signal in the thread that starts it
+    # it would let go of the signal in the thread that starts it; what killed workers leave it removes without a word
+    quiet = "ignore:resource_tracker"
+    sys.warnoptions.append(quiet)
     resource_tracker.ensure_running()
+    sys.warnoptions.remove(quiet)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

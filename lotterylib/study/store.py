@@ -29,6 +29,7 @@ from ..errors import DataError
 from ..files import exists, is_remote, place, write_whole
 from ..ticket import Ticket, is_whole
 from .cells import Cell, digest
+from .versions import pruner_version
 
 FORMAT = 1
 Record = dict[str, Any]
@@ -44,6 +45,14 @@ class Shelf(ABC):
     @abstractmethod
     def about(self, cell: Cell) -> Record | None:
         """Return the cell's own record: its training or its failure."""
+
+    def has_present_ticket(self, cell: Cell) -> bool:
+        """Return whether there is a ticket, and of the present version of its pruner."""
+        return self.has_ticket(cell) and self.ticket_version(cell) == pruner_version(cell.pruner)
+
+    def ticket_version(self, cell: Cell) -> int:
+        """Return the version of the pruner that found the ticket."""
+        return (self.about(cell) or {}).get("pruner_version", 1)
 
     def failure(self, cell: Cell) -> dict[str, str] | None:
         """Return ``{"kind": …, "reason": …}`` if the cell failed and has no ticket since. A cell that waits for a failed

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,16 +24,20 @@ from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision, versions
 from ..masks import Mask
 from ..pruners import train_dense
+from ..text import duration
 from ..ticket import Ticket
 from ..training import Launch, launching
 from .cells import DENSE, Cell, digest
 from .profile import DataSource
 from .store import Record, Store
+from .versions import Made, pruner_version
 
 # seconds between two checkpoints of a training: what a killed one repeats, at least an epoch
 SPACING = 60.0
 # a cell that takes its worker down is tried this often
 ATTEMPTS = 3
+# what the marks of one that took too long hold
+HUNG = b"hung"
 # what a measurement's record says of the training
 _OF_TRAINING = ("kept", "prunable", "sparsity", "precision", "processes")
 
@@ -51,12 +58,19 @@ class Outcome:
 
 class Worker:
     """Finds and measures tickets of a store, one cell at a time. Data sets and the dense networks that tickets are compared
-    with stay in memory, since the next cells mostly need the same."""
+    with stay in memory, since the next cells mostly need the same. With ``refresh``, what another version of a pruner or
+    metric made is made anew."""
 
     def __init__(
-        self, store: Store, threads: int = 1, device: str | None = None, launch: Launch | None = None
+        self,
+        store: Store,
+        threads: int = 1,
+        device: str | None = None,
+        launch: Launch | None = None,
+        refresh: bool = False,
     ):
         self.store, self.threads, self.device, self.launch = store, threads, device, launch or Launch()
+        self.refresh = refresh
         self._data: Callable[[DataSource], Dataset] = functools.lru_cache(maxsize=2)(DataSource.load)
         self._mended: list[str] = []
         # some seeds: a worker meets them in turns
@@ -68,12 +82,16 @@ class Worker:
         raised, the study goes on."""
         began = time.perf_counter()
         try:
+            if self.refresh and not self.store.has_present_ticket(cell):
+                # else what starts from it would start from the old one if this fails
+                self.store.drop_ticket(cell)
             if self.store.has_ticket(cell):
                 return Outcome("kept")
             launch = replace(self.launch, checkpoints=self.store.checkpoints, spacing=SPACING)
             with fixed_threads(self.threads), launching(launch):
                 ticket = self._train(cell)
-                self.store.save_ticket(cell, ticket, _form(self._data(cell.dataset)) | self._facts(began))
+                facts = self._facts(began) | {"pruner_version": pruner_version(cell.pruner)}
+                self.store.save_ticket(cell, ticket, _form(self._data(cell.dataset)) | facts)
             return Outcome("found", mended=self._mended_now())
         # not stored: it stops being true when the parent is there
         except ParentFailed as error:
@@ -88,7 +106,7 @@ class Worker:
         """Measure the metrics (name → settings) that the store lacks. One that fails does not hold up the others; it is
         stored and named as by ``find``."""
         try:
-            todo = {m: s for m, s in wanted.items() if self.store.record(cell, m, s) is None}
+            todo = {m: s for m, s in wanted.items() if not self._has_measured(cell, m, s)}
             if not todo:
                 return Outcome("kept")
             if lacking := self._lacking(cell):
@@ -96,6 +114,7 @@ class Worker:
             ticket = self._load(cell)
             dense = None if cell.pruner == DENSE else self._dense(cell.baseline())
             subject = self._subject(cell, ticket.model, ticket.mask, dense)
+            found_by = self.store.ticket_version(cell)
         except Exception as error:
             return Outcome("failed", {f"measuring {cell.label}": _words(error)})
         failed: dict[str, str] = {}
@@ -104,12 +123,22 @@ class Worker:
             try:
                 with fixed_threads(self.threads), launching(self.launch):
                     row = _row(cell, metric, settings, subject, ticket)
-                    self.store.save_record(cell, metric, settings, row | self._facts(began))
+                    versions = {
+                        "metric_version": metrics.describe(metric).version,
+                        "pruner_version": found_by,
+                    }
+                    self.store.save_record(cell, metric, settings, row | versions | self._facts(began))
             except Exception as error:
                 failed[f"{metric} of {cell.label}"] = reason = _words(error)
                 with contextlib.suppress(Exception):
                     self.store.save_unmeasured(cell, metric, settings, reason, self._facts(began))
         return Outcome("failed" if failed else "found", failed, self._mended_now())
+
+    def _has_measured(self, cell: Cell, metric: str, settings: Record) -> bool:
+        record = self.store.record(cell, metric, settings)
+        if record is None or not self.refresh:
+            return record is not None
+        return Made.of(record) == Made.now(metric, cell.pruner)
 
     def _lacking(self, cell: Cell) -> dict[str, str]:
         """Return the ticket that is not there to measure or to compare with, and why; empty if both are."""
@@ -126,10 +155,10 @@ class Worker:
                 needs = (self.store.failure(parent) or {}).get("needs", parent.label)
                 raise ParentFailed(f"needs {needs}, which failed")
         data = self._data(cell.dataset)
-        model = cell.model.build(data, cell.seed)
+        model = cell.model.build(data, cell.training_seed)
         how: dict[str, Any] = dict(device=self.device, progress=False)
-        if cell.pruner == DENSE:
-            return train_dense(model, data, cell.recipe, cell.seed, **how)
+        if cell.unpruned:
+            return train_dense(model, data, cell.recipe, cell.training_seed, **how)
         dense, previous = (parent and self._load(parent) for parent in (cell.dense(), cell.previous()))
         return cell.build_pruner().find(
             model, data, cell.sparsity, cell.recipe, cell.seed, dense=dense, previous=previous, **how
@@ -171,23 +200,48 @@ class Worker:
         }
 
 
-def attempt(marks: Path, store: Store, cell: Cell, work: Callable[[], Outcome]) -> Outcome:
-    """Do some work on a cell, unless it has taken its worker down ``ATTEMPTS`` times. A byte in the file ``marks`` says that
-    an attempt began; it stays if the worker dies."""
-    died = 0
+def attempt(
+    marks: Path, store: Store, cell: Cell, work: Callable[[], Outcome], limit: float = math.inf
+) -> Outcome:
+    """Do some work on a cell, unless it has taken its worker down ``ATTEMPTS`` times, or once taken longer than ``limit``
+    seconds. A byte in the file ``marks`` says that an attempt began; it stays if the worker dies."""
+    died, before = 0, b""
     # a full disk, no answer; the work will say so
     with contextlib.suppress(Exception):
-        died = len(marks.read_bytes()) if exists(marks) else 0
+        before = marks.read_bytes() if exists(marks) else b""
+        died = ATTEMPTS if before == HUNG else len(before)
         if died < ATTEMPTS:
             write_whole(marks, b"." * (died + 1))
     if died >= ATTEMPTS:
         reason = f"the worker died {died} times while computing it (out of memory?)"
+        if before == HUNG:
+            reason = f"it did not end within {duration(limit)} (hours_per_cell of the profile)"
         blame(store, cell, reason)
         return Outcome("failed", {cell.label: reason})
-    outcome = work()
+    with _ending(marks, limit):
+        outcome = work()
     with contextlib.suppress(Exception):
         marks.unlink()
     return outcome
+
+
+@contextlib.contextmanager
+def _ending(marks: Path, limit: float) -> Iterator[None]:
+    """End this process if the block takes longer: a thread that hangs can be ended by no other means. The next attempt
+    reads why."""
+
+    def end() -> None:
+        with contextlib.suppress(Exception):
+            write_whole(marks, HUNG)
+        os._exit(1)
+
+    timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def blame(store: Store, cell: Cell, reason: str) -> None:

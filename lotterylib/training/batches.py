@@ -7,7 +7,11 @@ flipped one by one in worker processes that run ahead of the training.
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +26,10 @@ from ..errors import LotteryError, SettingError
 from ..machine.devices import processors
 from ..rng import generator, isolated
 from .recipe import Recipe
+
+SHARED = "/dev/shm"
+# seconds that a batch of images in files may take
+PATIENCE = 900
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
@@ -42,21 +50,31 @@ def augment(images: Tensor, recipe: Recipe, seed: int, step: int, flipped: Tenso
     """
     if not recipe.crop_padding and not recipe.flip:
         return images
-    count, _, height, width = images.shape
-    pad, device = recipe.crop_padding, images.device
+    return _moved(
+        images, recipe.crop_padding, *_moves(len(images), recipe, seed, step, flipped).to(images.device)
+    )
+
+
+def _moves(count: int, recipe: Recipe, seed: int, step: int, flipped: Tensor | None) -> Tensor:
+    """Return how a batch is moved: int64 [3, count], the row and the column that each crop begins at, and 1 for mirrored."""
     random = generator(seed, "augment", step)
-    top, left = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=random).to(device)
-    rows = torch.arange(height, device=device) + top
-    columns = torch.arange(width, device=device).expand(count, width)
-    if recipe.flip:
-        if flipped is None:
-            flipped = torch.rand(count, generator=random) < 0.5
-        columns = torch.where(flipped[:, None].to(device), width - 1 - columns, columns)
-    columns = columns + left
+    corners = torch.randint(0, 2 * recipe.crop_padding + 1, (2, count), generator=random)
+    if not recipe.flip:
+        flipped = torch.zeros(count)
+    elif flipped is None:
+        flipped = torch.rand(count, generator=random) < 0.5
+    return torch.cat([corners, flipped[None].long()])
+
+
+def _moved(images: Tensor, pad: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    count, _, height, width = images.shape
+    each, rows, columns = (torch.arange(n, device=images.device) for n in (count, height, width))
+    columns = torch.where(mirrored[:, None] > 0, width - 1 - columns, columns) + left[:, None]
     padded = nn.functional.pad(images, (pad, pad, pad, pad))
-    each = torch.arange(count, device=device)
     # advanced indices around a slice put the channels last: [N, H, W, C]
-    return padded[each[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    return padded[each[:, None, None], :, (rows + top[:, None])[:, :, None], columns[:, None, :]].movedim(
+        -1, 1
+    )
 
 
 def alternating(chosen: Tensor, epoch: int, count: int, seed: int) -> Tensor:
@@ -87,7 +105,7 @@ def training_batches(
     images, labels = split
     if isinstance(images, LazyImages):
         views = Views(images, recipe, seed, share)
-        return _read_ahead(views, labels.to(device), steps, device, workers)
+        return _read_ahead(views, labels.cpu(), steps, device, workers)
     if recipe.crop == "resized":
         raise SettingError(
             "crop 'resized' cuts from images in their files; these are in memory: use crop 'padded'"
@@ -96,15 +114,27 @@ def training_batches(
 
 
 def evaluation_batches(
-    images: Tensor | Sequence[Tensor], size: int, workers: int | None = None
+    images: Tensor | LazyImages, size: int, workers: int | None = None, pin: bool = False
 ) -> Iterator[Tensor]:
-    """Yield consecutive pieces of at most ``size`` images: float32 [n, C, H, W]. Images in files are read by ``workers``,
-    as in ``training_batches``."""
+    """Yield consecutive pieces of at most ``size`` images [n, C, H, W]: float32 of a tensor, and of images in files uint8
+    (``in_unit`` makes numbers of them), a quarter of that on the way. These are read by ``workers``, as in
+    ``training_batches``, and ``pin``ned for the way to a GPU."""
     if isinstance(images, Tensor):
         yield from images.split(size)
         return
-    pieces = [slice(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    yield from _from_processes(images, pieces, _workers(workers, len(pieces)), pin=False)
+    pieces = [range(i, min(i + size, len(images))) for i in range(0, len(images), size)]
+    largest = size * math.prod(images.shape[1:])
+    yield from _from_processes(Levels(images), pieces, _workers(workers, len(pieces)), largest, pin)
+
+
+@dataclass(frozen=True)
+class Levels(Dataset):
+    """``levels[range]``: those images as evaluation sees them, uint8 [n, C, H, W]."""
+
+    images: LazyImages
+
+    def __getitem__(self, chosen: range) -> Tensor:
+        return torch.stack([pixels(self.images.view(i)) for i in chosen])
 
 
 @dataclass(frozen=True)
@@ -141,36 +171,69 @@ class Views(Dataset):
 def _in_memory(
     images: Tensor, labels: Tensor, recipe: Recipe, seed: int, steps: range, share: slice
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    count = len(labels)
-    for step in steps:
-        chosen, flipped = batch_indices(step, count, recipe, seed), None
-        if recipe.flip == "alternate":
-            flipped = alternating(chosen, step // recipe.steps_per_epoch(count), count, seed)
-        chosen = chosen.to(images.device)
-        yield augment(images[chosen], recipe, seed, step, flipped)[share], labels[chosen][share]
+    count, epoch = len(labels), recipe.steps_per_epoch(len(labels))
+    for begin in range(steps.start - steps.start % epoch, steps.stop, epoch):
+        mine = range(max(begin, steps.start), min(begin + epoch, steps.stop))
+        # of a whole epoch at once, for what goes to a GPU makes it wait
+        plan = torch.stack([_plan(step, count, recipe, seed) for step in mine]).to(images.device)
+        for chosen, *moves in plan[:, :, share]:
+            batch = images[chosen]
+            yield _moved(batch, recipe.crop_padding, *moves) if moves else batch, labels[chosen]
+
+
+def _plan(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
+    """Return a step's images and how they are moved (``_moves``; nothing where they are not): int64 [4 or 1, batch]."""
+    chosen, flipped = batch_indices(step, count, recipe, seed), None
+    if not recipe.crop_padding and not recipe.flip:
+        return chosen[None]
+    if recipe.flip == "alternate":
+        flipped = alternating(chosen, step // recipe.steps_per_epoch(count), count, seed)
+    return torch.cat([chosen[None], _moves(len(chosen), recipe, seed, step, flipped)])
 
 
 def _read_ahead(
     views: Views, labels: Tensor, steps: range, device: torch.device, workers: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     cuda = device.type == "cuda"
-    read = _from_processes(views, steps, _workers(workers, len(steps)), pin=cuda)
+    largest = views.recipe.batch_size * math.prod(views.images.shape[1:])
+    read = _from_processes(views, steps, _workers(workers, len(steps)), largest, pin=cuda)
     for step, inputs in zip(steps, read, strict=True):
-        chosen = batch_indices(step, len(labels), views.recipe, views.seed)[views.share].to(device)
-        yield in_unit(inputs.to(device, non_blocking=cuda)), labels[chosen]
+        chosen = batch_indices(step, len(labels), views.recipe, views.seed)[views.share]
+        truth = labels[chosen].to(device, non_blocking=cuda)
+        yield in_unit(inputs.to(device, non_blocking=cuda)), truth
 
 
-def _from_processes(source: Any, keys: Sequence, workers: int, pin: bool) -> Iterator[Tensor]:
-    """Yield ``source[key]`` of each key, in order, made by processes that keep two ahead each."""
+def _from_processes(source: Any, keys: Sequence, workers: int, largest: int, pin: bool) -> Iterator[Tensor]:
+    """Yield ``source[key]`` of each key, of at most ``largest`` bytes, in order, made by processes that keep two ahead each.
+    One that is not made in ``PATIENCE`` seconds is an error."""
+    piped = workers > 0 and not _fits_shared_memory(2 * workers * largest)
     # a generator of its own, else it would draw from the caller's
     loader = DataLoader(
-        _ErrorsAsValues(source), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin,
-        generator=torch.Generator(),
+        _ErrorsAsValues(source, piped), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin and not piped,
+        timeout=PATIENCE if workers else 0, generator=torch.Generator(),
+        collate_fn=_as_it_is,
     )  # fmt: skip
     for made in loader:
         if isinstance(made, LotteryError):
             raise made
-        yield made
+        yield torch.from_numpy(made) if piped else made
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
+
+
+def _fits_shared_memory(needed: int) -> bool:
+    """Return whether processes may hand over so many bytes in shared memory, of which a container often has 64 MB for all
+    that runs in it: they would wait for ever for more. Through pipes it takes a copy."""
+    # macOS and Windows have it elsewhere
+    if not os.path.isdir(SHARED) or needed <= shutil.disk_usage(SHARED).free // 8:
+        return True
+    print(
+        f"{SHARED} is too small for batches of images: they come through pipes, which is slower",
+        file=sys.stderr,
+    )
+    return False
 
 
 @dataclass(frozen=True)
@@ -178,10 +241,13 @@ class _ErrorsAsValues(Dataset):
     """Returns errors: raised in a worker they would arrive with its traceback as their message."""
 
     source: Any
+    # arrays travel by pipes, tensors in shared memory
+    as_arrays: bool
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            return self.source[key]
+            made = self.source[key]
+            return made.numpy() if self.as_arrays else made
         except LotteryError as error:
             return error
 

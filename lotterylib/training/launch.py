@@ -105,8 +105,8 @@ class Group:
             return
         content = hashlib.sha256()
         for name, tensor in mask.items():
-            content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        device = next(iter(mask.values())).device
+            content.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
         mine = torch.tensor(int.from_bytes(content.digest()[:7], "big"), device=device)
         seen = [torch.empty_like(mine) for _ in range(self.size)]
         distributed.all_gather(seen, mine)

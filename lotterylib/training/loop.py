@@ -75,16 +75,22 @@ class Run:
 
     def set_mask(self, mask: Mask | None) -> None:
         """Prune by this mask from now on. Raise ``SettingError`` if it does not fit the model."""
-        self.result.mask, self._masked = mask, []
+        self.result.mask = mask
+        self._masked: tuple[list[Tensor], list[Tensor]] = [], []
         if mask is not None:
             weights = dict(self.model.named_parameters())
             mask.check_matches({n: w.shape for n, w in weights.items()})
-            self._masked = [(weights[n].data, mask[n].to(weights[n])) for n in mask]
+            masked = [weights[name].data for name in mask]
+            # in the weights' own strides, so that one call multiplies them all
+            self._masked = (
+                masked,
+                [torch.empty_like(w).copy_(mask[n]) for w, n in zip(masked, mask, strict=True)],
+            )
 
     def enforce_mask(self) -> None:
         """Set removed weights to 0."""
-        for weight, keep in self._masked:
-            weight.mul_(keep)
+        if self._masked[0]:
+            torch._foreach_mul_(*self._masked)
 
     def backward(self, images: Tensor, labels: Tensor) -> None:
         """Compute the batch's loss and its gradients, seeded and with the learning rate of this step."""
@@ -105,7 +111,7 @@ class Run:
         after = update.apply(self.model, self.optimizer, before, self.step, self.job.total)
         self.group.check_agreed(after, self.step)
         self.set_mask(after)
-        grown = sum(int((after[n].cpu() & ~before[n].cpu()).sum()) for n in after)
+        grown = sum(int((after[n] & ~before[n]).sum()) for n in after)
         moved = {"step": self.step, "grown": grown, "changed_share": grown / max(1, after.kept)}
         self.result.updates.append(moved)
         self.result.update_images += self.job.batch
@@ -139,9 +145,10 @@ def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) 
 
 
 def keep_rewind_state(run: Run) -> None:
-    """Copy parameters and buffers at the step that a ticket is rewound to."""
+    """Copy parameters and buffers, to the processor, at the step that a ticket is rewound to."""
     if run.step == run.job.recipe.rewind_step(run.job.count):
-        run.result.rewind = state_of(run.model)
+        state = run.model.state_dict()
+        run.result.rewind = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
 
 
 def end_epoch(run: Run) -> None:
@@ -153,7 +160,7 @@ def end_epoch(run: Run) -> None:
     job = run.job
     if not run.losses or (run.step % job.recipe.steps_per_epoch(job.count) and run.step < job.total):
         return
-    losses = run.group.mean(torch.stack(run.losses))
+    losses = run.group.mean(torch.stack(run.losses)).cpu()
     if not losses.isfinite().all():
         first = int((~losses.isfinite()).nonzero()[0])
         step = run.step - len(losses) + first
@@ -235,7 +242,7 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     checkpoints.resume(run)
     run.enforce_mask()
     forward = run.group.wrap(run.model)
-    run.forward = torch.compile(forward) if recipe.compile else forward
+    run.forward = _compiled(forward) if recipe.compile else forward
     run.began = time.perf_counter() - run.result.seconds
     first, share = run.step, run.group.share(job.batch)
     batches = training_batches(
@@ -255,6 +262,12 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     run.model.eval()
     checkpoints.remove(run)
     return run.result
+
+
+def _compiled(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    # it gives up on code that it has compiled for eight networks, as many widths of one architecture are
+    torch.compiler.reset()
+    return torch.compile(forward)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

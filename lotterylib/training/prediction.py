@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..datasets import LazyImages
+from ..datasets.lazy import in_unit
 from ..machine.devices import pick_device
 from ..machine.layout import in_layout
 from ..machine.numerics import full_precision
@@ -19,7 +21,7 @@ from .launch import current
 @torch.no_grad()
 def predict(
     model: nn.Module,
-    images: Tensor | Sequence[Tensor],
+    images: Tensor | LazyImages,
     *,
     batch_size: int = 100,
     device: str | torch.device | None = None,
@@ -40,10 +42,13 @@ def predict(
     forward = _on(device, model)
 
     def logits(layout: torch.memory_format) -> Tensor:
-        # of copies, for a network may normalise in place
-        pieces = evaluation_batches(images, batch_size, workers)
-        copies = (piece.to(device, copy=True, memory_format=layout) for piece in pieces)
-        return torch.cat([forward(copy).float().cpu() for copy in copies])
+        pieces = evaluation_batches(images, batch_size, workers, pin=device.type == "cuda")
+        return torch.cat([forward(moved(piece, layout)).float() for piece in pieces]).cpu()
+
+    def moved(piece: Tensor, layout: torch.memory_format) -> Tensor:
+        # a copy, for a network may normalise in place
+        piece = piece.to(device, copy=True, memory_format=layout, non_blocking=device.type == "cuda")
+        return in_unit(piece) if piece.dtype == torch.uint8 else piece
 
     with in_mode(model, training=False), full_precision():
         return in_layout(logits)

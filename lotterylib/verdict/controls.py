@@ -7,8 +7,7 @@ functions of the tidy table.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,87 +16,13 @@ import pandas as pd
 
 from .. import metrics
 from ..errors import DataError
-from .intervals import NETWORK, student
+from .intervals import proportion
 from .passes import lth_pass, passes
+from .retraining import CONTROL, DENSE, Band, bands, within_retraining
 
-CONTROL = "control"
-
-
-@dataclass(frozen=True)
-class Band:
-    """The spread of retrained dense networks: mean and sd of a metric over ``count`` trainings."""
-
-    mean: float
-    sd: float
-    count: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Band:
-        """Measure the band of two dense networks or more, else raise ``DataError``.
-
-        >>> Band.of([0.0, 1.0, 2.0])
-        Band(mean=1.0, sd=1.0, count=3)
-        """
-        numbers = np.asarray(list(values), float)
-        if len(numbers) < 2:
-            raise DataError(f"what a retraining changes needs two dense networks or more, got {len(numbers)}")
-        return cls(float(numbers.mean()), float(numbers.std(ddof=1)), len(numbers))
-
-    def predict(self, more: int = 1, confidence: float = 0.95) -> tuple[float, float]:
-        """Return the prediction interval of the mean of ``more`` further dense trainings.
-
-            mean ± t(K − 1) · sd · √(1/K + 1/more)
-
-        >>> [round(end, 2) for end in Band(mean=1.0, sd=1.0, count=3).predict()]
-        [-3.97, 5.97]
-        """
-        error = self.sd * math.sqrt(1 / self.count + 1 / more)
-        half = student(error, self.count - 1, confidence)
-        return self.mean - half, self.mean + half
-
-
-def bands(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Return the retraining band of each metric from the dense networks of a tidy table: one row per (dataset, model, metric)
-    with ``mean``, ``sd``, ``count``, and ``low`` to ``high``, where one more dense training lies with this confidence. Metrics
-    with fewer than two dense networks are left out."""
-    rows = []
-    groups: Any = _dense(table).groupby(["dataset", "model", "metric"]).value
-    for key, values in groups:
-        if values.notna().sum() > 1:
-            band = Band.of(values.dropna())
-            rows.append((*key, band.mean, band.sd, band.count, *band.predict(1, confidence)))
-    columns = ["dataset", "model", "metric", "mean", "sd", "count", "low", "high"]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
-
-
-def within_retraining(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Tell whether each ticket lies within what a retraining of the dense network changes; no tolerance is asked for.
-
-    A ticket's mean over its S seeds is held against the prediction interval of the mean of S further dense trainings.
-
-    One row per (dataset, model, pruner, sparsity, metric): ``value``, ``low``, ``high``, ``seeds`` and ``retraining``,
-    "within", "better" or "worse" (also where a value is NaN). Metrics without a spread between dense networks (those
-    measured relative to dense itself) are left out.
-    """
-    dense: Any = _dense(table).groupby(["dataset", "model", "metric"]).value
-    found = {key: Band.of(values) for key, values in dense if values.notna().all() and len(values) > 1}
-    rows = []
-    tickets: Any = table[(table.pruner != "dense") & ~table.metric.str.contains(":")]
-    for key, values in tickets.groupby([*NETWORK, "metric"]).value:
-        band = found.get((key[0], key[1], key[4]))
-        if band is not None and band.sd > 0:
-            low, high = band.predict(len(values), confidence)
-            mean = float(values.mean(skipna=False))
-            rows.append((*key, mean, low, high, len(values), _place(mean, low, high, key[4])))
-    columns = [*NETWORK, "metric", "value", "low", "high", "seeds", "retraining"]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
-
-
-def _place(mean: float, low: float, high: float, metric: str) -> str:
-    if low <= mean <= high:
-        return "within"
-    good = mean > high if metrics.describe(metric).direction == "higher" else mean < low
-    return "better" if good else "worse"
+__all__ = [
+    "CONTROL", "Band", "Controls", "bands", "negative", "positive", "retrained", "shares", "tried", "within_retraining",
+]  # fmt: skip
 
 
 def retrained(
@@ -105,10 +30,11 @@ def retrained(
 ) -> pd.DataFrame:
     """Return a tidy table in which groups of dense networks stand as tickets against other dense networks.
 
-    Each draw takes 2 · ``size`` dense networks at random, without replacement, and pairs the first half with the second.
-    The paired error over images of a difference is the median that the tickets of the table have in this metric, or, without
-    tickets, that of two networks measured on different images (which is larger). Metrics without a spread between dense
-    networks are measured relative to dense itself; they are left out. Raises ``DataError`` for too few dense networks.
+    Each draw takes 2 · ``size`` dense networks or controls at random, without replacement, and pairs the first half with the
+    second. The paired error over images of a difference is the median that the controls have in this metric, else that of the
+    tickets, or, without either, that of two networks measured on different images (which is larger). Metrics that are
+    measured relative to dense itself are drawn from what the controls have, and left out where there are none. Raises
+    ``DataError`` for too few dense networks.
 
     Args:
         size: Networks per group, as many as a ticket has seeds.
@@ -116,34 +42,49 @@ def retrained(
         worse: Metric → how much worse the stand-ins are made, in the metric's unit: a negative control.
     """
     generator, parts = np.random.default_rng(seed), []
-    settings: Any = _dense(table).groupby(["dataset", "model"])
-    for (dataset, model), dense in settings:
-        seeds = dense.seed.unique()
-        if len(seeds) < 2 * size:
-            raise DataError(f"{model} on {dataset}: want {2 * size} dense networks or more, got {len(seeds)}")
-        here: Any = table[(table.dataset == dataset) & (table.model == model)]
-        groups = [generator.choice(seeds, 2 * size, replace=False) for _ in range(draws)]
-        ours, theirs = np.concatenate([g[:size] for g in groups]), np.concatenate([g[size:] for g in groups])
-        names = np.repeat([f"{CONTROL} {draw}" for draw in range(draws)], size)
-        for metric, rows in dense.groupby("metric"):
-            # Metrics that are measured relative to dense itself are the same for every dense network.
-            if not rows.value.std() > 0:
-                continue
+    settings: Any = table[~table.metric.str.contains(":")].groupby(["dataset", "model"])
+    for (dataset, model), here in settings:
+        pool: Any = here[here.pruner.isin(DENSE)].assign(network=_networks)
+        names = pool.network.unique()
+        if len(names) < 2 * size:
+            raise DataError(f"{model} on {dataset}: want {2 * size} dense networks or more, got {len(names)}")
+        groups = np.array([generator.choice(names, 2 * size, replace=False) for _ in range(draws)])
+        controls: Any = pool[pool.pruner == CONTROL]
+        again = controls.network.unique()
+        relative = np.array([generator.permutation(again)[:size] for _ in range(draws)])
+        labels = np.repeat([f"{CONTROL} {draw}" for draw in range(draws)], size)
+        for metric, rows in pool.groupby("metric"):
             sign = -1 if metrics.describe(metric).direction == "higher" else 1
             shift = sign * (worse or {}).get(metric, 0.0)
-            known = here[here.metric == metric].difference_error.median()
-            by_seed = rows.set_index("seed")
-            one, two = by_seed.loc[ours], by_seed.loc[theirs].set_axis(ours)
+            by_network, own = rows.set_index("network"), rows[rows.pruner == "dense"]
+            if own.value.nunique() > 1 or not len(again):
+                if rows.value.nunique() < 2:
+                    continue
+                one, two = (by_network.loc[half.ravel()] for half in (groups[:, :size], groups[:, size:]))
+                measured = here[here.metric == metric]
+                known = (measured[measured.pruner == CONTROL], measured)
+                error = next((e for r in known if not np.isnan(e := r.difference_error.median())), None)
+                difference = one.value.to_numpy() - two.value.to_numpy()
+                errors = np.hypot(one.error.to_numpy(), two.error.to_numpy()) if error is None else error
+            elif len(again) >= size:
+                one = by_network.loc[relative.ravel()]
+                difference, errors = one.difference.to_numpy(), one.difference_error.to_numpy()
+            else:
+                continue
             stand_in = one.assign(
-                pruner=names,
+                pruner=labels,
                 value=one.value + shift,
-                difference=one.value.to_numpy() - two.value.to_numpy() + shift,
-                difference_error=np.hypot(one.error.to_numpy(), two.error.to_numpy())
-                if np.isnan(known)
-                else known,
+                difference=difference + shift,
+                difference_error=errors,
             )
-            parts += [rows, stand_in.reset_index(names="seed")]
+            parts += [own, stand_in.assign(seed=np.tile(range(size), draws))]
     return pd.concat(parts, ignore_index=True).loc[:, list(table.columns)]
+
+
+def _networks(rows: pd.DataFrame) -> list[str]:
+    """Name each dense network: controls of one seed by their order in the table, which is the same in each metric."""
+    turn = rows.groupby(["metric", "pruner", "seed"]).cumcount()
+    return [f"{p} {s} {t}" for p, s, t in zip(rows.pruner, rows.seed, turn, strict=True)]
 
 
 def positive(table: pd.DataFrame, size: int = 3, draws: int = 100, seed: int = 0, **how: Any) -> pd.DataFrame:
@@ -162,11 +103,92 @@ def negative(
     return shares(passes(retrained(table, size, draws, seed, worse), **how))
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What the test says of networks whose answer is known; ``said``, the sentences for a reader.
+
+    ``positive``: the row of ``lth_pass`` for all controls as one ticket, and ``positive_metrics``, theirs of ``passes``;
+    ``drawn``: ``positive`` over groups as large as the study; ``negative``: the row of the ticket known to be worse. None
+    or empty where the study has none.
+    """
+
+    positive: pd.Series | None
+    positive_metrics: pd.DataFrame
+    drawn: pd.DataFrame
+    negative: pd.Series | None
+    said: dict[str, str]
+
+
+def tried(table: pd.DataFrame, draws: int = 100, **how: Any) -> Controls:
+    """Try the verdict on networks whose answer is known, of one data set and model.
+
+    A network as good as dense ought to pass: the study's controls, judged together as a ticket, and groups of dense networks
+    drawn from them and the study's own. A ticket known to be worse ought to fail: random pruning at the highest sparsity, or
+    whichever ticket is the least accurate.
+
+    Args:
+        table: ``results.tidy`` of ``study.records`` and ``study.controls`` together.
+        how: As in ``passes``.
+    """
+    judged, whole = passes(table, **how), lth_pass(table, **how)
+    again = whole[whole.pruner == CONTROL]
+    own = judged[judged.pruner == CONTROL]
+    seeds = table[table.pruner == "dense"].seed.nunique()
+    drawn = pd.DataFrame()
+    said = {}
+    if again.empty:
+        said["positive"] = (
+            "This study has no controls (dense networks trained anew), so it cannot say whether a network as good as dense "
+            "would pass."
+        )
+    else:
+        with contextlib.suppress(DataError):
+            drawn = positive(table, seeds, draws, **how)
+        said["positive"] = _positive(own, again.iloc[0], drawn, seeds)
+    worst = _worst(table)
+    bad = whole[(whole.pruner == worst[0]) & (whole.sparsity == worst[1])] if worst else whole[:0]
+    if len(bad):
+        said["negative"] = _negative(bad.iloc[0])
+    return Controls(
+        again.iloc[0] if len(again) else None, own, drawn, bad.iloc[0] if len(bad) else None, said
+    )
+
+
+def _positive(own: pd.DataFrame, again: pd.Series, drawn: pd.DataFrame, seeds: int) -> str:
+    counts = own.verdict.value_counts()
+    text = (
+        f"{own.seeds.max()} dense networks trained anew, judged together as a ticket: they pass {counts.get('pass', 0)} of "
+        f"{len(own)} metrics, {counts.get('undecided', 0)} are undecided and {counts.get('fail', 0)} failed, so LTH-PASS "
+        f"says {again.lth_pass}."
+    )
+    if drawn.empty:
+        return text
+    share = proportion(int((drawn.lth_pass == "pass").sum()), len(drawn))
+    failed = (drawn.lth_pass == "fail").mean()
+    return (
+        f"{text} Of {len(drawn)} groups of {seeds} drawn from them and the study's own dense networks, {share.mean:.0%} pass "
+        f"({share.low:.0%} to {share.high:.0%}) and {failed:.0%} fail."
+    )
+
+
+def _negative(bad: pd.Series) -> str:
+    return (
+        f"A ticket known to be worse ({bad.pruner} pruning at {bad.sparsity:.1%}): it fails {bad.failed} of "
+        f"{bad.passed + bad.failed + bad.undecided} metrics, so LTH-PASS says {bad.lth_pass}."
+    )
+
+
+def _worst(table: pd.DataFrame) -> tuple[str, float] | None:
+    """Return pruner and sparsity of random pruning at its highest sparsity, else of the least accurate ticket."""
+    tickets = table[~table.pruner.isin(DENSE) & (table.metric == "accuracy")]
+    if tickets.empty:
+        return None
+    if len(random := tickets[tickets.pruner == "random"]):
+        return "random", float(random.sparsity.max())
+    return tickets.groupby(["pruner", "sparsity"]).value.mean().idxmin()
+
+
 def shares(judged: pd.DataFrame) -> pd.DataFrame:
     """Return the shares of the three verdicts, one row per metric of ``judged`` (from ``passes``)."""
     counts = judged.groupby("metric").verdict.value_counts(normalize=True).unstack(fill_value=0.0)
     return counts.reindex(columns=["pass", "undecided", "fail"], fill_value=0.0)
-
-
-def _dense(table: pd.DataFrame) -> pd.DataFrame:
-    return table.loc[(table.pruner == "dense") & ~table.metric.str.contains(":")]

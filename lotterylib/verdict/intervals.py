@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .. import metrics
 from ..errors import DataError, SettingError
-from .moderation import Prior
-from .regions import regions
+from .moderation import FEWEST, SHARED, Prior
+from .regions import Region, regions
 
 NETWORK = ["dataset", "model", "pruner", "sparsity"]
+# the unit of metrics that count images
+SHARE = "fraction of images"
 
 
 class Interval(NamedTuple):
@@ -136,12 +139,18 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     """Return ticket − dense of the same seed, over seeds, with the interval that ``interval`` gives.
 
     ``table`` is from ``results.tidy``; rows without a difference (dense itself, old records) are left out, and ``DataError``
-    is raised if none has one. ``moderated`` pools the variances between seeds over the tickets of a metric
-    (``moderation.Prior``).
+    is raised if none has one.
+
+    ``moderated`` pools the variances between seeds over the tickets of a metric (``moderation.Prior``): those in the accuracy
+    region of winning tickets, and all others, whose spread is another; fewer than ``moderation.FEWEST`` are left alone.
+
+    An error of 0 over images, of two networks that are right on the same ones, is no certainty: shares of images have at
+    least the error of Newcombe's interval for no image that tells them apart.
 
     Returns:
         One row per (dataset, model, metric, pruner, sparsity): the mean ``difference``, ``low``, ``high``, the number of
-        ``seeds``, and the mean ``dense`` value.
+        ``seeds``, their ``sd``, the pooled ``prior_sd`` with its ``prior_freedom`` (NaN where nothing is pooled), and the mean
+        ``dense`` value.
 
     Example:
         >>> from lotterylib.results import example
@@ -154,16 +163,47 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     if tickets.empty:
         raise DataError("no record says how far a ticket lies from its dense network: measure it again")
     rows = []
-    by_metric: Any = tickets.groupby(keys)
+    winning = _winning(table) if moderated else set()
+    by_metric: Any = tickets.assign(
+        winning=[key in winning for key in tickets[NETWORK].itertuples(index=False, name=None)],
+        difference_error=np.maximum(tickets.difference_error, _least_error(tickets)),
+    ).groupby([*keys, "winning"])
     for setting, of_metric in by_metric:
         groups = of_metric.groupby(["pruner", "sparsity"])
         spread = groups.difference.agg(["var", "count"]).dropna()
-        prior = Prior.fit(spread["var"], spread["count"] - 1) if moderated and len(spread) > 1 else None
+        enough = moderated and len(spread) >= FEWEST
+        prior = Prior.fit(spread["var"], spread["count"] - 1, SHARED) if enough else None
+        pooled = (math.sqrt(prior.variance), prior.freedom) if prior else (math.nan, math.nan)
         for key, group in groups:
             found = interval(group.difference, group.difference_error, confidence, prior)
-            rows.append((*setting, *key, *found))
-    columns = pd.Index([*keys, "pruner", "sparsity", "difference", "low", "high", "seeds"])
-    return pd.DataFrame(rows, columns=columns).merge(dense, on=keys, how="left")
+            rows.append((*setting[:3], *key, *found, group.difference.std(), *pooled))
+    columns = [*keys, "pruner", "sparsity", "difference", "low", "high", "seeds", "sd", "prior_sd"]
+    found = pd.DataFrame(rows, columns=pd.Index([*columns, "prior_freedom"]))
+    return found.sort_values([*keys, "pruner", "sparsity"], ignore_index=True).merge(
+        dense, on=keys, how="left"
+    )
+
+
+def _winning(table: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """Return the networks in the first region of accuracy; none where the table does not say."""
+    if not ((table.metric == "accuracy") & (table.pruner == "dense")).any():
+        return set()
+    found = regions(table)
+    return set(found[found.region == Region.I][NETWORK].itertuples(index=False, name=None))
+
+
+def _least_error(rows: pd.DataFrame) -> list[float]:
+    """Return the error over images that the difference of two shares of the same images has at least; 0 for other metrics."""
+    counted = {m: m in metrics.names() and metrics.describe(m).unit == SHARE for m in rows.metric.unique()}
+
+    def least(metric: str, value: float, samples: float) -> float:
+        if not counted[metric] or not (samples >= 1 and 0 <= value <= 1):
+            return 0.0
+        both = round(value * samples)
+        found = paired_proportions(both, 0, 0, round(samples) - both)
+        return max(found.high, -found.low) / student(1.0)
+
+    return [least(*row) for row in zip(rows.metric, rows.value, rows.samples.astype(float), strict=True)]
 
 
 def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from ..errors import DataError, SettingError, UnknownNameError
 from ..metrics import Tolerance
 from ..results import tidy
 from .intervals import NETWORK, differences
+from .retraining import within_retraining
 
 Verdict = Literal["pass", "fail", "undecided"]
 
@@ -51,7 +52,7 @@ def passes(
     scale: float = 1.0,
     tolerances: Mapping[str, Tolerance] | None = None,
     confidence: float = 0.95,
-    moderated: bool = False,
+    moderated: bool = True,
 ) -> pd.DataFrame:
     """Judge each ticket in each metric.
 
@@ -66,7 +67,9 @@ def passes(
         moderated: Pool the variances between seeds over tickets, see ``differences``.
 
     Returns:
-        ``differences`` with the columns ``dimension``, ``tolerance`` (in the metric's unit) and ``verdict``.
+        ``differences`` with the columns ``dimension``, ``tolerance`` (in the metric's unit), ``verdict``, and ``retraining`` with
+        its ``chance``: whether the ticket lies within what a retraining of the dense network changes
+        (``retraining.within_retraining``; "unknown" where too few dense networks were trained).
 
     Example:
         >>> from lotterylib.results import example
@@ -89,7 +92,9 @@ def passes(
         _verdict(difference, low, high, about[metric].direction, tolerance)
         for metric, difference, low, high, tolerance in zip(*columns, strict=True)
     ]
-    return found
+    again = within_retraining(table, confidence)[[*NETWORK, "metric", "chance", "retraining"]]
+    found = found.merge(again, on=[*NETWORK, "metric"], how="left")
+    return found.assign(retraining=found.retraining.fillna("unknown"))
 
 
 def _verdict(
@@ -119,7 +124,8 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
 
     Returns:
         One row per (dataset, model, pruner, sparsity): a verdict for each dimension, ``lth_pass`` for all, the counts
-        ``passed``, ``failed`` and ``undecided``, and ``fails``, the metrics that it failed.
+        ``passed``, ``failed`` and ``undecided``, ``fails``, the metrics that it failed, and ``retraining``: "within" where no
+        metric is worse than a retraining would explain (at 5 % for all of them together, after Bonferroni), else "worse".
 
     Example:
         >>> from lotterylib.results import example
@@ -137,8 +143,17 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
             | {"passed": int(counts.get("pass", 0)), "failed": int(counts.get("fail", 0))}
             | {"undecided": int(counts.get("undecided", 0))}
             | {"fails": ", ".join(group[group.verdict == "fail"].metric)}
+            | {"retraining": _against_retraining(group)}
         )
     return pd.DataFrame(rows)
+
+
+def _against_retraining(group: pd.DataFrame) -> str:
+    known = group[group.retraining != "unknown"]
+    if known.empty:
+        return "unknown"
+    worse = (known.retraining == "worse") & (known.chance < 0.05 / len(known))
+    return "worse" if worse.any() else "within"
 
 
 def limits(judged: pd.DataFrame) -> pd.DataFrame:

@@ -11,22 +11,35 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
+from .. import metrics
 from ..errors import SettingError
+from .moderation import FEWEST, SHARED, together
+from .retraining import CONTROL, of_table
 
 
 def power(
-    between: float, images: float, tolerance: float, seeds: int, confidence: float = 0.95, nodes: int = 400
+    between: float,
+    images: float,
+    tolerance: float,
+    seeds: int,
+    confidence: float = 0.95,
+    nodes: int = 400,
+    tickets: int = 1,
 ) -> float:
     """Return the probability that a network truly equal to dense passes one metric.
 
-        P = E[ Φ((tolerance − t(ν̂) √(s²/S + v)) / √(σ²/S + v)) ]   over s² ~ σ² χ²(S−1)/(S−1), by quantiles
+        P = E[ Φ((tolerance − t(ν̂) √(s²/S + v)) / √(σ²/S + v)) ]   over s² ~ σ² χ²(f)/f, by quantiles
+
+    with f = S − 1, or where ``tickets`` of one variance lend each other theirs, what ``moderation`` gives them together.
 
     Args:
         between: Variance σ² of the difference to dense between trainings.
         images: Squared paired error v over images.
         seeds: Trainings S, 2 or more.
         nodes: Quantiles of s² that the mean is taken over.
+        tickets: How many of the study's are judged together; fewer than ``moderation.FEWEST`` are not.
 
     >>> round(power(between=0.0036**2, images=0.0, tolerance=0.01, seeds=3), 2)
     0.69
@@ -38,10 +51,11 @@ def power(
     truth = math.sqrt(between / seeds + images)
     if truth == 0:
         return 1.0
-    found = between / seeds * chi2.ppf((np.arange(nodes) + 0.5) / nodes, seeds - 1) / (seeds - 1)
+    own = together([seeds - 1] * (tickets if tickets >= FEWEST else 1), SHARED)
+    found = between / seeds * chi2.ppf((np.arange(nodes) + 0.5) / nodes, own) / own
     spread = found + images
     with np.errstate(divide="ignore"):
-        freedom = (seeds - 1) * (spread / found) ** 2 if between > 0 else np.full(nodes, math.inf)
+        freedom = own * (spread / found) ** 2 if between > 0 else np.full(nodes, math.inf)
     half = t.ppf((1 + confidence) / 2, freedom) * np.sqrt(spread)
     return float(norm.cdf((tolerance - half) / truth).mean())
 
@@ -53,6 +67,7 @@ def seeds_needed(
     chance: float = 0.8,
     confidence: float = 0.95,
     most: int = 10_000,
+    tickets: int = 1,
 ) -> int | None:
     """Return the fewest seeds with which a network equal to dense passes with probability ``chance``.
 
@@ -64,7 +79,9 @@ def seeds_needed(
     True
     """
 
-    return _first(lambda s: power(between, images, tolerance, s, confidence) >= chance, 2, most)
+    return _first(
+        lambda s: power(between, images, tolerance, s, confidence, tickets=tickets) >= chance, 2, most
+    )
 
 
 def images_needed(
@@ -76,6 +93,7 @@ def images_needed(
     chance: float = 0.8,
     confidence: float = 0.95,
     most: int = 10**9,
+    tickets: int = 1,
 ) -> int | None:
     """Return how many images give a network equal to dense the probability ``chance`` to pass with ``seeds`` trainings.
 
@@ -87,8 +105,55 @@ def images_needed(
     """
 
     return _first(
-        lambda n: power(between, images * samples / n, tolerance, seeds, confidence) >= chance, 1, most
+        lambda n: (
+            power(between, images * samples / n, tolerance, seeds, confidence, tickets=tickets) >= chance
+        ),
+        1,
+        most,
     )
+
+
+def needed(table: pd.DataFrame, seeds: int, tickets: int = 1, chance: float = 0.8) -> pd.DataFrame:
+    """Return what each metric needs to decide at its tolerance, from a pilot of dense networks and controls alone.
+
+    The paired error over images is the median that controls have. Without controls it is that of two networks that are
+    measured on different images, which is larger.
+
+    Args:
+        table: From ``results.tidy``, of one data set and model.
+        seeds: Of the study.
+        tickets: Of the study, whose variances are pooled.
+
+    Returns:
+        One row per metric with a retraining band: ``tolerance``, ``sd`` of the difference of two trainings, ``error`` over
+        images, ``samples``, the ``chance`` to pass with these seeds, and the ``seeds`` and ``images`` that raise it to
+        ``chance``, each with the other as it is (NaN: no number does, or there is one seed, which says nothing of others).
+    """
+    rows = {}
+    for (_, _, metric), band in of_table(table).items():
+        measured = table[table.metric == metric]
+        again, own = (measured[measured.pruner == pruner] for pruner in (CONTROL, "dense"))
+        # what is measured relative to dense is a difference of two trainings already
+        between = band.sd**2 * (2 if own.value.nunique() > 1 else 1)
+        paired = again.difference_error.median()
+        error = np.nan_to_num(2**0.5 * own.error.median() if np.isnan(paired) else paired)
+        samples = measured.samples.median()
+        tolerance = metrics.describe(metric).tolerance.of(own.value.mean())
+        how = (between, float(error) ** 2, tolerance)
+        countable = error > 0 and samples >= 1
+        rows[metric] = {
+            "tolerance": tolerance,
+            "sd": between**0.5,
+            "error": float(error),
+            "samples": samples,
+            "chance": power(*how, seeds, tickets=tickets) if seeds > 1 else math.nan,
+            "seeds": seeds_needed(*how, chance, most=1000, tickets=tickets),
+            "images": images_needed(*how, seeds, int(samples), chance, tickets=tickets)
+            if countable and seeds > 1
+            else None,
+        }
+    found = pd.DataFrame.from_dict(rows, orient="index").astype(float)
+    return found.reindex([name for name in metrics.names() if name in found.index])
 
 
 def _first(enough: Callable[[int], bool], low: int, high: int) -> int | None:

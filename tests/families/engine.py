@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ ENVIRONMENT = {
 
 
 class Shells:
-    """Executes notebooks one after the other, in the repository's folder, until it is closed."""
+    """Executes notebooks one after the other, in the repository's folder, until it is closed; with ``gpu`` on a machine that has
+    one, as far as they can tell (``tests.device``)."""
 
-    def __init__(self):
+    def __init__(self, gpu: bool = False):
+        self._gpu = gpu
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.families.engine"], cwd=ROOT, env=os.environ | ENVIRONMENT,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -37,7 +40,7 @@ class Shells:
     def execute(self, source: Path, parameters: dict[str, Any], out: Path, seconds: int = 300) -> str:
         """Runs a notebook and writes it to ``out``; an empty text, or the cell that failed and why."""
         failed = out.with_suffix(".error.txt")
-        job = [str(source), str(out), parameters, str(failed), seconds]
+        job = [str(source), str(out), parameters, str(failed), seconds, self._gpu]
         print(json.dumps(job), file=self._process.stdin, flush=True)
         code = self._process.stdout.readline().strip()
         if code == "0":
@@ -60,6 +63,7 @@ def main() -> None:
     import torch._dynamo  # noqa: F401
 
     from lotterylib import figures, scorecard  # noqa: F401
+    from tests.device import emulated  # noqa: F401
     from tests.families.hurry import hurrying
 
     for patch in hurrying():
@@ -73,19 +77,22 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _execute(source: str, out: str, parameters: dict[str, Any], failed: str, seconds: int) -> None:
+def _execute(source: str, out: str, parameters: dict[str, Any], failed: str, seconds: int, gpu: bool) -> None:
     """In the child, which ends here."""
     import papermill
     from papermill.engines import papermill_engines
+
+    from tests.device.emulated import emulated
 
     signal.alarm(seconds)
     papermill_engines.register(ENGINE, _engine())
     code = 0
     try:
-        papermill.execute_notebook(
-            source, out, parameters, engine_name=ENGINE, kernel_name="python3", language="python",
-            progress_bar=False, autosave_cell_every=0, request_save_on_cell_execute=False,
-        )  # fmt: skip
+        with emulated() if gpu else nullcontext():
+            papermill.execute_notebook(
+                source, out, parameters, engine_name=ENGINE, kernel_name="python3", language="python",
+                progress_bar=False, autosave_cell_every=0, request_save_on_cell_execute=False,
+            )  # fmt: skip
     except BaseException:
         Path(failed).write_text(traceback.format_exc())
         code = 1

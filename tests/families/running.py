@@ -50,13 +50,13 @@ class Family:
         return executed
 
 
-def study_of(family: str):
-    """A fixture: the family's study, computed once for all notebooks."""
+def study_of(family: str, gpu: bool = False):
+    """A fixture: the family's study, computed once for all notebooks; ``gpu``: these run on an emulated one."""
 
     @pytest.fixture(scope="module")
     def study(tmp_path_factory) -> Iterator[Family]:
         folder = tmp_path_factory.mktemp(family)
-        with closing(Shells()) as shells:  # they get ready while the study is computed
+        with closing(Shells(gpu)) as shells:  # they get ready while the study is computed
             made = Family(write_profile(folder, family), folder / "store", folder, shells)
             compute(made.profile, made.store)
             yield made

@@ -1,11 +1,12 @@
-"""Every notebook runs unchanged where a study has one pruner and one sparsity only."""
+"""Every notebook runs unchanged where a study has one pruner and one sparsity only, and on a GPU: an emulated one, which refuses to
+mix its tensors with the processor's."""
 
 import pytest
 
 from tests.families.running import notebooks_under, study_of
 
 pytestmark = pytest.mark.timeout(600)
-study = study_of("few")
+study = study_of("few", gpu=True)
 
 
 @notebooks_under("few")

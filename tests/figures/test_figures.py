@@ -2,6 +2,7 @@ import base64
 
 import matplotlib
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -41,6 +42,9 @@ def close():
     assert dict(matplotlib.rcParams) == before, "the caller's settings were touched"
 
 
+ORDER = ["lottery", "magnitude", "random"]
+
+
 @pytest.fixture
 def axis():
     figure, _ = figures.sweep(table())
@@ -73,74 +77,129 @@ def test_the_dense_line_is_black_and_dash_dotted(axis):
 def test_strokes_follow_the_regions(pruner, solid, dashed, dotted, end):
     """Segment i runs from level i to level i + 1, dense being level 0. Drawn by hand from the table above; the x axis
     counts rounds, so a piece of length 1 is a round."""
-    figure, _ = figures.sweep(table())
+    axis = figures.sweep(table())[0].axes[ORDER.index(pruner)]
     colour = figures.look(pruner).colour
     pieces = {}
-    for line in figure.axes[0].lines:
+    for line in axis.lines:
         x = list(line.get_xdata())
         if line.get_color() == colour and len(x) == 2 and list(line.get_ydata()) != [0, 1]:
             pieces[X.index(x[0])] = line.get_linestyle()
             assert x[1] == X[X.index(x[0]) + 1]
     expected = {**dict.fromkeys(solid, "-"), **dict.fromkeys(dashed, "--"), **dict.fromkeys(dotted, ":")}
     assert pieces == expected
-    assert verticals(figure.axes[0], pruner) == ([] if end is None else [X[end]])
+    assert verticals(axis, pruner) == ([] if end is None else [X[end]])
+
+
+def texts(figure):
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
 
 
 def test_axes_say_what_they_show(axis):
-    assert axis.get_ylabel() == "Test accuracy (%) ↑"
-    assert "sparsity" in axis.get_xlabel() and "%" in axis.get_xlabel()
-    assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "20", "48.8", "79", "98.2"]
+    figure = axis.figure
+    assert "Test accuracy (%) ↑, resnet8 on fashion-mini" in texts(figure)
+    assert "sparsity (% of prunable weights removed)" in texts(figure)
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "20", "49", "79", "98"]
     assert list(axis.get_xticks()) == pytest.approx(X)
-    [legend] = axis.figure.legends
-    legend = [t.get_text() for t in legend.get_texts()]
-    assert legend == ["Dense", "LTH", "OMP", "RP", "Region I", "Region II", "Region III"]
+    assert [a.get_title(loc="left") for a in figure.axes[:3]] == ["LTH", "OMP", "RP"]
+    assert all(t.get_fontsize() >= 9 for t in axis.get_xticklabels() + axis.get_yticklabels())
+    [legend] = axis.figure.figure.legends
+    named = ["dense", "Region I", "Region II", "Region III", "beyond the axis, its value"]
+    assert [t.get_text() for t in legend.get_texts()] == named
+
+
+def test_each_panel_has_one_curve_in_colour_and_the_others_in_grey():
+    figure, _ = figures.sweep(table())
+    for pruner, axis in zip(ORDER, figure.axes, strict=False):
+        colours = {line.get_color() for line in axis.lines} - {"black"}
+        assert colours == {figures.look(pruner).colour, "#b8b8b8"}
+        assert len(verticals(axis, pruner)) <= 1
 
 
 def test_a_pruner_with_fewer_seeds_is_marked():
     rows = table()
     figure, alt = figures.sweep(rows[(rows.pruner != "random") | (rows.seed == rows.seed.min())])
-    labels = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert "RP (1 seed)" in labels and "LTH" in labels
-    assert "1 seed(s) only" in alt
+    titles = [a.get_title(loc="left") for a in figure.axes]
+    assert "RP (1 seed)" in titles and "LTH" in titles
+    assert "RP (1 seed):" in alt
 
 
-def test_bands_need_two_seeds():
-    with_bands, _ = figures.sweep(table())
-    assert len(with_bands.axes[0].collections) == 3
+def test_whiskers_are_intervals_and_need_two_seeds():
+    from lotterylib.verdict import over_seeds
+
+    [whiskers] = figures.sweep(table())[0].axes[0].collections
+    drawn = [tuple(segment[:, 1]) for segment in whiskers.get_segments()]
+    rows = over_seeds(table(), "accuracy").query("pruner == 'lottery'").sort_values("sparsity")
+    expected = [(100 * low, 100 * high) for low, high in zip(rows.low, rows.high, strict=True)]
+    assert [pytest.approx(e) for e in expected] == drawn
     without, _ = figures.sweep(table(seeds=1))
-    assert len(without.axes[0].collections) == 0
+    assert not any(c.get_segments() for c in without.axes[0].collections)
+
+
+def test_what_has_collapsed_is_cut_off_and_its_value_said():
+    """LTH ends at 30 %, far below; the panels end where the living ones do, and an arrow says 30."""
+    figure, _ = figures.sweep(table())
+    low, high = figure.axes[0].get_ylim()
+    assert 30 < low < 79.9 and high > 91
+    assert "30" in [t.get_text() for t in figure.axes[0].texts]
+    assert {t.get_text() for t in figure.axes[1].texts} == {"40", "20"}
+
+
+def test_the_close_up_holds_all_of_lottery_tickets_that_live():
+    figure, _ = figures.sweep(table(), highlight="magnitude")
+    low, high = figure.axes[1].get_ylim()
+    assert all(low <= 100 * v <= high for v in CURVES["lottery"][:3])
+    whole = figure.axes[0].get_ylim()
+    assert whole[0] < 20 and whole[1] > 91
+
+
+def test_the_papers_own_curve_is_dashed_where_it_printed_one():
+    from lotterylib.verdict import paper
+
+    same = table().assign(dataset="cifar10", model="resnet20s")
+    figure, alt = figures.sweep(same)
+    theirs = paper.digitised().query(
+        "dataset == 'cifar10' and model == 'resnet20s' and metric == 'accuracy' and pruner == 'lottery'"
+    )
+    lines = [
+        ln for ln in figure.axes[0].lines if ln.get_color() == "black" and len(ln.get_xdata()) == len(theirs)
+    ]
+    assert sorted(lines[0].get_ydata()) == pytest.approx(sorted(100 * theirs.value))
+    assert "the paper, digitised" in [t.get_text() for t in figure.legends[0].get_texts()]
+    assert "The paper's own curves are dashed." in alt and "paper" not in figures.sweep(table())[1]
 
 
 def test_smoke_is_written_across_and_said():
     figure, alt = figures.sweep(table(), smoke=True)
     assert any("SMOKE" in text.get_text() for text in figure.texts) and alt.startswith("Smoke run")
     figure, alt = figures.sweep(table())
-    assert not figure.texts and "moke" not in alt
+    assert not any("SMOKE" in text for text in texts(figure)) and "moke" not in alt
 
 
-def test_a_highlight_fades_the_others():
-    figure, _ = figures.sweep(table(), highlight="random")
-    faded = {ln.get_color() for ln in figure.axes[0].lines if (ln.get_alpha() or 1) < 0.5}
-    assert faded == {figures.look("lottery").colour, figures.look("magnitude").colour}
+def test_a_highlight_stands_beside_tickets_and_chance_and_curves_are_named_at_their_ends():
+    rows = table()
+    also = rows[rows.pruner == "random"].assign(pruner="grasp")
+    figure, alt = figures.sweep(pd.concat([rows, also]), highlight="magnitude")
+    named = {t.get_text() for t in figure.axes[0].texts}
+    assert {"Dense", "OMP", "LTH", "RP"} <= named and "GraSP" not in named
+    assert not verticals(figure.axes[0], "lottery") and not verticals(figure.axes[0], "random")
+    assert "GraSP" not in alt and "OMP: 88 at 20 %" in alt
 
 
-def test_the_alt_text_gives_the_facts():
+def test_the_alt_text_gives_the_facts_and_is_short():
     _, alt = figures.sweep(table())
     assert "Dense: 90 %" in alt and "mean of 2 seed(s)" in alt
-    assert "LTH: 91 % at 20.0% sparsity, 30 % at 98.2%; in Region I up to 48.8% sparsity." in alt
-    assert "OMP: 88 % at 20.0% sparsity, 20 % at 98.2%; never in Region I." in alt
+    assert "LTH: 91 at 20 %, 30 at 98.2 %." in alt and "OMP: 88 at 20 %, 20 at 98.2 %." in alt
+    assert len(alt) < 300
 
 
-def test_one_row_a_model():
-    import pandas as pd
-
+def test_each_setting_has_panels_of_its_own():
     both = pd.concat([table(), table().assign(model="lenet")])
     figure, alt = figures.sweep(both)
-    assert [a.get_title(loc="left") for a in figure.axes[::2]] == [
-        "lenet on fashion-mini",
-        "resnet8 on fashion-mini",
-    ]
-    assert all("close to dense" in a.get_title(loc="left") for a in figure.axes[1::2])
+    assert [a.get_title(loc="left") for a in figure.axes] == 2 * ["LTH", "OMP", "RP"]
+    assert {
+        "Test accuracy (%) ↑, lenet on fashion-mini",
+        "Test accuracy (%) ↑, resnet8 on fashion-mini",
+    } <= set(texts(figure))
     assert "lenet on fashion-mini" in alt
 
 
@@ -153,11 +212,11 @@ def test_what_cannot_be_drawn_is_refused():
 
 def test_the_region_table():
     found = figures.region_table(table())
-    assert list(found.pruner) == ["LTH", "OMP", "RP"]
+    assert list(found.index) == ["LTH", "OMP", "RP"]
     assert found.iloc[:, -2:].to_numpy().tolist() == [
-        ["48.8%", "98.2%"],
-        ["none", "79.0%"],
-        ["79.0%", "none"],
+        ["48.8 %", "98.2 %"],
+        ["none", "79 %"],
+        ["79 %", "none"],
     ]
 
 

@@ -43,6 +43,27 @@ def test_spectra_mark_the_largest_eigenvalue(names):
     assert "Dense from" in alt and "to 10" in alt and "nan" not in alt
 
 
+def test_the_largest_eigenvalue_need_not_be_a_peak():
+    """A network whose last eigenvalue is a shoulder of a heavier one; the Hessian of a diagonal quadratic is known."""
+    from lotterylib.metrics import geometry
+
+    scales = torch.tensor([0.1, 0.2, 30.0, 40.0])
+
+    class Quadratic(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 1, bias=False)
+
+        def forward(self, x):
+            return (x * scales * self.linear.weight.square() / 2).sum(1, keepdim=True)
+
+    found = geometry.spectral_density(
+        Quadratic(), torch.ones(1, 4), torch.zeros(1).long(), steps=4, runs=1, loss=lambda z, _: z[:, 0]
+    )
+    _, alt = figures.spectra({"dense": found})
+    assert "Dense from 0.1 to 40." in alt
+
+
 @pytest.mark.parametrize("names", [["dense"], ["dense", "lottery", "random", "snip"]])
 def test_surfaces_share_one_colour_scale(names):
     figure, alt = figures.surfaces({n: surface(10.0**i) for i, n in enumerate(names)})

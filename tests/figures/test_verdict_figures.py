@@ -10,6 +10,7 @@ from lotterylib.figures.verdict import scaled
 from lotterylib.results import tidy
 from lotterylib.verdict import lth_pass, passes
 from tests.test_results import row
+from tests.verdict.test_controls import controls, dense, tickets
 from tests.verdict.test_passes import study
 
 matplotlib.use("Agg")
@@ -66,6 +67,18 @@ def test_the_board_has_a_sign_for_every_verdict():
     assert signs == ["●", "●", "●", "●", "×", "×", "?", "●", "?", "×", "●", "×"]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["Test accuracy", "ECE", "LTH-PASS"]
     assert "LTH: 4 pass, 0 undecided, 2 fail." in alt and "RP: 2 pass, 2 undecided, 2 fail." in alt
+
+
+def test_the_board_asks_for_what_a_retraining_changes_where_it_is_known():
+    networks = (
+        dense(3) + controls(6) + tickets({"accuracy": 0.0}) + tickets({"accuracy": -0.3}, pruner="random")
+    )
+    figure, alt = figures.verdict_board(passes(tidy(networks)), lth_pass(tidy(networks)))
+    axis = figure.axes[0]
+    assert axis.get_xticklabels()[-1].get_text() == "as a retraining"
+    rows = [t.get_text() for t in axis.texts if t.get_position()[0] == len(axis.get_xticklabels()) - 1]
+    # the controls themselves are no news, LTH is within, RP is worse
+    assert rows == ["●", "×"] and "Dense anew: 4 pass" in alt
 
 
 def test_the_board_names_the_dimensions_where_there_is_room():

@@ -37,6 +37,7 @@ def test_intervals_say_what_they_are_over():
     assert special == {
         "hessian_trace": ("fifths", "random probes"), "hessian_top": ("fifths", ""),
         "input_trace": ("images", "random probes"), "pac_bayes_sigma": ("fifths", "random draws of noise"),
+        "recall_loss": ("classes", ""),
     }  # fmt: skip
 
 

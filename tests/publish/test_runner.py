@@ -157,6 +157,24 @@ while not pathlib.Path({1!r}).exists():
     assert [e.ok for e in run(tmp_path, a, b, workers=2, timeout=20)] == [True, True]
 
 
+def test_what_is_imported_beforehand_shows_as_ever_and_is_shared_by_no_two(tmp_path):
+    wide = "import pandas, sys\nprint(pandas.DataFrame([['x' * 12] * 9]))"
+    sources = [
+        write_notebook(tmp_path / f"{name}.ipynb", "import sys; early = 'pandas' in sys.modules", wide, last)
+        for name, last in {
+            "a": "pandas.seen = 1\nprint(early)",
+            "b": "print(early, hasattr(pandas, 'seen'))",
+        }.items()
+    ]
+    plain = [outputs(e.output).splitlines() for e in run(tmp_path, *sources, out="plain", workers=1)]
+    early = [
+        outputs(e.output).splitlines()
+        for e in run(tmp_path, *sources, out="early", workers=1, preload=["pandas"])
+    ]
+    assert [shown[:-1] for shown in early] == [shown[:-1] for shown in plain]
+    assert [shown[-1] for shown in plain + early] == ["False", "False False", "True", "True False"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupt_or_kill_ends_kernels_and_leaves_no_page(tmp_path, how):
     source = write_notebook(

@@ -50,6 +50,28 @@ def test_card_follows_the_title():
     assert "run-card" in page.cells[1].source
 
 
+def test_an_answer_stands_below_the_question_and_again_in_the_summary():
+    page = notebook()
+    page.cells[0].source = "# Title\n\n**Question: is it?**\n\nIn this notebook you will read."
+    said = new_code_cell("answer", outputs=[new_output("display_data", {"text/html": "<p>It is.</p>"})])
+    said.metadata["tags"] = ["answer"]
+    page.cells += [said, new_markdown_cell("**Why?**\n\n## Summary\n\n- One point.\n\n## Try it")]
+    stage_notebook(page, {"profile": "laptop"}, "notebooks/a")
+    shown = ["It is." if cell.get("outputs") else cell.source for cell in page.cells]
+    assert shown[0].endswith("**Question: is it?**") and "run-card" in shown[1]
+    assert shown[2:] == [
+        "It is.",
+        "In this notebook you will read.",
+        "show()",
+        "**Why?**\n\n## Summary",
+        "It is.",
+        "- One point.\n\n## Try it",
+    ]
+    assert all("remove-input" in cell.metadata["tags"] for cell in page.cells if cell.get("outputs"))
+    assert len({cell["id"] for cell in page.cells}) == len(page.cells)
+    nbformat.validate(page)
+
+
 def test_figure_gets_alt_caption_and_name_where_myst_nb_looks():
     page = notebook(figure(alt="A line", caption="It falls.", name="line"), record())
     assert stage_notebook(page, {}, "notebooks/a") == {"line": b"not really a picture"}

@@ -69,7 +69,12 @@ class Full(io.StringIO):
 def test_the_report_is_written_whatever_the_terminal_does(command, tmp_path, monkeypatch, stream, status):
     monkeypatch.setattr("sys.stdout", stream)
     assert main([*command, str(tmp_path / "out")]) == status
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scorecard.html", "scorecard.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "scorecard.html",
+        "scorecard.json",
+        "scorecard.md",
+        "scorecard.xml",
+    }
     if isinstance(stream, io.TextIOWrapper):
         assert b"Test accuracy ^" in stream.buffer.getvalue()
 

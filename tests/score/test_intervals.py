@@ -14,7 +14,7 @@ from torch import nn
 import lotterylib
 from lotterylib.masks import Mask
 from lotterylib.metrics import Measurement, Subject
-from lotterylib.score.measure import fifths_error
+from lotterylib.score.bench import fifths_error
 from tests.conftest import toy_data, toy_network
 
 COUNT, RESAMPLES, BINS = 400, 2000, 15
@@ -122,7 +122,7 @@ def test_the_error_of_fifths_is_that_of_images(case, monkeypatch):
 
 def test_fifths_that_give_no_number_leave_the_probes(case, monkeypatch):
     dense, ticket, data = case
-    monkeypatch.setattr("lotterylib.score.measure.fifths_error", lambda *_: None)
+    monkeypatch.setattr("lotterylib.score.bench.fifths_error", lambda *_: None)
     few = dict.fromkeys(("hessian_trace", "hessian_top"), {"images": 20})
     card = lotterylib.scorecard(
         ticket, dense, data, only=list(few), settings=few, speed=False, progress=False

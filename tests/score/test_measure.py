@@ -11,7 +11,8 @@ from torch.nn.utils import prune
 import lotterylib
 from lotterylib import metrics
 from lotterylib.errors import DataError, SettingError, UnknownNameError
-from lotterylib.score.measure import judge
+from lotterylib.score.differences import judge
+from lotterylib.verdict import paired_proportions
 from tests.conftest import toy_data, toy_network
 from tests.score.conftest import QUICK
 from tests.score.foreign.test_programs import exported
@@ -25,10 +26,10 @@ def test_it_measures_what_the_metrics_measure(card, networks):
     }
     row = card["accuracy"]
     assert (row.ticket, row.dense) == pytest.approx((right["t"], right["d"]))
-    moved = (ticket(images).argmax(1) == labels).double() - (dense(images).argmax(1) == labels).double()
-    assert row.high - row.difference == pytest.approx(
-        1.96 * moved.std().item() / math.sqrt(len(moved)), rel=1e-3
-    )
+    a, b = (network(images).argmax(1) == labels for network in (ticket, dense))
+    counts = [int(t.sum()) for t in (a & b, a & ~b, ~a & b, ~a & ~b)]
+    expected = paired_proportions(*counts)
+    assert (row.low, row.high) == (expected.low, expected.high) and row.low < row.difference < row.high
     assert row.verdict == judge(row.low, row.high, "higher", 0.01)
     assert card.sparsity == pytest.approx(round(0.9 * 288) / (288 + 54))
     assert card.costs["ticket"].kept == card.costs["dense"].kept - round(0.9 * 288)
@@ -121,7 +122,7 @@ def test_what_looks_wrong_is_told_before_the_long_work(networks):
     labels = (toy_data().test[1] + 1) % 3
     data = dataclasses.replace(toy_data(), test=(toy_data().test[0], labels))
     card = lotterylib.scorecard(ticket, dense, data, only=["nll"], speed=False, progress=False)
-    assert any("hardly more than guessing" in note for note in card.notes)
+    assert any("not measurably more than guessing" in doubt for doubt in card.doubts) and not card.passes
     broken = copy.deepcopy(dense)
     broken[5].bias.data[0] = math.nan
     with pytest.raises(DataError, match="the pruned network cannot be judged: .*NaN"):
@@ -180,7 +181,8 @@ def test_an_error_in_one_metric_leaves_the_others(networks, monkeypatch, error, 
     assert said in " ".join(str(card).split()) and said in card.to_html()
     nothing = quick(*networks[::-1], ["nll"])
     assert not nothing.rows and not nothing.passes
-    assert "holds up in 0 of 0 metrics. 1 could not be measured." in " ".join(str(nothing).split())
+    assert str(nothing).startswith("Nothing is known: no metric could be measured. 1 could not be measured.")
+    assert nothing.fails("worse") and nothing.fails("undecided")
 
 
 def test_sizes_that_cannot_be_counted_are_a_note(networks, monkeypatch):

@@ -116,3 +116,32 @@ def test_more_than_accuracy_may_be_measured_on_some_seeds_only():
     assert counted == {("accuracy", 0): 7, ("accuracy", 1): 7, ("nll", 1): 7}
     with pytest.raises(ValueError, match="metric_seeds: want some of the seeds"):
         tiny(metric_seeds=[3])
+
+
+def test_controls_are_dense_networks_of_other_seeds_compared_in_turn():
+    profile = tiny(seeds=[0, 1], controls=3)
+    found = [(c.seed, c.training_seed) for c in expand(profile) if c.pruner == "control"]
+    assert found == [(0, 1000), (0, 1002), (1, 1001)]
+    control = cell_of(profile, "control")
+    assert control.parents() == [] and control.baseline().id == cell_of(tiny(), "dense").id
+    assert len({c.id for c in expand(profile)}) == len({c.label for c in expand(profile)}) == 2 * 7 + 3
+    assert {c.id for c in expand(tiny(seeds=[0, 1]))} < {c.id for c in expand(profile)}
+
+
+def test_parts_of_a_study_keep_their_controls():
+    """Otherwise a study done seed by seed would train other controls than one done at once."""
+    profile = tiny(seeds=[0, 1, 2], controls=5, metrics=["accuracy", "nll"], metric_seeds=[0, 2])
+    every = {c.id for c in expand(profile) if c.pruner == "control"}
+    parts = [profile.cut(seeds=[2]), profile.cut(seeds=[0, 1]).cut(only=["control"])]
+    of = [{c.id for c in expand(part) if c.pruner == "control"} for part in parts]
+    assert (len(of[0]), len(of[1])) == (2, 3) and of[0] | of[1] == every
+    assert not any(c.pruner == "control" for c in expand(profile.cut(only=["random"])))
+
+
+def test_one_pruner_under_two_labels_is_two_pruners():
+    profile = tiny(pruners={"random": {}, "layerwise": {"pruner": "random", "distribution": "erk"}})
+    plain, labelled = cell_of(profile, "random"), cell_of(profile, "layerwise")
+    assert plain.id == cell_of(tiny(), "random").id != labelled.id
+    alone = tiny(pruners={"random": {"distribution": "erk"}})
+    assert labelled.id == cell_of(alone, "random").id, "a label is no part of what a ticket is"
+    assert labelled.build_pruner().distribution == "erk" and labelled.baseline() == plain.baseline()

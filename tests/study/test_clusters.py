@@ -38,7 +38,7 @@ def test_workers_of_dask_cuda_are_started_by_options_that_it_has():
     text = (Path(__file__).parents[2] / "book/scale.md").read_text()
     [shown] = re.findall(r"^dask cuda worker (.*) &$", text, re.MULTILINE)
     context = cli.worker.make_context("worker", shlex.split(shown), resilient_parsing=True)
-    assert context.params["scheduler"] == "tcp://127.0.0.1:8786"
+    assert context.params["scheduler"] == "tls://127.0.0.1:8786"
     assert (context.params["nthreads"], context.params["resources"]) == (1, "GPU=0.25")
 
 

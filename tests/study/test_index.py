@@ -48,7 +48,7 @@ def test_a_damaged_index_costs_time_and_nothing_else(finished, damage):
     elif damage == "another table":
         file.unlink()
         with sqlite3.connect(file) as other:
-            other.execute("CREATE TABLE files (x)")
+            other.execute("CREATE TABLE known (x)")
     else:
         content = {
             "rubbish": os.urandom(5000),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Security
 
 from lotterylib.cli import main
 from lotterylib.study import Profile, Store, records
@@ -112,12 +117,14 @@ def test_an_interrupt_while_workers_start(undisturbed, tmp_path):
 
 
 def test_a_worker_that_dies_is_replaced(undisturbed, tmp_path):
-    """And all that listens, listens on loopback."""
+    """And all that listens, listens on loopback, and to nobody but its own."""
     profile, whole = undisturbed
     run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
     wait_for_tickets(tmp_path / "s", 2)
-    listening = [c.laddr.ip for p in [psutil.Process(run.pid), *family(run)] for c in p.net_connections() if c.status == "LISTEN"]  # fmt: skip
-    assert listening and set(listening) == {"127.0.0.1"}
+    listening = [c.laddr for p in [psutil.Process(run.pid), *family(run)] for c in p.net_connections() if c.status == "LISTEN"]  # fmt: skip
+    assert listening and {ip for ip, _ in listening} == {"127.0.0.1"}
+    for _, port in listening:
+        assert_strangers_are_refused(port)
     workers_of(run)[0].kill()
     status, out, errors = finish(run)
     assert status == 0, errors
@@ -212,28 +219,48 @@ def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
     middle; the scheduler's end is one clear line."""
     profile, whole = undisturbed
     port = _free_port()
-    address = f"tcp://127.0.0.1:{port}"
+    address = f"tls://127.0.0.1:{port}"
     (tmp_path / "elsewhere").mkdir()
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path / "elsewhere")
+    env = dict(env=with_a_key(tmp_path))
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path / "elsewhere", **env)
     python = [sys.executable, "-m"]
     scheduler = subprocess.Popen(
         [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
-         "--dashboard-address", "127.0.0.1:0", "--no-dashboard"], **quiet,
+         "--protocol", "tls", "--dashboard-address", "127.0.0.1:0", "--no-dashboard"], **quiet,
     )  # fmt: skip
     worker = [*python, "distributed.cli.dask_worker", address, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
     workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
     try:
         run = start(
-            "run", "--profile", profile, "--store", "s", "--scheduler", address, "--quiet", cwd=tmp_path
+            "run",
+            "--profile",
+            profile,
+            "--store",
+            "s",
+            "--scheduler",
+            address,
+            "--quiet",
+            cwd=tmp_path,
+            **env,
         )
         wait_for_tickets(tmp_path / "s", 1)
+        assert_strangers_are_refused(port)
         end(workers.pop())
         status, _, errors = finish(run)
         assert status == 0, errors
         assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
         run = start(
-            "run", "--profile", profile, "--store", "t", "--scheduler", address, "--quiet", cwd=tmp_path
+            "run",
+            "--profile",
+            profile,
+            "--store",
+            "t",
+            "--scheduler",
+            address,
+            "--quiet",
+            cwd=tmp_path,
+            **env,
         )
         wait_for_tickets(tmp_path / "t", 1)
         scheduler.kill()
@@ -243,6 +270,15 @@ def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
     finally:
         for process in [*workers, scheduler]:
             end(process)
+
+
+def with_a_key(folder: Path) -> dict[str, str]:
+    """The environment after the commands that book/scale.md shows."""
+    text = (Path(__file__).parents[2] / "book/scale.md").read_text()
+    [shown] = [part for part in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "openssl" in part]
+    done = subprocess.run(["bash", "-ec", shown + "env -0"], cwd=folder, capture_output=True, check=True)
+    assert not any((folder / name).stat().st_mode & 0o077 for name in ("key.pem", "cert.pem"))
+    return dict(line.split("=", 1) for line in done.stdout.decode().split("\0") if line)
 
 
 def end(process: subprocess.Popen) -> None:
@@ -261,6 +297,28 @@ def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and f"no Dask scheduler answers at {address}" in error
     assert time.monotonic() - began < 15
+
+
+def assert_strangers_are_refused(port: int) -> None:
+    """Another user of this machine, who speaks plainly, or with a key of her own, or asks for pages."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        plain.sendall(b"GET /info/main/workers.html HTTP/1.0\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            answer = plain.recv(1000)
+            # a server of pages that has none
+            if answer.startswith(b"HTTP/1.1 404"):
+                return
+            assert answer == b"", answer
+    context = Security.temporary().get_connection_args("client")["ssl_context"]
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        pytest.raises((ssl.SSLError, ConnectionError)),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as tcp,
+        context.wrap_socket(tcp) as tls,
+    ):
+        # in TLS 1.3 a refusal is read, not met in the handshake
+        if not tls.recv(1000):
+            raise ConnectionError("hung up")
 
 
 def _free_port() -> int:

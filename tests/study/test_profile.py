@@ -61,6 +61,14 @@ def test_shipped_profiles_load(name):
         (("pruners",), ["lotery"], ["pruners", "did you mean 'lottery'?"]),
         (("pruners",), {"lottery": {"rates": 0.2}}, ["pruner lottery", "unknown key 'rates'"]),
         (("pruners",), {"lottery": {"rate": 2}}, ["pruner lottery", "rate", "less than 1", "got 2"]),
+        (("pruners",), {"a": {"pruner": "lotery"}}, ["pruners", "did you mean 'lottery'?"]),
+        (("pruners",), {"control": {"pruner": "random"}}, ["pruners", "control is a name of its own"]),
+        (("pruners",), {"snip": {"pruner": "random"}}, ["pruners", "snip is a name of its own"]),
+        (("pruners",), {"random": {}, "b": {"pruner": "random"}}, ["b and random are the same"]),
+        (("pruners",), {"../b": {"pruner": "random"}}, ["pruners", "label '../b'"]),
+        (("pruners",), {"b": {"pruner": "lottery", "rate": "0.2"}}, ["pruners.b.rate: want a number of type float"]),
+        (("controls",), -1, ["controls", "greater than or equal to 0"]),
+        (("control_with",), [3], ["control_with: want some of the seeds [0], got [3]"]),
         (("metrics",), ["accuracy", "acuracy"], ["metrics", "did you mean 'accuracy'?"]),
         (("metrics",), {"accuracy": {"topk": 5}}, ["metrics: metric accuracy: no setting 'topk': it has none"]),
         *(
@@ -291,3 +299,21 @@ def test_settings_of_metrics_stay_as_written():
     profile = tiny(metrics={"accuracy": {}, "ood_auroc": {"sets": "uniform"}, "ece": {"images": 20}})
     assert profile.metrics == {"accuracy": {}, "ood_auroc": {"sets": "uniform"}, "ece": {"images": 20}}
     assert metrics.build("ood_auroc", sets="uniform").sets_of("digits") == ["uniform"]
+
+
+def test_seeds_of_controls_are_no_seeds_of_the_study():
+    assert tiny(seeds=[999], controls=10).control_seeds(999)[0] == 1000
+    with pytest.raises(ValueError, match="seeds: want seeds below 1000"):
+        tiny(seeds=[0, 1003], controls=1)
+
+
+def test_the_next_laptop_study():
+    profile = load_profile("laptop-next")
+    assert (len(profile.seeds), profile.controls, profile.recipe.epochs) == (10, 10, 24)
+    assert profile.recipe.flip and profile.recipe.crop_padding == 1
+    assert (profile.pruner("random").distribution, profile.pruner("random-erk").distribution) == (
+        "global",
+        "erk",
+    )
+    pilot = load_profile("laptop-controls")
+    assert cell_of(profile, "dense").id == cell_of(pilot, "dense").id

@@ -9,13 +9,14 @@ import torch
 from lotterylib import files
 from lotterylib.metrics import About, Measurement, Metric, Tolerance, register
 from lotterylib.metrics.generalization.accuracy import Accuracy
-from lotterylib.study import Store, records, work
+from lotterylib.study import Store, controls, records, reference, work
 from lotterylib.study.cells import with_ancestors
 from lotterylib.study.lookup import failures, missing
+from lotterylib.study.reference import export
 from lotterylib.study.scheduler import How, run
 from lotterylib.study.work import ATTEMPTS, Worker, attempt, fixed_threads
 from tests.conftest import untouched_rng
-from tests.study.helpers import TINY, cell_of, same_state, tiny
+from tests.study.helpers import TINY, cell_of, complete, same_state, tiny
 
 DIVERGING = tiny(recipe=TINY["recipe"] | {"lr": 1e9, "epochs": 5})
 
@@ -229,3 +230,30 @@ def test_a_long_training_goes_on_where_its_worker_died(tmp_path, store, monkeypa
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert Store("memory://bucket/study").checkpoints == tmp_path / "cache/lotterylib/checkpoints"
+
+
+def test_a_control_is_a_dense_network_measured_like_a_ticket(store, tmp_path, monkeypatch):
+    profile = tiny(controls=1, pruners={"layerwise": {"pruner": "random", "distribution": "erk"}}, rounds=[1])
+    complete(profile, store)
+    control = cell_of(profile, "control")
+    ticket, dense = (store.load_ticket(cell).model.state_dict() for cell in (control, control.baseline()))
+    assert not same_state(ticket, dense)
+    anew = cell_of(tiny(seeds=[1000]), "dense")
+    Worker(store, 1, "cpu").find(anew)
+    assert same_state(ticket, store.load_ticket(anew).model.state_dict()), "the dense network of seed 1000"
+    [row] = controls(profile, store)
+    assert (row["pruner"], row["seed"], row["sparsity"]) == ("control", 0, 0.0)
+    [own] = [r for r in records(profile, store) if r["pruner"] == "dense"]
+    assert row["difference"]["value"] == pytest.approx(row["value"] - own["value"])
+    assert [r["pruner"] for r in records(profile, store)] == ["dense", "layerwise"]
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    export(profile, store)
+    assert controls(profile) == [row] and len(records(profile)) == 2
+
+
+def test_records_go_by_the_labels_of_the_profile_that_asks(store):
+    own = tiny(pruners={"random": {"distribution": "erk"}}, rounds=[1])
+    complete(own, store)
+    labelled = tiny(pruners={"layerwise": {"pruner": "random", "distribution": "erk"}}, rounds=[1])
+    assert [r["pruner"] for r in records(labelled, store)] == ["dense", "layerwise"]
+    assert missing(labelled, store) == []

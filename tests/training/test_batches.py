@@ -1,4 +1,6 @@
 import multiprocessing
+import os
+from collections import namedtuple
 from itertools import islice
 
 import pytest
@@ -8,8 +10,10 @@ from torch import nn
 from lotterylib import pruners
 from lotterylib.datasets import LazyImages
 from lotterylib.datasets.base import Dataset
+from lotterylib.datasets.lazy import in_unit
 from lotterylib.errors import DataError, SettingError
 from lotterylib.training import Recipe, predict, train
+from lotterylib.training import batches as batches_module
 from lotterylib.training.batches import (
     Views,
     _workers,
@@ -157,7 +161,9 @@ def test_predictions_from_files_are_those_from_memory(lazy, loaded):
     whole = LazyImages(lazy.test[0].folder, lazy.test[0].names)  # as ImageNet-C is read
     assert torch.equal(predict(network, whole, batch_size=5), predict(network, whole[0:12], batch_size=5))
     pieces = list(evaluation_batches(lazy.test[0], 5, workers=0))
-    assert [len(p) for p in pieces] == [5, 5, 2] and torch.equal(torch.cat(pieces), loaded.test[0])
+    # they travel as bytes
+    assert [(len(p), p.dtype) for p in pieces] == [(n, torch.uint8) for n in (5, 5, 2)]
+    assert torch.equal(in_unit(torch.cat(pieces)), loaded.test[0])
 
 
 @pytest.mark.parametrize("pruner", ["snip", "grasp", "synflow"])
@@ -182,6 +188,35 @@ def test_an_unreadable_image_is_one_line_whoever_reads_it(tmp_path, workers):
     with pytest.raises(DataError, match="is no readable image") as caught:
         batches(data, PLAIN, range(4), workers=workers)
     assert str(caught.value).startswith(str(broken)) and "\n" not in str(caught.value)
+
+
+def test_a_small_shared_memory_is_done_without(lazy, monkeypatch, capsys):
+    """As in a container, where its 64 MB would be waited for, for ever."""
+    usage = namedtuple("usage", "free")(1000)
+    expected = [images for images, _ in training_batches(lazy.train, PLAIN, 0, range(4), CPU, workers=0)]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    shared, from_numpy = [], torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: shared.append(array) or from_numpy(array))
+    found = [images for images, _ in training_batches(lazy.train, PLAIN, 0, range(4), CPU, workers=2)]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert len(shared) == 4 and capsys.readouterr().err.count("come through pipes") == 1
+
+
+def test_an_image_that_is_never_read_is_not_waited_for(lazy, monkeypatch):
+    never, _ = os.pipe()
+    monkeypatch.setattr(LazyImages, "open", lambda self, i: os.read(never, 1))
+    monkeypatch.setattr(batches_module, "PATIENCE", 1)
+    with pytest.raises(RuntimeError, match="timed out after 1 seconds"):
+        next(training_batches(lazy.train, PLAIN, 0, range(4), CPU, workers=1))
+
+
+def test_a_pipe_among_images_is_one_line(tmp_path):
+    data = load(make_imagenet(tmp_path))
+    pipe = data.train[0].path(0)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="is no file"):
+        data.train[0][0]
 
 
 def test_crops_from_files_are_refused_for_images_in_memory(loaded):

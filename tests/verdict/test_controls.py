@@ -15,6 +15,7 @@ from lotterylib.verdict.controls import (
     positive,
     retrained,
     shares,
+    tried,
     within_retraining,
 )
 from tests.test_results import row
@@ -108,7 +109,7 @@ def test_a_wide_tolerance_passes_its_positive_control_and_a_narrow_one_does_not(
     rows = dense(10) + tickets({"accuracy": 0.0, "ece": 0.0})
     wide, narrow = (
         positive(tidy(rows), draws=30, scale=scale).lth_pass.value_counts(normalize=True)
-        for scale in (3.0, 0.3)
+        for scale in (3.0, 0.2)
     )
     assert wide.get("pass", 0) > 0.9 and narrow.get("pass", 0) < 0.1
     assert set(lth_pass(retrained(tidy(rows), draws=3)).pruner) == {"control 0", "control 1", "control 2"}
@@ -127,3 +128,67 @@ def test_shares_name_all_three_verdicts():
     judged = pd.DataFrame({"metric": ["ece", "ece"], "verdict": ["pass", "pass"]})
     assert shares(judged).loc["ece"].to_dict() == {"pass": 1.0, "undecided": 0.0, "fail": 0.0}
     assert passes(tidy(dense(2) + tickets({"accuracy": 0.0}))).verdict.notna().all()
+
+
+def controls(count, error=0.0005, seed=5, worse=0.0):
+    """Dense networks trained anew, each paired with one of the study's; recall_loss varies for them."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for s in range(count):
+        for metric, (mean, sd) in (METRICS | {"recall_loss": (0.01, 0.004)}).items():
+            value = mean + sd * random.normal() + (worse if metric != "accuracy" else -worse)
+            difference = {"value": value - METRICS[metric][0], "error": error}
+            rows.append(row("control", 0.0, s, value, metric) | {"difference": difference})
+    return rows
+
+
+def test_controls_are_part_of_the_band_and_alone_where_metrics_are_relative():
+    table = tidy(dense(4) + controls(6))
+    found = bands(table).set_index("metric")["count"].to_dict()
+    assert found == {"accuracy": 10, "ece": 10, "recall_loss": 6}
+    rows = tickets({"accuracy": 0.0, "recall_loss": 0.2})
+    judged = passes(tidy(dense(4) + controls(6) + rows)).query("pruner == 'lottery'").set_index("metric")
+    assert judged.retraining.to_dict() == {"accuracy": "within", "recall_loss": "worse"}
+    assert judged.chance["recall_loss"] < 1e-6 < judged.chance["accuracy"]
+    whole = lth_pass(tidy(dense(4) + controls(6) + rows)).set_index("pruner").retraining
+    assert whole["lottery"] == "worse" and whole["control"] == "unknown"
+    assert set(passes(tidy(dense(1) + tickets({"accuracy": 0.0}, 1))).retraining) == {"unknown"}
+
+
+def test_one_ticket_outside_in_one_of_many_metrics_is_no_news():
+    """Of twenty metrics one is outside at 5 % by chance; all together it takes 0.25 %."""
+    band = Band.of(np.random.default_rng(0).normal(size=20))
+    at_three_percent = band.mean - 2.35 * band.error(3)
+    assert 0.02 < band.chance(at_three_percent, 3) < 0.05 and band.chance(math.nan) == 0.0
+    random = np.random.default_rng(0)
+    chances = [Band.of(random.normal(size=10)).chance(random.normal(), 1) for _ in range(1000)]
+    assert stats.kstest(chances, "uniform").pvalue > 0.01
+
+
+def test_networks_drawn_from_controls_and_dense_use_the_controls_errors():
+    rows = dense(3) + controls(5, error=0.002) + tickets({"accuracy": 0.0, "ece": 0.0})
+    found = retrained(tidy(rows), size=3, draws=4)
+    stand_ins = found[found.pruner.str.startswith("control ")]
+    assert set(stand_ins.metric) == set(METRICS) and (stand_ins.difference_error == 0.002).all()
+    relative = stand_ins[stand_ins.metric == "recall_loss"].value
+    assert set(relative) <= {r["value"] for r in controls(5) if r["metric"] == "recall_loss"}
+
+
+def test_a_study_s_own_controls_are_tried():
+    """Networks as good as dense pass, a broken one fails; the same controls, worse by far, do not pass."""
+    broken = tickets({"accuracy": -0.4, "ece": 0.2}, pruner="random")
+    found = tried(tidy(dense(3) + controls(8) + broken), draws=20)
+    assert found.positive.lth_pass == "pass" and found.negative.lth_pass == "fail"
+    assert len(found.drawn) == 20 and (found.drawn.lth_pass == "pass").mean() > 0.5
+    assert found.said["positive"].startswith(
+        "8 dense networks trained anew, judged together as a ticket: they pass 3 of 3 metrics, 0 are undecided and 0 failed"
+    )
+    assert "groups of 3 drawn from them" in found.said["positive"]
+    assert "(random pruning at 50.0%): it fails 2 of 2 metrics" in found.said["negative"]
+    assert tried(tidy(dense(3) + controls(8, worse=0.3) + broken), draws=2).positive.lth_pass == "fail"
+
+
+def test_a_study_without_controls_says_so():
+    found = tried(tidy(dense(3) + tickets({"accuracy": -0.4, "ece": 0.2})))
+    assert found.positive is None and found.drawn.empty and found.negative.pruner == "lottery"
+    assert found.said["positive"].startswith("This study has no controls")

@@ -110,10 +110,15 @@ def test_a_broken_network_of_three_is_no_mean_of_two():
     assert math.isnan(found.difference) and math.isnan(found.low) and found.seeds == 3
 
 
-def test_identical_networks_differ_by_nothing():
-    rows = [row("dense", 0.0, 0, 0.9)] + [apart(s, 0.0, 0.0) for s in range(3)]
+def test_identical_answers_on_few_images_prove_nothing():
+    """Three seeds, each right on the same 20 of 20 images as its dense network: .16 either way, as Newcombe has it."""
+    few = {"value": 1.0, "samples": 20}
+    rows = [row("dense", 0.0, 0, 1.0)] + [apart(s, 0.0, 0.0) | few for s in range(3)]
     found = differences(tidy(rows)).iloc[0]
-    assert (found.difference, found.low, found.high) == (0, 0, 0)
+    reach = paired_proportions(20, 0, 0, 0).high
+    assert (found.difference, found.low, found.high) == pytest.approx((0, -reach, reach))
+    many = [r | {"samples": 10_000} if r["pruner"] != "dense" else r for r in rows]
+    assert 0 < differences(tidy(many)).high.iloc[0] < 0.001
 
 
 @pytest.mark.parametrize(
@@ -194,15 +199,21 @@ def test_newcombe_covers(chances, count):
 
 
 def test_moderated_differences_pool_over_tickets():
-    """Two tickets with spreads of .01 and .02 and two degrees of freedom each differ no more than chance explains: both get
-    the pooled variance (.0001 + .0004)/2 with four degrees of freedom."""
+    """Eight tickets with spreads of .01 or .02 and two degrees of freedom each differ no more than chance explains: all get
+    the pooled variance (.0001 + .0004)/2, with 16 / (1 + 7/4) degrees of freedom, since they share their dense networks. A
+    ninth whose accuracy is lost has another spread, and is left alone."""
     rows = [row("dense", 0.0, s, 0.9) for s in range(3)]
-    for sparsity, sd in ((0.5, 0.01), (0.8, 0.02)):
-        rows += [apart(s, d, None) | {"sparsity": sparsity} for s, d in enumerate((-sd, 0.0, sd))]
-    half = stats.t.ppf(0.975, 4) * math.sqrt(0.00025 / 3)
+    for i in range(8):
+        sd = 0.01 * (1 + i % 2)
+        rows += [apart(s, d, None) | {"sparsity": 0.1 + i / 20} for s, d in enumerate((-sd, 0.0, sd))]
+    half = stats.t.ppf(0.975, 16 / (1 + 7 / 4)) * math.sqrt(0.00025 / 3)
     found = differences(tidy(rows), moderated=True)
-    assert list(found.high) == pytest.approx([half, half])
-    assert list(passes(rows, moderated=True).high) == pytest.approx([half, half])
+    assert list(found.high) == pytest.approx([half] * 8)
+    assert list(found.prior_sd) == pytest.approx([math.sqrt(0.00025)] * 8)
+    assert list(passes(rows).high) == pytest.approx([half] * 8)
+    rows += [apart(s, d, None) | {"sparsity": 0.9} for s, d in enumerate((-0.7, -0.6, -0.5))]
+    alone = -0.6 + stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    assert list(passes(rows).high) == pytest.approx([half] * 8 + [alone])
 
 
 def test_one_seed_has_nothing_to_pool():

@@ -5,8 +5,11 @@ import pytest
 from scipy import stats
 
 from lotterylib.errors import SettingError
+from lotterylib.results import tidy
 from lotterylib.verdict import interval, judge
-from lotterylib.verdict.power import images_needed, power, seeds_needed
+from lotterylib.verdict.moderation import SHARED, Prior
+from lotterylib.verdict.power import images_needed, needed, power, seeds_needed
+from tests.verdict.test_controls import controls, dense
 
 
 def simulated(between, images, tolerance, seeds, rounds=3000):
@@ -54,3 +57,34 @@ def test_what_cannot_decide_says_so():
     assert seeds_needed(1.0, (1.02 / 2.8016) ** 2, 1.0) is None
     assert seeds_needed(1.0, (0.98 / 2.8016) ** 2, 1.0) is not None
     assert images_needed(1.0, 0.5, 1.0, seeds=3, samples=1000) is None
+
+
+def test_pooled_variances_need_fewer_seeds():
+    """What tickets lend each other counts as moderation counts it; a few lend nothing."""
+    how = (0.0036**2, 0.0, 0.01)
+    assert power(*how, seeds=3, tickets=7) == power(*how, seeds=3) < power(*how, seeds=3, tickets=54)
+    assert seeds_needed(*how, tickets=54) < seeds_needed(*how)
+    random, hits = np.random.default_rng(0), []
+    for _ in range(150):
+        found = random.normal(0, 0.0036 / 2**0.5, (54, 3)) - random.normal(0, 0.0036 / 2**0.5, 3)
+        prior = Prior.fit(found.var(axis=1, ddof=1), [2] * 54, SHARED)
+        hits += [interval(row, prior=prior).low >= -0.01 for row in found]
+    assert np.mean(hits) == pytest.approx(power(*how, seeds=3, tickets=54), abs=0.07)
+
+
+def test_what_a_pilot_says_is_needed():
+    """Of ten networks with sd .003 in accuracy, a difference has .003 √2; the tolerance is .01."""
+    table = tidy(dense(4) + controls(6, error=0.002))
+    found = needed(table, seeds=3)
+    values = table[table.metric == "accuracy"].value
+    assert found.loc["accuracy", "sd"] == pytest.approx(2**0.5 * values.std())
+    assert found.loc["recall_loss", "sd"] == pytest.approx(
+        table[(table.metric == "recall_loss") & (table.pruner == "control")].value.std()
+    )
+    assert (found.error == 0.002).all() and (found.tolerance[["accuracy", "ece"]] == 0.01).all()
+    row = found.loc["accuracy"]
+    assert row.seeds == seeds_needed(row.sd**2, 0.002**2, 0.01, most=1000)
+    assert row.images == images_needed(row.sd**2, 0.002**2, 0.01, 3, 10_000) or math.isnan(row.images)
+    assert needed(tidy(dense(6)), seeds=3).error["accuracy"] == pytest.approx(2**0.5 * 0.003)
+    assert list(needed(tidy(dense(1)), seeds=3).index) == []
+    assert needed(table, seeds=1).chance.isna().all()

@@ -17,10 +17,11 @@ from torch.nn.functional import cross_entropy
 
 from ...datasets import Dataset
 from ...errors import DataError, SettingError
+from ...machine.devices import device_of
 from ...rng import generator
 from ...training.prediction import in_mode
 from ..base import About, Metric, Question, Shape, Tolerance, register
-from ..checks import check_labels, check_pixels
+from ..checks import at_once, check_labels, check_pixels
 from ..subject import Measurement, Subject
 from .accuracy import right, share
 
@@ -84,14 +85,21 @@ def pgd(
     step_size = 2.5 * epsilon / steps if step_size is None else step_size
     if not (math.isfinite(step_size) and step_size >= 0):
         raise SettingError(f"step_size must be a number from 0 on, got {step_size}")
+    given, device = images, device_of(model)
+    images, labels = images.to(device), labels.to(device)
     moved = images
     if seed is not None:
         start = torch.rand(images.shape, generator=generator(seed, "pgd")).to(images)
         moved = shifted(images, 2 * start - 1, epsilon)
-    for _ in range(steps):
-        moved = moved + step_size * input_gradient(model, moved, labels).sign()
+    # read once at the end, for reading makes a GPU wait
+    finite = torch.ones((), dtype=torch.bool, device=device)
+    for step in range(steps):
+        gradient = _input_gradient(model, moved, labels, check=step == 0)
+        finite &= gradient.isfinite().all()
+        moved = moved + step_size * gradient.sign()
         moved = moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)
-    return moved
+    _check_finite(finite)
+    return moved.to(given)
 
 
 @register
@@ -106,6 +114,7 @@ class FgsmAccuracy(Metric):
     about = About(
         "fgsm_accuracy", "Accuracy under FGSM", "generalization", "higher", "fraction of images", Tolerance(0.02),
         "one step of the gradient's sign (Goodfellow et al., 2015, section 4)", short="FGSM",
+        words=("harder to fool", "easier to fool"),
     )  # fmt: skip
 
     images: PositiveInt = 1000
@@ -170,20 +179,39 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     The losses are summed, not averaged: an image's gradient does not depend on the others. Raises ``DataError``
     for labels that the network has no logit for, or a gradient that is not finite.
     """
-    device = next(model.parameters()).device
+    gradient = _input_gradient(model, images, labels, check=True)
+    _check_finite(gradient.isfinite().all())
+    return gradient.to(images)
+
+
+def _input_gradient(model: nn.Module, images: Tensor, labels: Tensor, check: bool) -> Tensor:
+    """Return the gradient on the model's device; ``check`` looks at the labels."""
+    device, size = device_of(model), at_once(_BATCH, images)
     gradients = []
-    with in_mode(model, training=False), torch.enable_grad():
-        for pixels, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
+    with in_mode(model, training=False), torch.inference_mode(False), torch.enable_grad():
+        for pixels, truth in zip(images.split(size), labels.split(size), strict=True):
+            # made in inference mode, they would know no gradient
+            pixels = pixels.clone() if pixels.is_inference() else pixels
             pixels = pixels.detach().to(device).requires_grad_()
             logits = model(pixels).float()
-            check_labels(truth, logits.shape[1])
+            if check:
+                check_labels(truth, logits.shape[1])
+            truth = truth.clone() if truth.is_inference() else truth
             loss = cross_entropy(logits, truth.to(device), reduction="sum")
             # with respect to the pixels alone: no parameter's .grad is written
-            gradients.append(torch.autograd.grad(loss, pixels)[0].to(images))
-    gradient = torch.cat(gradients)
-    if not gradient.isfinite().all():
+            [found] = torch.autograd.grad(loss, [pixels], allow_unused=True) if loss.requires_grad else [None]
+            if found is None:
+                raise DataError(
+                    "no gradient reaches the images, which would pass for robust: the network's forward runs under "
+                    "torch.no_grad or detaches what it computes"
+                )
+            gradients.append(found)
+    return torch.cat(gradients)
+
+
+def _check_finite(finite: Tensor) -> None:
+    if not finite:
         raise DataError("the gradient of the loss is not finite: the network is broken, not robust")
-    return gradient
 
 
 def shifted(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:

@@ -89,6 +89,7 @@ class CorruptionError(_Corrupted):
         Tolerance(5.0), "15 corruptions, ratio of sums over severities (Hendrycks & Dietterich, 2019, section 4)",
         short="corrupted",
     )  # fmt: skip
+    relative = True
 
     def measure(self, subject: Subject) -> Measurement:
         measured, errors = self._relative(subject, held_out=False)
@@ -126,6 +127,7 @@ class CorruptedAccuracy(_Corrupted):
     about = About(
         "corrupted_accuracy", "Accuracy on corrupted images", "generalization", "higher", "fraction of images",
         Tolerance(0.02), "plain mean over 15 corruptions and 5 severities (Hendrycks & Dietterich, 2019)", short="corrupted accuracy",
+        words=("better on corrupted images", "worse on corrupted images"),
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

@@ -68,7 +68,10 @@ class RecallLoss(Metric):
     about = About(
         "recall_loss", "Largest loss of recall of a class", "generalization", "lower", "fraction of images",
         Tolerance(0.05), "recall of each class against the dense network's (Hooker et al., 2019)", short="recall loss",
+        over="classes",
+        words=("kinder to single classes", "harsher on single classes"),
     )  # fmt: skip
+    relative = True
 
     def measure(self, subject: Subject) -> Measurement:
         labels, names = subject.test_labels, subject.data.class_names

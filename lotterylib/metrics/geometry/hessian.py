@@ -24,10 +24,10 @@ from torch.nn import functional as F
 
 from ...datasets import Dataset
 from ...errors import DataError, SettingError
-from ...masks import Mask
+from ...masks import Mask, prunable
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
-from ..checks import check_labels
+from ..checks import at_once, check_labels
 from ..resampling import of_images, standard_error
 from ..subject import Measurement, Subject
 
@@ -115,9 +115,10 @@ def hessian_trace(
         >>> round(hessian_trace(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
         2.0
     """
-    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
-    krylov = lanczos(hessian, steps, seed)
-    return deflated_trace(hessian, krylov, relative_error, absolute_error, max_probes, seed)
+    with torch.inference_mode(False):
+        hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+        krylov = lanczos(hessian, steps, seed)
+        return deflated_trace(hessian, krylov, relative_error, absolute_error, max_probes, seed)
 
 
 def top_eigenvalue(
@@ -145,8 +146,9 @@ def top_eigenvalue(
         >>> round(top_eigenvalue(network, images, labels, loss=lambda z, y: z[:, 0] ** 2), 6)
         1.0
     """
-    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
-    krylov = lanczos(hessian, steps, seed)
+    with torch.inference_mode(False):
+        hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+        krylov = lanczos(hessian, steps, seed)
     value, residual = (part.mean().item() for part in krylov.end(which))
     return Estimate(value, residual, krylov.diagonal.shape[1], residual <= 0.01 * abs(value))
 
@@ -181,8 +183,9 @@ def spectral_density(
     """
     if runs < 1 or not width > 0:
         raise SettingError(f"want runs of 1 or more and a width above 0, got {runs} and {width}")
-    hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
-    found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
+    with torch.inference_mode(False):
+        hessian = Hessian.of(model, images, labels, wrt, mask, batch_size, loss)
+        found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
     nodes, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*found, strict=True))
     least = nodes.abs().max() / 1000 or 1.0
     spread = width * (nodes.abs() + least)
@@ -335,6 +338,7 @@ class Hessian:
             raise SettingError(f"batch_size must be 1 or more, got {batch_size}")
         model, keep = surviving(model, mask)
         images, labels = check_batch(model, images, labels, batch_size, loss)
+        _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:2])
         parts = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
         if wrt == "inputs":
             return cls._in_inputs(model, parts, loss)
@@ -431,7 +435,7 @@ def surviving(model: nn.Module, mask: Mask | None) -> tuple[nn.Module, dict[str,
     survive: all of one that the mask does not name. Raises ``SettingError`` for a mask of another network, ``DataError`` for
     one that keeps nothing."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    keep = dict(Mask.ones(frozen))
+    keep = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(frozen).items()}
     if mask is not None:
         mask.check_matches({name: tensor.shape for name, tensor in keep.items()})
         mask.apply_(frozen)
@@ -448,6 +452,8 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
             f"want images [N, …] and labels [N], N > 0; got {list(images.shape)}, {list(labels.shape)}"
         )
     weight = next(model.parameters())
+    # of images made in inference mode no gradient could be taken
+    images, labels = (t.clone() if t.is_inference() else t for t in (images, labels))
     images, labels = images.detach().to(weight), labels.to(weight.device)
     with torch.no_grad():
         for part, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
@@ -456,6 +462,33 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
             if not loss(logits, wanted).isfinite().all():
                 raise DataError("the loss of the network is not finite: it is broken, not flat")
     return images, labels
+
+
+@torch.enable_grad()
+def _check_gradients(model: nn.Module, weights: list[str], images: Tensor) -> None:
+    """Raise ``DataError`` if something matters to the network that no gradient reaches, which would pass for flat: the named
+    ``weights``, or, without any, the images."""
+    named = {name: model.get_parameter(name) for name in weights} or {"the images": images}
+
+    def answer(leaves: dict[str, Tensor]) -> Tensor:
+        return functional_call(model, leaves, (images,)) if weights else model(leaves["the images"])
+
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in named.items()}
+    logits = answer(leaves)
+    for name in _unreached(logits, leaves):
+        # what nobody uses has no gradient either, and makes no difference
+        if not torch.equal(answer(named | {name: 0.5 * named[name] + 0.1}), logits):
+            raise DataError(
+                f"no gradient reaches {name}, which would pass for flat: the network's forward runs under torch.no_grad or "
+                "detaches what it computes"
+            )
+
+
+def _unreached(logits: Tensor, leaves: dict[str, Tensor]) -> list[str]:
+    if not logits.requires_grad:
+        return list(leaves)
+    found = torch.autograd.grad(logits.sum(), list(leaves.values()), allow_unused=True)
+    return [name for name, gradient in zip(leaves, found, strict=True) if gradient is None]
 
 
 # --- measured on a trained network
@@ -493,7 +526,10 @@ class _Curvature(Geometry):
 
     def hessian(self, subject: Subject) -> Hessian:
         """Return the products with a network's Hessian."""
-        return Hessian.of(subject.placed, *subject.sample(self.images, "train"), self.wrt, subject.mask)
+        images, labels = subject.sample(self.images, "train")
+        return Hessian.of(
+            subject.placed, images, labels, self.wrt, subject.mask, batch_size=at_once(256, images)
+        )
 
     def krylov(self, subject: Subject) -> Krylov:
         """Return the run of Lanczos, which serves the top eigenvalue and the trace."""
@@ -513,7 +549,8 @@ class _Trace(_Curvature):
 
     def trace(self, subject: Subject) -> Estimate:
         """Return the trace with the error of its probes."""
-        hessian, krylov = self.hessian(subject), self.krylov(subject)
+        # in this order: the first has let go of its graph when the second keeps one
+        krylov, hessian = self.krylov(subject), self.hessian(subject)
         return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, subject.seed)
 
 
@@ -525,6 +562,7 @@ class HessianTrace(_Trace):
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="flat in θ", over="fifths", noise="random probes",
+        words=("in a flatter valley of the loss", "in a sharper valley of the loss"),
     )  # fmt: skip
     wrt = "weights"
 
@@ -566,6 +604,7 @@ class InputTrace(_Trace):
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="flat in x", noise="random probes",
+        words=("less steep in the pixels", "steeper in the pixels"),
     )  # fmt: skip
     wrt = "inputs"
 

@@ -26,6 +26,8 @@ from .hessian import Estimate, Geometry, Loss, Part, check_batch, image_losses, 
 
 # of the bracket that holds σ; the straight line across what is left is off by a few parts in a thousand
 HALVINGS = 3
+# numbers of noise that are kept for the next scale: 1 GB
+KEPT = 2**28
 # networks that a search for σ tries for each draw, about
 SEARCH = 13
 
@@ -78,18 +80,26 @@ class Shaken:
         weights = {name: model.get_parameter(name) for name in keep}
         batch = check_batch(model, images, labels, batch_size, loss)
 
+        def drawn(draw: int) -> list[Tensor]:
+            random = generator(seed, "noise", draw)
+            return [normal(weight, random) for weight in weights.values()]
+
+        small = draws * sum(weight.numel() for weight in weights.values()) <= KEPT
+        noise = functools.cache(drawn) if small else drawn
+
         @functools.cache
         def losses(scale: float) -> list[float]:
             found = []
             for draw in range(draws):
-                random = generator(seed, "noise", draw)
-                moved = {n: w + scale * w.abs() * normal(w, random) for n, w in weights.items()}
-                value = mean_loss(model, moved, batch, batch_size, loss)
-                found.append(value if math.isfinite(value) else math.inf)
-            return found
+                moved = {
+                    n: w + scale * w.abs() * z for (n, w), z in zip(weights.items(), noise(draw), strict=True)
+                }
+                found.append(mean_loss(model, moved, batch, batch_size, loss))
+            # read together, for reading makes a GPU wait
+            return [value if math.isfinite(value) else math.inf for value in torch.stack(found).tolist()]
 
         self.losses, self.draws = losses, draws
-        self.still = mean_loss(model, {}, batch, batch_size, loss)
+        self.still = mean_loss(model, {}, batch, batch_size, loss).item()
 
     def mean(self, scale: float) -> float:
         """Return the mean loss over draws of noise of this scale."""
@@ -133,6 +143,7 @@ class PacBayesSigma(Geometry):
         Tolerance(0.1, relative=True),
         "noise that raises the training loss by a tenth (Jiang et al., 2020; Chen et al., 2022)",
         short="noise in θ", over="fifths", noise="random draws of noise",
+        words=("steadier under noise on the weights", "less steady under noise on the weights"),
     )  # fmt: skip
 
     draws: Annotated[int, Field(ge=2)] = 12
@@ -161,11 +172,11 @@ class PacBayesSigma(Geometry):
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Part, size: int, loss: Loss) -> float:
-    """Return the mean loss of a batch with some weights replaced."""
+def mean_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Part, size: int, loss: Loss) -> Tensor:
+    """Return the mean loss of a batch with some weights replaced: float64 [], where the model is."""
     parts = zip(*(part.split(size) for part in batch), strict=True)
-    total = sum(loss(functional_call(model, dict(weights), (x,)), y).double().sum().item() for x, y in parts)
-    return total / len(batch[1])
+    total = [loss(functional_call(model, dict(weights), (x,)), y).double().sum() for x, y in parts]
+    return sum(total[1:], total[0]) / len(batch[1])
 
 
 def normal(like: Tensor, random: torch.Generator) -> Tensor:

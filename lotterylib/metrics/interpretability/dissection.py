@@ -535,6 +535,7 @@ class ExplainedUnits(_UnitMetric):
         "explained_units", "Units with an explanation", "interpretability", "higher",
         "fraction of the dense network's units", Tolerance(0.05),
         "IoU with formulas of concepts (Bau et al., 2017; Mu & Andreas, 2020, section 2)", short="explained units",
+        words=("easier to explain unit by unit", "harder to explain unit by unit"),
     )  # fmt: skip
     bulky = ("ious", "formulas", "concepts")
 

@@ -429,6 +429,7 @@ class Fidelity(_Lime):
         "fidelity", "Fidelity (LIME residual)", "interpretability", "lower", "squared probability",
         Tolerance(0.1, relative=True), "linear model of superpixels (Ribeiro et al., 2016; Chen et al., 2022)",
         short="fidelity",
+        words=("easier to explain by LIME", "harder to explain by LIME"),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ... import models
-from ...errors import DataError, SettingError, UnknownNameError
+from ...errors import DataError, SettingError, UnknownNameError, one_line
 from ...masks import Mask
 
-TORCHVISION = "torchvision:"
+TORCHVISION, TIMM = "torchvision:", "timm:"
 
 
 class Network(nn.Module):
@@ -29,6 +30,8 @@ class Network(nn.Module):
         std: One number per channel.
         grey: Whether the images are grey and the network wants colour: it is shown three equal channels.
         batch: Images that go through the network at a time, which bounds its memory.
+        chosen: The outputs that are the data's classes, in their order; None: all.
+        probabilities: Whether the network gives probabilities: their logarithms are logits.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class Network(nn.Module):
         std: Sequence[float] | None = None,
         grey: bool = False,
         batch: int | None = None,
+        chosen: Sequence[int] | None = None,
+        probabilities: bool = False,
     ):
         super().__init__()
         if (mean is None) != (std is None):
@@ -45,23 +50,35 @@ class Network(nn.Module):
         self.normalize = (
             models.Normalize(mean, std) if mean is not None and std is not None else nn.Identity()
         )
-        self.net, self.grey, self.batch = net, grey, batch
+        self.net, self.grey, self.batch, self.probabilities = net, grey, batch, probabilities
+        self.chosen = None if chosen is None else list(chosen)
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.expand(-1, 3, -1, -1) if self.grey else images
         if not self.batch or len(images) <= self.batch:
-            return self.net(self.normalize(images))
-        return torch.cat([self.net(self.normalize(part)) for part in images.split(self.batch)])
+            return self._logits(images)
+        return torch.cat([self._logits(part) for part in images.split(self.batch)])
+
+    def _logits(self, images: Tensor) -> Tensor:
+        outputs = self.net(self.normalize(images))
+        if self.probabilities:
+            outputs = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log()
+        return outputs if self.chosen is None else outputs[:, self.chosen]
 
 
 def build(
     arch: str, classes: int, channels: int, size: int, settings: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """Return an untrained network by name: one of ``models.names()`` with its settings, or ``torchvision:NAME``.
+    """Return an untrained network by name: one of ``models.names()`` with its settings, ``torchvision:NAME``, ``timm:NAME``,
+    or ``package.module:function``, which is imported and called with the settings alone.
 
     Raises ``UnknownNameError`` for the name, ``SettingError`` for a setting that the network does not have.
     """
     settings = dict(settings or {})
+    if arch.startswith(TIMM):
+        return _from_timm(arch, classes, channels, settings)
+    if ":" in arch and not arch.startswith(TORCHVISION):
+        return _from_factory(arch, settings)
     if not arch.startswith(TORCHVISION):
         try:
             return models.build(arch, classes, channels, size=size, **settings)
@@ -80,6 +97,44 @@ def build(
             return torchvision.models.get_model(name, weights=None, num_classes=classes, **settings)
         except (TypeError, ValueError) as error:
             raise SettingError(f"{arch}: {error}") from None
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError:
+        raise SettingError("networks of timm need `pip install timm`") from None
+
+
+def _from_timm(arch: str, classes: int, channels: int, settings: dict[str, Any]) -> nn.Module:
+    theirs, name = _timm(), arch.removeprefix(TIMM)
+    known = theirs.list_models()
+    if name not in known:
+        raise UnknownNameError("timm network", name, difflib.get_close_matches(name, known, n=8) or known[:8])
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return theirs.create_model(
+                name, pretrained=False, num_classes=classes, in_chans=channels, **settings
+            )
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise SettingError(f"{arch}: {one_line(error)}") from None
+
+
+def _from_factory(arch: str, settings: dict[str, Any]) -> nn.Module:
+    """Import what the user names, and nothing else: files of networks are never imported."""
+    module, _, name = arch.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"arch {arch}: cannot be imported ({one_line(error)})") from None
+    with torch.random.fork_rng(devices=[]):
+        try:
+            found = make(**settings)
+        except Exception as error:
+            raise SettingError(f"arch {arch}: {one_line(error, named=True)}") from None
+    if not isinstance(found, nn.Module):
+        raise SettingError(f"arch {arch} gives a {type(found).__name__}, want a network (nn.Module)")
+    return found
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -162,6 +217,15 @@ def try_out(model: nn.Module, shape: Sequence[int], classes: int, name: str) -> 
     Raises ``DataError`` if it does not take images of that shape [C, H, W] or does not give a logit for each of
     ``classes``.
     """
+    if (found := outputs(model, shape, name)) != classes:
+        raise DataError(
+            f"{name} gives {found} logits, but the data have {classes} classes: say which is which with --classes, a file "
+            "with one line per output"
+        )
+
+
+def outputs(model: nn.Module, shape: Sequence[int], name: str) -> int:
+    """Return how many logits a network gives for images of that shape; raise ``DataError`` if it does not take them."""
     weight = next(model.parameters(), torch.empty(0))
     try:
         with torch.no_grad():
@@ -176,5 +240,25 @@ def try_out(model: nn.Module, shape: Sequence[int], classes: int, name: str) -> 
         shape_of = list(getattr(logits, "shape", []))
         wrap = "" if isinstance(logits, Tensor) else " alone: wrap it in a module that returns them"
         raise DataError(f"{name} gives {type(logits).__name__} {shape_of}, want logits [N, classes]{wrap}")
-    if logits.shape[1] != classes:
-        raise DataError(f"{name} gives {logits.shape[1]} logits, but the data have {classes} classes")
+    return logits.shape[1]
+
+
+def usual_images(arch: str | nn.Module | None) -> tuple[list[float], list[float], int, int] | None:
+    """Return mean, std, size and resize that a network of torchvision or timm is trained with; None for any other."""
+    if not isinstance(arch, str):
+        return None
+    if arch.startswith(TORCHVISION):
+        from torchvision import models as theirs
+
+        try:
+            preset: Any = theirs.get_model_weights(arch.removeprefix(TORCHVISION)).DEFAULT.transforms()
+            return list(preset.mean), list(preset.std), preset.crop_size[0], preset.resize_size[0]
+        except (ValueError, AttributeError, TypeError):
+            return None
+    if arch.startswith(TIMM):
+        about = _timm().models.get_pretrained_cfg(arch.removeprefix(TIMM))
+        if about is None:
+            return None
+        size = about.input_size[-1]
+        return list(about.mean), list(about.std), size, round(size / about.crop_pct)
+    return None

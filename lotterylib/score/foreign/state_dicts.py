@@ -6,6 +6,7 @@ away), one of this library's tickets, or a ``torch.export`` archive. Which it is
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
@@ -46,16 +47,30 @@ class Checkpoint:
     model: nn.Module | None = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def outputs(self) -> int:
+        """Return the rows of the last weight, which are a classifier's outputs."""
+        last = next(
+            (t for n, t in reversed(self.state.items()) if n.endswith("weight") and t.dim() > 1), None
+        )
+        return 0 if last is None else len(last)
 
-def read(path: str | Path) -> Checkpoint:
-    """Read a file. Raises ``DataError``, in one line, for one that is missing, damaged, or holds pickled code."""
+
+def read(path: str | Path, key: str | None = None) -> Checkpoint:
+    """Read a file, or a folder of a Hugging Face model. Raises ``DataError``, in one line, for one that is missing, damaged, or
+    holds pickled code.
+
+    ``key``: where in the file the state dict lies, e.g. ``ema`` or ``model.state``, for one that is not found by itself.
+    """
     path = Path(path)
+    if path.is_dir():
+        path = _weights_of(path)
     if not path.is_file():
         raise DataError(f"no file {path}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; copy or save it again")
     try:
-        return _read(path)
+        return _read(path, key)
     except LotteryError:
         raise
     except Exception as error:
@@ -191,11 +206,48 @@ def _check_cuts(path: Path, model: nn.Module, cut: Mapping[str, list[int]], clas
 # --- content
 
 
-def _read(path: Path) -> Checkpoint:
+# words of formats that are recognised and not read → what to do instead
+_REMEDIES = {
+    ".onnx": "an ONNX graph: load it into the PyTorch module that it came from and save its state dict, or torch.export that",
+    ".tflite": "a TensorFlow Lite program: score the PyTorch network that it came from",
+    ".h5": "a Keras file: score a PyTorch network",
+    ".pte": "an ExecuTorch program: save the torch.export archive (.pt2) that it was made from",
+}
+
+
+def _weights_of(folder: Path) -> Path:
+    """Return the file of a folder's weights: the index of sharded safetensors, or the one file."""
+    usual = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin")
+    found = next((folder / name for name in usual if (folder / name).is_file()), None)
+    if found is None:
+        raise DataError(f"{folder} holds none of {', '.join(usual)}: name the file of the network itself")
+    return found
+
+
+def _shards(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of sharded safetensors by their index; a shard lies beside it."""
+    tensors: dict[str, Tensor] = {}
+    wanted = json.loads(path.read_text())["weight_map"]
+    for name in sorted(set(wanted.values())):
+        shard = path.parent / Path(name).name
+        if not shard.is_file():
+            raise DataError(f"{path} names {name}, which is not there: copy all of its files")
+        found = _safetensors(shard)
+        tensors |= found[1] if found else {}
+    if missing := [name for name in wanted if name not in tensors]:
+        raise DataError(f"{path} names {_some(missing)}, which no shard holds: copy all of its files again")
+    return tensors
+
+
+def _read(path: Path, key: str | None) -> Checkpoint:
+    if remedy := _REMEDIES.get(path.suffix.lower()):
+        raise DataError(f"{path} is {remedy}")
+    if path.name.endswith(".index.json"):
+        return _resolved(path, _shards(path), key)
     if (file := _safetensors(path)) is not None:
         about, tensors = file
         if about.get("format") != FORMAT:
-            return _resolved(path, tensors)
+            return _resolved(path, tensors, key)
         ticket = Ticket.load(path)
         return Checkpoint(path, masks=dict(ticket.mask), model=ticket.model)
     if is_program(path):
@@ -206,7 +258,7 @@ def _read(path: Path) -> Checkpoint:
                 raise DataError(
                     f"{path} is a TorchScript program, which is code: save its state dict or torch.export it"
                 )
-    return _resolved(path, _unpickled(path))
+    return _resolved(path, _unpickled(path), key)
 
 
 def _safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]] | None:
@@ -240,9 +292,17 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _resolved(path: Path, found: Mapping[str, Any]) -> Checkpoint:
+def _resolved(path: Path, found: Mapping[str, Any], key: str | None = None) -> Checkpoint:
     """Return a state dict without what training scripts keep beside it, and without masks."""
     notes = []
+    for part in key.split(".") if key else []:
+        inner = found.get(part)
+        if not isinstance(inner, Mapping):
+            # flattened: the key stands before the names
+            inner = {str(n)[len(part) + 1 :]: t for n, t in found.items() if str(n).startswith(f"{part}.")}
+        if not inner:
+            raise DataError(f"{path} has no key {key!r}; its keys are {_some([str(k) for k in found])}")
+        found = inner
     while held := [key for key in (*_NESTED, *_AVERAGED) if isinstance(found.get(key), Mapping)]:
         if held[0] not in _AVERAGED:
             notes += [_left_aside(path, key) for key in held if key in _AVERAGED]

@@ -1,0 +1,406 @@
+"""Sentences that answer a page's question from the records: true under every profile, with their intervals.
+
+A table from ``results.tidy`` goes in, a sentence comes out. What the records leave open is called undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from .. import metrics
+from ..errors import DataError
+from ..verdict import limits, lth_pass, paired_gap, passes, together
+from .drawing import by_setting
+from .style import called, in_order, look
+
+DIMENSIONS = ("generalization", "calibration", "interpretability", "geometry")
+SIGNS = {"pass": "●", "undecided": "?", "fail": "×"}
+# The methods that answers name, where the study has them.
+_LEAD, _BESIDE = "lottery", "random"
+_WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
+_FALLBACK = 0.8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Sentences that a notebook shows: a box on a page of the book, plain text elsewhere."""
+
+    sentences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join(self.sentences)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        lines = [f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%") for s in self.sentences]
+        lines[0] = lines[0].replace("<p>", "<p><strong>Answer from the records.</strong> ", 1)
+        return f'<div class="answer" role="note">{"".join(lines)}</div>'
+
+
+def percent(sparsity: float) -> str:
+    """Return a sparsity as the book writes it.
+
+    >>> percent(0.8926258), percent(0.36)
+    ('89.3 %', '36 %')
+    """
+    return f"{100 * sparsity:.3g} %"
+
+
+def reach(levels: Sequence[float], verdicts: Sequence[str]) -> str:
+    """Say in words what was kept, lost and undecided at which of the rising sparsities.
+
+    >>> reach([0.36, 0.59, 0.79, 0.89], ["pass", "undecided", "fail", "fail"])
+    'kept up to 36 %, undecided at 59 %, lost from 79 %'
+    >>> reach([0.36, 0.59], ["undecided", "undecided"])
+    'undecided at every sparsity'
+    """
+    runs = [(v, [i for i, _ in run]) for v, run in groupby(enumerate(verdicts), key=lambda pair: pair[1])]
+    if len(runs) == 1:
+        return f"{_WORDS[verdicts[0]]} at every sparsity"
+    said = []
+    for verdict in _WORDS:
+        places = [run for v, run in runs if v == verdict]
+        if not places:
+            continue
+        word, last = _WORDS[verdict], len(levels) - 1
+        if len(places) == 1 and places[0][0] == 0:
+            said.append(f"{word} up to {percent(levels[places[0][-1]])}")
+        elif len(places) == 1 and places[0][-1] == last:
+            said.append(f"{word} from {percent(levels[places[0][0]])}")
+        else:
+            said.append(f"{word} at {_listed([_span(levels, run) for run in places])} %")
+    return ", ".join(said)
+
+
+def _span(levels: Sequence[float], run: Sequence[int]) -> str:
+    first, last = (f"{100 * levels[i]:.3g}" for i in (run[0], run[-1]))
+    return first if first == last else f"{first} to {last}"
+
+
+def _listed(words: Iterable[str], last: str = "and") -> str:
+    *others, end = words
+    return f"{', '.join(others)} {last} {end}" if others else end
+
+
+def judge_study(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``verdict.passes`` of all metrics, one row per ticket and metric, sparsity rising."""
+    return passes(table).sort_values(by=["pruner", "metric", "sparsity"], ignore_index=True)
+
+
+def headline(judged: pd.DataFrame, pruner: str) -> tuple[float, bool]:
+    """Return the highest sparsity at which a pruner certainly keeps its test accuracy, there and at every lower one, and True;
+    or, where there is none, a middle one and False."""
+    chosen = judged.loc[judged.pruner == pruner]
+    ends = limits(chosen)
+    kept = float(ends["accuracy"].iloc[0]) if "accuracy" in ends else math.nan
+    if not math.isnan(kept):
+        return kept, True
+    levels: Any = chosen.sparsity.unique()
+    return float(min(levels, key=lambda s: abs(s - _FALLBACK))), False
+
+
+def answer(table: pd.DataFrame, *names: str) -> Answer:
+    """Answer what becomes of metrics: of lottery tickets at the sparsity up to which they keep their accuracy, and of them and
+    random pruning at all. ``names``: the page's metrics, the first one in full. Metrics without a record are left out.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> print(str(answer(example(), "accuracy"))[:84].rstrip())
+        With 50 % of the weights removed, lottery tickets are as good as the dense network,
+    """
+    return Answer(tuple(s for _, judged in _settings(table) for s in _metric_sentences(judged, names)))
+
+
+def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Split judged tickets by data set and network, with what to put before a sentence where there are several."""
+    try:
+        judged = judge_study(table)
+    except DataError:
+        return []
+    found = by_setting(judged)
+    return [(f"{m} on {d}: " if len(found) > 1 else "", rows) for d, m, rows in found]
+
+
+def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    known = [n for n in names if n in set(judged.metric)]
+    if not known:
+        return ["This profile holds no record that answers the question."]
+    lead = _lead(judged)
+    first = f"{_at_headline(judged, lead, known[0])} {_over_levels(judged, lead, known[0])}"
+    more = [f"{metrics.describe(n).label}: {_each(judged, lead, n)}." for n in known[1:]]
+    return [first, *more]
+
+
+def _lead(judged: pd.DataFrame) -> str:
+    there = in_order(judged["pruner"])
+    return _LEAD if _LEAD in there else there[0]
+
+
+def _pair(judged: pd.DataFrame, lead: str) -> list[str]:
+    return [lead, *([_BESIDE] if _BESIDE in set(judged.pruner) - {lead} else [])]
+
+
+def _at_headline(judged: pd.DataFrame, pruner: str, metric: str) -> str:
+    level, kept = headline(judged, pruner)
+    row = _row(judged, pruner, metric, level)
+    about = metrics.describe(metric)
+    where = ", where test accuracy is certainly kept" if kept and metric != "accuracy" else ""
+    return (
+        f"With {percent(level)} of the weights removed{where}, {called(pruner)} are {_against_dense(row, about)} "
+        f"({_short(about)} {about.arrow}: {_gap(row, about)})."
+    )
+
+
+def _short(about: metrics.About) -> str:
+    """Return a metric's label without its unit."""
+    return about.label.partition(" (")[0]
+
+
+def _over_levels(judged: pd.DataFrame, lead: str, metric: str) -> str:
+    said = f"Over all sparsities: {_each(judged, lead, metric)}."
+    best = longest(judged, metric)
+    if not best:
+        return f"{said} No method certainly keeps it at the lowest sparsity."
+    end, who = best
+    return f"{said} Kept longest by {_listed(called(p) for p in who)}, up to {percent(end)}."
+
+
+def _each(judged: pd.DataFrame, lead: str, metric: str) -> str:
+    said = []
+    for pruner in _pair(judged, lead):
+        rows = _of(judged, pruner, metric)
+        if len(rows):
+            said.append(f"{called(pruner)} {reach(list(rows.sparsity), list(rows.verdict))}")
+    return "; ".join(said)
+
+
+def _of(judged: pd.DataFrame, pruner: str, metric: str) -> pd.DataFrame:
+    rows = judged.loc[(judged.pruner == pruner) & (judged.metric == metric)]
+    return rows.sort_values(by="sparsity")
+
+
+def _row(judged: pd.DataFrame, pruner: str, metric: str, level: float) -> Any:
+    rows = _of(judged, pruner, metric)
+    # A metric may lack a sparsity that accuracy has: the nearest speaks.
+    return rows.iloc[int((rows.sparsity - level).abs().argmin())]
+
+
+def sign_of(low: float, high: float, direction: str) -> int:
+    """Return 1 where an interval of a difference is all on the better side, −1 where on the worse, else 0.
+
+    >>> sign_of(0.1, 0.2, "lower"), sign_of(-0.1, 0.2, "lower")
+    (-1, 0)
+    """
+    side = 1 if low > 0 else -1 if high < 0 else 0
+    return side if direction == "higher" else -side
+
+
+def _against_dense(row: Any, about: metrics.About) -> str:
+    if math.isnan(row.difference):
+        return "broken: one answer to everything has no score"
+    side = sign_of(row.low, row.high, about.direction)
+    if row.verdict == "pass":
+        return (
+            "better than the dense network" if side > 0 else "as good as the dense network, within tolerance"
+        )
+    if row.verdict == "fail":
+        return "certainly worse than the dense network, by more than the tolerance"
+    if side < 0:
+        return "worse than the dense network, perhaps within the tolerance"
+    return "neither certainly within tolerance of the dense network nor certainly beyond it"
+
+
+def _gap(row: Any, about: metrics.About) -> str:
+    share = about.unit.startswith("fraction")
+    scale, unit = (100, " points") if share else (1, "")
+    dense = f"{100 * row.dense:.3g} %" if share else f"{row.dense:.3g}"
+    if math.isnan(row.difference):
+        return f"dense {dense}"
+    ends = [_signed(scale * v) for v in (row.difference, row.low, row.high)]
+    interval = (
+        "no interval" if math.isnan(row.low) else f"95 % interval {ends[1]} to {ends[2]}, {row.seeds} seeds"
+    )
+    return f"dense {dense}, difference {ends[0]}{unit}, {interval}"
+
+
+def _signed(value: float) -> str:
+    return (f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2g}").replace("-", "−")
+
+
+def longest(judged: pd.DataFrame, metric: str) -> tuple[float, list[str]] | None:
+    """Return the highest sparsity up to which a pruner certainly keeps a metric, and those that do; None where nobody keeps it.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> longest(judge_study(example()), "accuracy")
+        (0.5, ['lottery'])
+    """
+    ends = limits(judged.loc[judged.metric == metric])[metric].dropna()
+    if ends.empty:
+        return None
+    best = float(ends.max())
+    return best, in_order(str(p) for p in ends.index.get_level_values("pruner")[ends == best])
+
+
+def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
+    """Return which pruner is least sensitive in each metric: its dimension, who keeps it longest, and for every pruner one sign
+    per rising sparsity, ● kept, ? undecided, × lost.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> sensitivity(example()).iloc[0].to_dict()
+        {'dimension': 'generalization', 'least sensitive': 'LTH, up to 50 %', 'LTH': '●×', 'RP': '×'}
+    """
+    judged = judge_study(table)
+    rows = {}
+    for metric in [m for m in metrics.names() if m in set(judged.metric)]:
+        best, about = longest(judged, metric), metrics.describe(metric)
+        who = f"{', '.join(look(p).label for p in best[1])}, up to {percent(best[0])}" if best else "nobody"
+        signs = {
+            look(p).label: "".join(SIGNS[v] for v in _of(judged, p, metric).verdict)
+            for p in in_order(judged["pruner"])
+        }
+        rows[f"{about.label} {about.arrow}"] = {"dimension": about.dimension, "least sensitive": who} | signs
+    return pd.DataFrame(rows).T
+
+
+def pruner_answer(table: pd.DataFrame, pruner: str) -> Answer:
+    """Answer how good a pruner is: how long it keeps test accuracy, what else its sparsest accurate tickets keep, and how they
+    compare with random pruning.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> pruner_answer(example(), "lottery").sentences[0]
+        'Test accuracy of lottery tickets: kept up to 50 %, lost from 80 %.'
+    """
+    sentences = []
+    for setting, judged in _settings(table):
+        rows = _of(judged, pruner, "accuracy")
+        if rows.empty:
+            continue
+        said = (
+            f"{setting}Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}."
+        )
+        sentences += [said, _at_its_best(table, judged, pruner)]
+    return Answer(tuple(sentences) or (f"This profile holds no record of {called(pruner)}.",))
+
+
+def _at_its_best(table: pd.DataFrame, judged: pd.DataFrame, pruner: str) -> str:
+    level, kept = headline(judged, pruner)
+    at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
+    counts = at.verdict.value_counts()
+    which = "its sparsest that is certainly as accurate as dense" if kept else "none is certainly as accurate"
+    lost = [_short(metrics.describe(m)) for m in at.metric[at.verdict == "fail"]]
+    said = (
+        f"At {percent(level)} ({which}) it keeps {counts.get('pass', 0)} of {len(at)} metrics, "
+        f"{counts.get('undecided', 0)} are undecided, {len(lost)} certainly lost{f': {_listed(lost)}' if lost else ''}."
+    )
+    if pruner == _BESIDE or _BESIDE not in set(judged.pruner):
+        return said
+    setting = table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])]
+    try:
+        gap, low, high, _ = paired_gap(setting, "accuracy", pruner, _BESIDE, level)
+    except DataError:
+        return said
+    interval = (
+        "no interval" if math.isnan(low) else f"95 % interval {_signed(100 * low)} to {_signed(100 * high)}"
+    )
+    return f"{said} Test accuracy beside random pruning: {_signed(100 * gap)} points ({interval})."
+
+
+def tale(table: pd.DataFrame) -> Answer:
+    """Tell the study in two sentences: what the sparsest accurate lottery ticket is, beside dense, and how many tickets keep
+    everything. "Better" and "worse" are said where the interval of the difference leaves out zero and, for "worse", the
+    metric does not pass.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> tale(example()).sentences[1][:38]
+        'Of 3 pruned networks, 1 certainly keep'
+    """
+    return Answer(tuple(f"{where}{s}" for where, rows in _settings(table) for s in _tale(table, rows)))
+
+
+def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
+    pruner = _lead(judged)
+    level, kept = headline(judged, pruner)
+    at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
+    better, worse = (
+        _told(at, lambda row, side: side > 0),
+        _told(at, lambda row, side: side < 0 and row.verdict != "pass"),
+    )
+    accurate = (
+        "as accurate as the dense network" if kept else "not certainly as accurate as the dense network"
+    )
+    said = (
+        f"With {percent(level)} of the weights removed, {called(pruner)} are {_listed([accurate, *better])}"
+    )
+    if worse:
+        said += f", but {_listed(worse)}"
+    whole = lth_pass(table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])])
+    counts = whole.lth_pass.value_counts()
+    return [
+        f"{said}.",
+        f"Of {len(whole)} pruned networks, {counts.get('pass', 0) or 'none'} certainly keep all {judged.metric.nunique()} metrics, "
+        f"{counts.get('fail', 0)} certainly lose one or more, and of {counts.get('undecided', 0)} the study cannot tell.",
+    ]
+
+
+def _told(at: pd.DataFrame, chosen: Callable[[Any, int], bool]) -> list[str]:
+    """Return the words of the metrics that are chosen by their row and the side of zero on which it lies."""
+    words = []
+    for row in at.itertuples():
+        about = metrics.describe(str(row.metric))
+        side = sign_of(row.low, row.high, about.direction)
+        if about.words[side < 0] and chosen(row, side):
+            words.append((metrics.names().index(about.name), about.words[side < 0]))
+    return [w for _, w in sorted(words)]
+
+
+def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Return what is kept of each dimension, all of its metrics together: dimension → sentences on lottery tickets ("lead"), on
+    random pruning ("beside"), and on how many metrics have which verdict at the headline's sparsity ("counts"). Of the first
+    setting of the table.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> tiles(example())["calibration"]["lead"]
+        'Lottery tickets: kept at every sparsity.'
+    """
+    found = _settings(table)
+    return {d: _tile(found[0][1] if found else None, d) for d in DIMENSIONS}
+
+
+def _tile(judged: pd.DataFrame | None, dimension: str) -> dict[str, str]:
+    rows = pd.DataFrame() if judged is None else judged.loc[judged.dimension == dimension]
+    if judged is None or rows.empty:
+        return {"lead": "Not measured under this profile.", "beside": "", "counts": ""}
+    lead = _lead(judged)
+    level, _ = headline(judged, lead)
+    at = rows.loc[(rows.pruner == lead) & ((rows.sparsity - level).abs() < 1e-6)].verdict.value_counts()
+    counts = ", ".join(f"{at.get(v, 0)} {word}" for v, word in _WORDS.items())
+    said = [_as_a_whole(rows, p) for p in _pair(judged, lead)]
+    return {
+        "lead": said[0],
+        "beside": said[1] if len(said) > 1 else "This study has no random pruning.",
+        "counts": f"Of {rows.metric.nunique()} metrics of {called(lead)} at {percent(level)}: {counts}.",
+    }
+
+
+def _as_a_whole(rows: pd.DataFrame, pruner: str) -> str:
+    of = rows.loc[rows.pruner == pruner]
+    whole = of.groupby("sparsity").verdict.agg(together)
+    told = f"{called(pruner).capitalize()}: {reach(list(whole.index), list(whole))}"
+    lost = of.loc[of.verdict == "fail"]
+    if lost.empty:
+        return f"{told}."
+    first = lost.loc[lost.sparsity == lost.sparsity.min()].metric
+    return f"{told}, first in {_listed(metrics.describe(m).short for m in first)}."

@@ -1,0 +1,99 @@
+"""Which output of a network belongs to which class of the data."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DataError
+
+Names = list[set[str]]
+
+
+def read_classes(path: str | Path) -> Names:
+    """Return the names that each output goes by, from a file that the user made.
+
+    One line per output, in the network's order, with its names between commas or tabs (a wnid may stand in front); where
+    every line begins or ends with another whole number, that is the output's index. JSON: a list of names, or index → names,
+    as in ``imagenet_class_index.json``. Raises ``DataError`` for another form.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            found = json.loads(text)
+            entries = found if isinstance(found, list) else [found[str(i)] for i in range(len(found))]
+            names = [{entry} if isinstance(entry, str) else set(map(str, entry)) for entry in entries]
+        else:
+            names = _of_lines([line.strip() for line in text.splitlines() if line.strip()])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is no list of classes ({error}): want one line per output of the network"
+        ) from None
+    if not names:
+        raise DataError(f"{path} lists no classes: want one line per output of the network")
+    return [{_plain(name) for name in each} for each in names]
+
+
+def outputs_of(class_names: Sequence[str], known: Names, where: str) -> list[int]:
+    """Return the output of each class, found by name. Raises ``DataError`` for a class that no output, or several, goes by.
+
+    Example:
+        >>> outputs_of(["dog", "cat"], [{"cat"}, {"cow"}, {"dog", "n02084071"}], "the list")
+        [2, 0]
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for output, names in enumerate(known):
+        for name in names:
+            places[name].append(output)
+    chosen = []
+    for name in class_names:
+        found = places.get(_plain(name), [])
+        if not found:
+            near = difflib.get_close_matches(_plain(name), list(places), n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataError(
+                f"{where} has no class {name!r}{hint}: give --classes a file with one line per output of the network, the "
+                "folder's name among its names"
+            )
+        if len(found) > 1:
+            raise DataError(f"{where}: outputs {found[0]} and {found[1]} both go by {name!r}: use wnids")
+        chosen.append(found[0])
+    if len(set(chosen)) < len(chosen):
+        raise DataError(f"{where}: two classes of the data are one output")
+    return chosen
+
+
+def torchvision_classes(count: int) -> Names | None:
+    """Return the names of the ImageNet classes, in the order of torchvision's networks; None for another ``count``."""
+    from torchvision.models import ResNet18_Weights
+
+    categories = ResNet18_Weights.DEFAULT.meta["categories"]
+    return [{_plain(name)} for name in categories] if len(categories) == count else None
+
+
+def _of_lines(lines: list[str]) -> Names:
+    rows = [[part.strip().strip('"') for part in re.split(r"[,\t;]", line)] for line in lines]
+    rows = [row if len(row) > 1 else line.split(None, 1) for row, line in zip(rows, lines, strict=True)]
+    for place in (0, -1) if rows else ():
+        column = [row[place] for row in rows]
+        if all(cell.isdecimal() for cell in column) and len(rows[0]) > 1:
+            order = sorted(range(len(rows)), key=lambda i: int(column[i]))
+            if [int(column[i]) for i in order] != list(range(len(rows))):
+                raise ValueError(f"the indices are not 0 to {len(rows) - 1}, each once")
+            return [_names(rows[i][1:] if place == 0 else rows[i][:-1], lines[i]) for i in order]
+    return [_names(row, line) for row, line in zip(rows, lines, strict=True)]
+
+
+def _names(cells: list[str], line: str) -> set[str]:
+    """A wnid may stand before the first name with no more than a space between."""
+    wnid = re.match(r"(n\d{8})\s+(.+)", cells[0]) if cells else None
+    return {*cells, line, *(wnid.groups() if wnid else ())} - {""}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()

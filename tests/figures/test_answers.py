@@ -1,0 +1,172 @@
+"""Sentences from records: each table is made so that the verdict is known beforehand."""
+
+import pytest
+
+from lotterylib import figures
+from lotterylib.errors import DataError
+from lotterylib.figures import answers
+from lotterylib.results import tidy
+from lotterylib.verdict import passes
+from tests.test_results import row
+
+LEVELS = (0.36, 0.59, 0.79)
+# Differences to a dense accuracy of .9, whose tolerance is .01: kept, kept, lost; and undecided all along.
+ACCURACY = {"lottery": (0.0, -0.002, -0.3), "random": (-0.01, -0.01, -0.01)}
+# Attacked accuracy, tolerance .02, and the trace of the Hessian at 10, tolerance 2.5: worse by far, flatter by far.
+OTHERS = {"fgsm_accuracy": (0.5, -0.2), "hessian_trace": (10.0, -5.0)}
+
+
+def study(pruners=("lottery", "random"), others=OTHERS, **about):
+    rows = []
+
+    def add(pruner, sparsity, seed, metric, dense, change):
+        found = row(pruner, sparsity, seed, dense + change, metric) | about
+        if pruner != "dense":
+            found["difference"] = {"value": change, "error": 0.001}
+        rows.append(found)
+
+    for seed in (0, 1, 2):
+        jitter = 0.0001 * (seed - 1)
+        for metric, dense in [("accuracy", 0.9), *((m, d) for m, (d, _) in others.items())]:
+            add("dense", 0.0, seed, metric, dense, 0.0)
+        for pruner in pruners:
+            for level, change in zip(LEVELS, ACCURACY[pruner], strict=True):
+                add(pruner, level, seed, "accuracy", 0.9, change + jitter)
+                for metric, (dense, by) in others.items():
+                    add(pruner, level, seed, metric, dense, by + jitter)
+    return tidy(rows)
+
+
+@pytest.mark.parametrize(
+    "verdicts, said",
+    [
+        ("PPP", "kept at every sparsity"),
+        ("PFF", "kept up to 36 %, lost from 59 %"),
+        ("P?F", "kept up to 36 %, undecided at 59 %, lost from 79 %"),
+        ("?F?", "undecided at 36 and 79 %, lost at 59 %"),
+        ("?PP", "kept from 59 %, undecided up to 36 %"),
+    ],
+)
+def test_every_sparsity_is_accounted_for(verdicts, said):
+    names = {"P": "pass", "F": "fail", "?": "undecided"}
+    assert answers.reach(LEVELS, [names[v] for v in verdicts]) == said
+
+
+def test_runs_of_sparsities_are_spans():
+    verdicts = ["fail", "pass", "pass", "pass", "fail"]
+    assert answers.reach([0.1, 0.2, 0.3, 0.4, 0.5], verdicts) == "kept at 20 to 40 %, lost at 10 and 50 %"
+
+
+def test_an_answer_names_verdict_interval_and_reach():
+    first, second = figures.answer(study(), "accuracy", "fgsm_accuracy", "ece").sentences
+    assert first.startswith(
+        "With 59 % of the weights removed, lottery tickets are as good as the dense network, within tolerance "
+        "(Test accuracy ↑: dense 90 %, difference −0.2 points, 95 % interval "
+    )
+    assert "3 seeds" in first and "lottery tickets kept up to 59 %, lost from 79 %" in first
+    assert "random pruning undecided at every sparsity. Kept longest by lottery tickets, up to 59 %." in first
+    assert (
+        second
+        == "Accuracy under FGSM: lottery tickets lost at every sparsity; random pruning lost at every sparsity."
+    )
+
+
+def test_a_certain_loss_and_a_gain_are_told_apart():
+    worse = str(figures.answer(study(), "fgsm_accuracy"))
+    assert (
+        "where test accuracy is certainly kept" in worse and "certainly worse than the dense network" in worse
+    )
+    assert "No method certainly keeps it" in worse
+    assert "are better than the dense network" in str(figures.answer(study(), "hessian_trace"))
+
+
+def test_one_seed_and_broken_networks_are_said_to_be_so():
+    table = study()
+    broken = table.assign(
+        value=table.value.where((table.metric != "hessian_trace") | (table.pruner == "dense")),
+        difference=table.difference.where(table.metric != "hessian_trace"),
+    )
+    assert "broken" in str(figures.answer(broken, "hessian_trace"))
+    single = table[table.seed == 0].assign(difference_error=float("nan"))
+    assert "no interval" in str(figures.answer(single, "accuracy"))
+
+
+def test_what_was_not_measured_is_said_not_invented():
+    assert str(figures.answer(study(), "ece")) == "This profile holds no record that answers the question."
+    assert str(figures.pruner_answer(study(), "snip")) == "This profile holds no record of SNIP."
+    assert figures.tiles(study())["calibration"]["lead"] == "Not measured under this profile."
+
+
+def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
+    assert "random pruning" in figures.tale(study(("random",))).sentences[0]
+
+
+def test_a_pruner_is_answered_for_beside_random_pruning():
+    reach, best = figures.pruner_answer(study(), "lottery").sentences
+    assert reach == "Test accuracy of lottery tickets: kept up to 59 %, lost from 79 %."
+    assert best.startswith(
+        "At 59 % (its sparsest that is certainly as accurate as dense) it keeps 2 of 3 metrics"
+    )
+    assert "1 certainly lost: Accuracy under FGSM" in best and "beside random pruning: +0.8 points" in best
+    assert "beside random" not in str(figures.pruner_answer(study(), "random"))
+
+
+def test_the_tale_says_better_worse_and_how_many():
+    story, count = figures.tale(study()).sentences
+    assert story == (
+        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network and in a flatter "
+        "valley of the loss, but easier to fool."
+    )
+    assert count == (
+        "Of 6 pruned networks, none certainly keep all 3 metrics, 6 certainly lose one or more, and of 0 the study "
+        "cannot tell."
+    )
+
+
+def test_tiles_speak_of_whole_dimensions():
+    tile = figures.tiles(study())["generalization"]
+    assert tile["lead"] == "Lottery tickets: lost at every sparsity, first in FGSM."
+    assert tile["counts"] == "Of 2 metrics of lottery tickets at 59 %: 1 kept, 0 undecided, 1 lost."
+
+
+def test_the_least_sensitive_pruner_keeps_a_metric_longest():
+    found = figures.sensitivity(study())
+    assert found.loc["Test accuracy ↑"].to_dict() == {
+        "dimension": "generalization",
+        "least sensitive": "LTH, up to 59 %",
+        "LTH": "●●×",
+        "RP": "???",
+    }
+    assert found.loc["Accuracy under FGSM ↑", "least sensitive"] == "nobody"
+
+
+def test_two_settings_are_named():
+    import pandas as pd
+
+    both = pd.concat([study(), study().assign(model="lenet")], ignore_index=True)
+    assert [s.partition(":")[0] for s in figures.tale(both).sentences][::2] == [
+        "lenet on fashion-mini",
+        "resnet8 on fashion-mini",
+    ]
+
+
+def test_an_answer_is_a_box_on_a_page_and_plain_text_elsewhere():
+    answer = figures.Answer(("a < b.", "c."))
+    assert str(answer) == repr(answer) == "a < b. c."
+    assert answer._repr_html_() == (
+        '<div class="answer" role="note"><p><strong>Answer from the records.</strong> a &lt; b.</p><p>c.</p></div>'
+    )
+
+
+def test_bars_count_every_verdict_once():
+    judged = passes(study())
+    figure, alt = figures.kept_counts(judged, ["lottery", "random"], smoke=True)
+    first = figure.axes[0]
+    assert first.get_title(loc="left") == "Generalization: 2 metrics"
+    heights = [
+        sum(p.get_height() for p in first.patches if abs(p.get_x() + 0.43 - x) < 0.1) for x in range(3)
+    ]
+    assert heights == [2, 2, 2]
+    assert "Generalization, LTH: 1 kept and 1 lost at 36 %; 0 kept and 2 lost at 79 %." in alt
+    with pytest.raises(DataError, match="no verdicts on snip"):
+        figures.kept_counts(judged, ["snip"])

@@ -1,0 +1,67 @@
+"""No gradient is not flat: networks that cut it, and callers in inference mode."""
+
+import pytest
+import torch
+from torch import nn
+
+from lotterylib.errors import DataError
+from lotterylib.metrics import Subject, evaluate
+from lotterylib.metrics.generalization import fgsm, pgd
+from lotterylib.metrics.geometry import hessian_trace, spectral_density, top_eigenvalue
+from tests.conftest import toy_data, toy_network
+
+
+class Probe(nn.Module):
+    """A linear probe: its frozen backbone runs without gradients."""
+
+    def __init__(self):
+        super().__init__()
+        whole = toy_network().eval()
+        self.backbone, self.head, self.unused = whole[:5], whole[5], nn.Linear(3, 3)
+
+    def forward(self, images):
+        with torch.no_grad():
+            features = self.backbone(images)
+        return self.head(features)
+
+
+@pytest.mark.parametrize("wrt, named", [("weights", "backbone.0.weight"), ("inputs", "the images")])
+@pytest.mark.parametrize("ask", [hessian_trace, top_eigenvalue, spectral_density])
+def test_a_network_that_cuts_its_gradient_is_refused(ask, wrt, named):
+    images, labels = toy_data(10).test
+    with pytest.raises(DataError, match=f"no gradient reaches {named}, which would pass for flat"):
+        ask(Probe().eval(), images, labels, wrt=wrt)
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd])
+def test_attacks_need_a_gradient_too(attack):
+    images, labels = toy_data(10).test
+    with pytest.raises(DataError, match="no gradient reaches the images"):
+        attack(Probe().eval(), images, labels, epsilon=0.1)
+
+
+class Whole(Probe):
+    def forward(self, images):
+        return self.head(self.backbone(images))
+
+
+def test_a_layer_that_nobody_uses_is_no_cut_gradient():
+    images, labels = toy_data(10).test
+    expected = top_eigenvalue(toy_network().eval(), images, labels)
+    assert top_eigenvalue(Whole().eval(), images, labels) == pytest.approx(expected, rel=1e-3)
+
+
+def test_inference_mode_changes_nothing():
+    network, data = toy_network().eval(), toy_data(10)
+    images, labels = data.test
+    names = {"hessian_trace": {"images": 10, "steps": 3, "max_probes": 4}, "fgsm_accuracy": {"images": 10}}
+    expected = [evaluate(Subject(network, data), name, own).value for name, own in names.items()]
+    moved = fgsm(network, images, labels, epsilon=0.1)
+    curved = hessian_trace(network, images, labels, wrt="inputs", steps=3, max_probes=4)
+    with torch.inference_mode():
+        inner = toy_data(10)
+        assert inner.test[0].is_inference()
+        found = [evaluate(Subject(network, inner), name, own).value for name, own in names.items()]
+        assert torch.equal(fgsm(network, inner.test[0], inner.test[1], epsilon=0.1), moved)
+        same = hessian_trace(network, *inner.test, wrt="inputs", steps=3, max_probes=4)
+    assert found == expected and same == curved != 0

@@ -1,0 +1,112 @@
+"""Inputs prepared otherwise than in training, outputs that are no logits, networks that guess."""
+
+import pytest
+import torch
+from torch import nn
+
+import lotterylib
+from lotterylib.datasets import Dataset
+from lotterylib.errors import SettingError
+from lotterylib.score.checks import guessing, strangeness
+from tests.conftest import toy_data, toy_network, untouched_rng
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network that learnt on images normalised by ImageNet's constants, and those images in [0, 1]."""
+    grey = toy_data(96)
+    colour = {s: (getattr(grey, s)[0].expand(-1, 3, -1, -1) * torch.tensor([1, 0.8, 0.6]).view(1, 3, 1, 1), getattr(grey, s)[1]) for s in ("train", "val", "test")}  # fmt: skip
+    data = Dataset(name="colour", class_names=grey.class_names, **colour)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(96, 3)]  # fmt: skip
+        network = nn.Sequential(*layers)
+    shift, scale = (torch.tensor(each).view(1, 3, 1, 1) for each in (MEAN, STD))
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network((data.train[0] - shift) / scale), data.train[1]).backward()
+        optimizer.step()
+    return network.eval(), data
+
+
+def card(network, data, **more):
+    news = []
+    found = lotterylib.scorecard(network, network, data, only=["accuracy"], speed=False, progress=False, on_message=news.append, **more)  # fmt: skip
+    return found, " ".join(news)
+
+
+def test_wrong_constants_are_noticed_and_the_right_ones_named(trained):
+    right, _ = card(*trained, mean=MEAN, std=STD)
+    assert not right.doubts and right.passes and "mean 0.485 0.456 0.406" in right.about["preprocessing"]
+    wrong, news = card(*trained)
+    assert (
+        not wrong.passes and wrong.fails("worse") and str(wrong).startswith("These numbers cannot be trusted")
+    )
+    [doubt] = [line for line in wrong.doubts if "first BatchNorm" in line]
+    assert "mean and std ImageNet's" in doubt and doubt in news
+
+
+def test_strangeness_is_a_divergence():
+    """By hand: a layer that remembers N(0, 1) and sees N(1, 4) is log 1/2 + (4 + 1)/2 − 1/2 away."""
+    layer = nn.BatchNorm2d(1).eval()
+    layer.running_mean.fill_(1e-9)
+    images = 1 + 2 * torch.randn(50, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(layer, nn.Flatten())
+    with untouched_rng():
+        assert strangeness(network, images, CPU) == pytest.approx(-0.6931 + 2.5 - 0.5, abs=0.02)
+    assert not layer._forward_pre_hooks
+    assert strangeness(nn.Sequential(nn.Flatten()), images, CPU) is None
+    assert strangeness(nn.Sequential(nn.BatchNorm2d(1)), images, CPU) is None  # never trained
+
+
+def test_an_expected_accuracy_confirms_or_refutes(trained):
+    network, data = trained
+    fine, _ = card(network, data, mean=MEAN, std=STD, expect=1.0)
+    assert fine.passes
+    wrong, _ = card(network, data, mean=MEAN, std=STD, expect=0.5)
+    assert not wrong.passes and "50.00% was expected" in wrong.doubts[0]
+    with pytest.raises(SettingError, match="above 0 and at most 1"):
+        card(network, data, expect=91.25)
+
+
+def test_probabilities_are_recognised(trained):
+    network, data = trained
+    soft = nn.Sequential(network, nn.Softmax(dim=1))
+    with pytest.raises(
+        SettingError, match="gives probabilities, not logits: say so with outputs probabilities"
+    ):
+        card(soft, data, mean=MEAN, std=STD)
+    how = dict(only=["ece", "nll"], speed=False, progress=False, mean=MEAN, std=STD)
+    known = lotterylib.scorecard(network, network, data, **how)
+    found = lotterylib.scorecard(soft, soft, data, outputs="probabilities", **how)
+    assert [row.ticket for row in found.rows] == pytest.approx([row.ticket for row in known.rows], abs=1e-5)
+
+
+@pytest.mark.parametrize("right, count, classes, guesses", [(688, 1000, 2, False), (520, 1000, 2, True), (10, 1000, 1000, False), (9, 20, 3, True)])  # fmt: skip
+def test_guessing_is_told_by_interval_and_class_count(right, count, classes, guesses):
+    labels = torch.zeros(count, dtype=torch.int64)
+    answers = torch.where(torch.arange(count) < right, 0, 1)
+    assert guessing(nn.functional.one_hot(answers, classes).float(), labels) is guesses
+
+
+def test_broken_networks_do_not_hold_up(trained):
+    network, data = trained
+    dead = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 3))
+    nn.init.zeros_(dead[1].weight)
+    found, _ = card(dead.eval(), data)
+    assert "same answer for every image" in found.doubts[0] and not found.passes
+    pruned = lotterylib.scorecard(
+        dead, network, data, only=["accuracy"], speed=False, progress=False, mean=MEAN, std=STD
+    )
+    assert "same answer for every image" in pruned.doubts[0] and pruned.fails("worse")
+
+
+def test_a_network_that_learnt_is_not_strange_to_itself():
+    data, network = toy_data(), toy_network()
+    for _ in range(60):
+        network(data.train[0])
+    assert strangeness(network.eval(), data.test[0], CPU) < 0.07

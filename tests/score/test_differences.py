@@ -1,0 +1,107 @@
+"""Intervals and verdicts where images are few, and how many more would help."""
+
+import math
+
+import pytest
+import torch
+
+from lotterylib import metrics
+from lotterylib.metrics import Measurement, Subject
+from lotterylib.score.differences import (
+    Difference,
+    at_the_floor,
+    by_class,
+    difference,
+    hits,
+    images_needed,
+    judge,
+)  # fmt: skip
+from lotterylib.verdict import paired_proportions
+from tests.conftest import toy_data, toy_network
+
+ACCURACY, RECALL = metrics.describe("accuracy"), metrics.describe("recall_loss")
+
+
+def share(right):
+    right = torch.tensor(right, dtype=torch.float64)
+    return Measurement(right.mean().item(), 0.0, len(right), draws=right / math.sqrt(len(right)))
+
+
+@pytest.mark.parametrize("count", [16, 32, 300])
+def test_no_difference_seen_is_not_no_difference(count):
+    both = share([1.0] * count)
+    found = difference(ACCURACY, both, both, None, None, count)
+    known = paired_proportions(count, 0, 0, 0)
+    assert (found.low, found.high) == (known.low, known.high) and found.high > 0.01
+    assert judge(found.low, found.high, "higher", 0.01, count) == "undecided"
+    more = images_needed(found, "higher", 0.01)
+    assert judge(*found.at((count + more) / count), "higher", 0.01, count + more) == "holds"
+    assert judge(*found.at((count + more - 2) / count), "higher", 0.01, count) == "undecided"
+
+
+def test_a_few_images_never_pass():
+    assert (
+        judge(0.0, 0.0, "higher", 0.1, images=29) == "undecided" and judge(0, 0, "higher", 0.1, 30) == "holds"
+    )
+    assert judge(0.5, 0.9, "higher", 0.1, images=29) == "undecided"
+    assert judge(-0.9, -0.5, "higher", 0.1, images=29) == "worse"  # a loss may be plain from few
+
+
+def test_a_share_is_told_by_its_images():
+    assert hits(share([1.0, 0.0, 1.0])).tolist() == [1, 0, 1]
+    assert hits(Measurement.mean_of(torch.rand(20))) is None and hits(Measurement(0.5, None, 4)) is None
+    assert hits(Measurement(0.5, 0.1, 4, draws=torch.rand(200))) is None
+
+
+def test_both_at_the_floor():
+    nothing, some = share([0.0] * 50), share([1.0] * 10 + [0.0] * 40)
+    about = metrics.describe("pgd_accuracy")
+    assert at_the_floor(about, nothing, 0.02) and not at_the_floor(about, some, 0.02)
+    assert not at_the_floor(metrics.describe("nll"), Measurement.mean_of(torch.rand(50)), 5.0)
+
+
+def test_recall_lost_of_a_single_image_is_not_certain():
+    """Of one image of a class the network may get anything right; and the worst of many classes is worst by chance, too."""
+    data = toy_data(31)
+    dense, ticket = (Subject(toy_network(), data) for _ in range(2))
+    labels = torch.zeros(31, dtype=torch.int64)
+    labels[-1] = 2
+    object.__setattr__(data, "test", (data.test[0], labels))
+    right = torch.eye(3)[labels]
+    dense._kept["test"], ticket._kept["test"] = right, right.clone()
+    ticket._kept["test"][-1] = torch.tensor([0.0, 1.0, 0.0])
+    theirs, ours = (Measurement(value, 0.0, 1) for value in (0.0, 1.0))
+    found = difference(RECALL, ours, theirs, (ticket, dense), None, 31)
+    assert found.value == 1.0 and found.low < 0.05 < found.high
+    assert judge(found.low, found.high, "lower", 0.05, 31) == "undecided"
+    rows = by_class(ticket, dense)
+    assert [row.images for row in rows] == [30, 1] and rows[1].difference == -1 and rows[1].high > -0.05
+
+
+def test_equal_networks_are_not_called_worse_in_recall():
+    """Ten classes of 200 images; both networks are right on nine of ten, each on its own: in at most 2 of 40 trials (1 in 20
+    would be the promise; on the safe side it is far fewer) may the largest loss seem real."""
+    random, wrong = torch.Generator().manual_seed(0), 0
+    data = toy_data(2000, classes=10, size=32)
+    labels = data.test[1]
+    for _ in range(40):
+        pair = []
+        for _ in range(2):
+            subject = Subject(toy_network(), data)
+            hit = torch.rand(2000, generator=random) < 0.9
+            subject._kept["test"] = torch.eye(10)[torch.where(hit, labels, (labels + 1) % 10)]
+            pair.append(subject)
+        found = difference(
+            RECALL, Measurement(0.1, 0.0, 1), Measurement(0.0, 0.0, 1), tuple(pair), None, 2000
+        )
+        wrong += found.low > 0
+    assert wrong <= 2
+
+
+def test_what_images_cannot_decide():
+    exact = Difference(0.01, 0.01, 0.01, "nothing", 100)
+    assert images_needed(exact, "higher", 0.01) is None
+    edge = Difference(
+        -0.01, -0.02, 0.0, "images", 100, lambda k: (-0.01 - 0.01 / k**0.5, -0.01 + 0.01 / k**0.5)
+    )
+    assert images_needed(edge, "higher", 0.01) is None  # on the tolerance itself
