@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -208,3 +209,13 @@ def test_plumbing_is_folded(path):
             )[:60]
     first = next(c for c in cells(path, "code") if re.match(r"import |from ", source(c)))
     assert "hide-input" in first["metadata"].get("tags", ())
+
+
+def test_where_to_go_next_is_where_the_next_button_goes():
+    pages = re.findall(r"file: (\S+)", (ROOT / "_toc.yml").read_text())
+    for page, after in pairwise(pages):
+        if page.startswith("notebooks/"):
+            path = ROOT / f"{page}.ipynb"
+            links = re.findall(r"\]\(([^)#\s]+)", source(read(path)["cells"][-1]))
+            leads = {(path.parent / link).resolve().with_suffix("") for link in links if "//" not in link}
+            assert ROOT / after in leads, f"{page}: name the next page, {after}"

@@ -232,7 +232,8 @@ def paired_gap(
 ) -> Interval:
     """Return the mean difference ``pruner`` − ``other`` at one sparsity over the seeds that both have.
 
-    Seeds are paired: both start from the same initial weights. Raises ``DataError`` without a common seed.
+    Seeds are paired: both start from the same initial weights. The interval of a difference of shares ends at −1 and 1,
+    which Student's does not know. Raises ``DataError`` without a common seed.
 
     Example:
         >>> from lotterylib.results import example
@@ -240,7 +241,10 @@ def paired_gap(
         0.498
     """
     one, two = (_by_seed(table, metric, name, sparsity) for name in (pruner, other))
-    return _paired(one, two, confidence)
+    found = _paired(one, two, confidence)
+    if metrics.describe(metric).unit.startswith("fraction"):
+        found = found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
+    return found
 
 
 def paired_change(

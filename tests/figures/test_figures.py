@@ -272,7 +272,7 @@ def test_layers_that_no_ticket_prunes_have_no_bars():
 
 def test_a_picture_of_masks_chooses_a_layer():
     _, several = masks()
-    assert "of 5.weight" in figures.mask_picture(several)[1]
+    assert "of layer 5" in figures.mask_picture(several)[1]
 
 
 def test_every_pruner_has_a_look_of_its_own():

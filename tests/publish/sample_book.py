@@ -27,28 +27,19 @@ figure.subplots().plot([0, 0.9], [top, 0.8])
 show(figure, alt={ALT!r}, caption={CAPTION!r}, name="line")
 record("top-accuracy", 100 * top)"""
 
-# A slider over pictures that are part of the page: alive without a kernel. HTML and not Image, for the alt text.
 EXPLORER = """\
-import base64
-import io
-
-import ipywidgets
 from matplotlib.figure import Figure
 
-
-def frame(level):
-    picture, buffer = Figure(figsize=(3, 2)), io.BytesIO()
-    picture.subplots().bar([0, 1], [1, level])
-    picture.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    alt = f"Two bars; the right one is {level} of the left one"
-    return ipywidgets.HTML(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+from lotterylib.figures import frames
 
 
-stack = ipywidgets.Stack([frame(level) for level in (0.25, 0.5, 0.75)], selected_index=0)
-slider = ipywidgets.IntSlider(max=2, description="level")
-ipywidgets.jslink((slider, "value"), (stack, "selected_index"))
-ipywidgets.VBox([slider, stack])"""
+def two_bars(level):
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().bar([0, 1], [1, level])
+    return figure, f"Two bars; the right one is {level} of the left one"
+
+
+frames({str(level): two_bars(level) for level in (0.25, 0.5, 0.75)}, "level")"""
 
 INDEX = """\
 # A sample book
@@ -98,6 +89,7 @@ def write_sample(root: Path) -> Path:
         cell("installed_on_colab = False", "colab-setup"),
         FIGURE,
         "print('a line that is much wider than a telephone ' * 4)",
+        cell("# @title Solution 1\nprint('forty-two')", "solution", "hide-cell"),
     )
     formula = new_markdown_cell("Widgets and MathJax share this page: $s$.")
     write_notebook(root / "notebooks" / "explorer.ipynb", formula, EXPLORER)

@@ -70,6 +70,13 @@ def test_page_shows_the_run_and_hides_what_no_reader_needs(site):
     assert "Smoke run." in Page(site / "book" / "index.html").text
 
 
+def test_a_solution_s_lid_is_its_title(site):
+    html = (site / "notebooks" / "sample.html").read_text()
+    lid = re.search(r"<summary[^>]*>(.*?)</summary>", html, re.DOTALL)
+    assert lid and re.sub(r"<[^>]+>", "", lid[1]).split() == ["Solution", "1", "Solution", "1"]
+    assert "Show code cell" not in html
+
+
 def test_colab_link_points_to_the_source(site):
     html = (site / "notebooks" / "sample.html").read_text()
     assert re.search(r"colab\.research\.google\.com/github/[\w/-]+/blob/main/notebooks/sample\.ipynb", html)

@@ -66,6 +66,14 @@ def test_paired_gap_by_hand():
     assert swapped[:3] == pytest.approx((-mean, -high, -low))
 
 
+def test_a_gap_of_shares_ends_where_shares_do():
+    """Differences 0.8 and −0.1: Student's interval at one degree of freedom is 0.35 ± 5.72."""
+    rows = [row("dense", 0.0, seed, 0.9) for seed in range(2)]
+    for seed, (one, two) in enumerate([(0.9, 0.1), (0.1, 0.2)]):
+        rows += [row("lottery", 0.488, seed, one), row("random", 0.488, seed, two)]
+    assert paired_gap(tidy(rows), "accuracy", "lottery", "random", 0.488)[:3] == pytest.approx((0.35, -1, 1))
+
+
 def test_a_gap_counts_common_seeds_and_one_has_no_interval():
     rows = [r for r in study() if (r["pruner"], r["seed"]) != ("lottery", 1)]
     assert paired_gap(tidy(rows), "accuracy", "lottery", "random", 0.488)[0::3] == pytest.approx((0.07, 2))

@@ -132,7 +132,7 @@ def timeline(names: tuple[str, ...] | None = None) -> Drawn:
     ``names``: of pruners; by default all that the library brings.
 
     Example:
-        >>> timeline(("random", "magnitude"))[1][-30:]
+        >>> timeline(("random", "magnitude"))[1][-28:]
         'OMP: after a dense training.'
     """
     order = [n for n in in_order(names or pruners.names()) if n != "dense"]
