@@ -6,7 +6,6 @@ from torch import Tensor
 
 from ..errors import DataError
 
-
 # pixels of a batch whose activations, and theirs for a second derivative, are in memory at once: about 7 GB of ResNet-50's
 _PIXELS = 2**21
 

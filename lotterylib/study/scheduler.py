@@ -114,10 +114,10 @@ class How:
         readers = processors() // (len(devices) * self.processes) if on_gpus else 0
         return Launch(self.processes, workers=readers)
 
-    def share(self) -> dict[str, float]:
-        """Return what each task asks of a running scheduler's workers."""
+    def share(self, processes: int | None = None) -> dict[str, float]:
+        """Return what a task of so many processes (by default those of a training) asks of a running scheduler's workers."""
         asks = self.scheduler and (self.per_gpu or self.processes > 1)
-        return {"GPU": self.processes / (self.per_gpu or 1)} if asks else {}
+        return {"GPU": (processes or self.processes) / (self.per_gpu or 1)} if asks else {}
 
 
 def hush() -> None:
@@ -172,7 +172,8 @@ def run(
         # a full or read-only store is better noticed now than after the first training
         write_whole(marks / "began", b"." * 4096)
         with _client(how.scheduler, len(devices), how.share()) as client:
-            tasks = _submit(client, job, cells, metrics, index, how.share())
+            # a network is measured by one process
+            tasks = _submit(client, job, cells, metrics, index, how.share(), how.share(1))
             _watch(tasks, store, summary, progress, lambda: _running(client))
     finally:
         remove(marks)
@@ -219,24 +220,29 @@ def _submit(
     cells: list[Cell],
     metrics: dict[str, dict[str, Record]],
     index: Index,
-    share: dict[str, float],
+    training: dict[str, float],
+    measuring: dict[str, float],
 ) -> dict[Future, Cell]:
     """Submit one task per missing ticket and one per cell to measure; parents are arguments, so Dask orders them. Keys
     carry the run's name: two runs on one scheduler may have different stores and different metrics."""
     steps, name = _steps_to_come(cells), job.marks.name
-    how: dict[str, Any] = dict(pure=False, resources=share)
     tickets: dict[str, Future] = {}
     tasks: dict[Future, Cell] = {}
     for cell in cells:
         if not index.has_ticket(cell):
             before = [tickets[p.id] for p in cell.parents() if p.id in tickets]
             key = f"find-{cell.id}-{name}"
-            tickets[cell.id] = client.submit(job.find, before, cell, key=key, priority=steps[cell.id], **how)
+            tickets[cell.id] = client.submit(
+                job.find, before, cell, key=key, priority=steps[cell.id], pure=False, resources=training
+            )
             tasks[tickets[cell.id]] = cell
         if wanted := metrics.get(cell.id):
             before = [tickets[c.id] for c in {cell, cell.baseline()} if c.id in tickets]
             key = f"measure-{cell.id}-{name}"
-            tasks[client.submit(job.measure, before, cell, wanted, key=key, priority=0, **how)] = cell
+            task = client.submit(
+                job.measure, before, cell, wanted, key=key, priority=0, pure=False, resources=measuring
+            )
+            tasks[task] = cell
     return tasks
 
 

@@ -42,7 +42,9 @@ def augment(images: Tensor, recipe: Recipe, seed: int, step: int, flipped: Tenso
     """
     if not recipe.crop_padding and not recipe.flip:
         return images
-    return _moved(images, recipe.crop_padding, *_moves(len(images), recipe, seed, step, flipped).to(images.device))
+    return _moved(
+        images, recipe.crop_padding, *_moves(len(images), recipe, seed, step, flipped).to(images.device)
+    )
 
 
 def _moves(count: int, recipe: Recipe, seed: int, step: int, flipped: Tensor | None) -> Tensor:
@@ -62,7 +64,9 @@ def _moved(images: Tensor, pad: int, top: Tensor, left: Tensor, mirrored: Tensor
     columns = torch.where(mirrored[:, None] > 0, width - 1 - columns, columns) + left[:, None]
     padded = nn.functional.pad(images, (pad, pad, pad, pad))
     # advanced indices around a slice put the channels last: [N, H, W, C]
-    return padded[each[:, None, None], :, (rows + top[:, None])[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    return padded[each[:, None, None], :, (rows + top[:, None])[:, :, None], columns[:, None, :]].movedim(
+        -1, 1
+    )
 
 
 def alternating(chosen: Tensor, epoch: int, count: int, seed: int) -> Tensor:

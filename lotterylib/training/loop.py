@@ -82,7 +82,10 @@ class Run:
             mask.check_matches({n: w.shape for n, w in weights.items()})
             masked = [weights[name].data for name in mask]
             # in the weights' own strides, so that one call multiplies them all
-            self._masked = masked, [torch.empty_like(w).copy_(mask[n]) for w, n in zip(masked, mask, strict=True)]
+            self._masked = (
+                masked,
+                [torch.empty_like(w).copy_(mask[n]) for w, n in zip(masked, mask, strict=True)],
+            )
 
     def enforce_mask(self) -> None:
         """Set removed weights to 0."""

@@ -23,7 +23,13 @@ def there(*shape):
 
 def test_it_says_what_it_is(device):
     assert torch.cuda.is_available() and there(2).device == CUDA and there(2).is_cuda
-    for made in (there(2) + 1, there(2)[0], there(2).mean(), torch.zeros_like(there(2)), copy.deepcopy(there(2))):
+    for made in (
+        there(2) + 1,
+        there(2)[0],
+        there(2).mean(),
+        torch.zeros_like(there(2)),
+        copy.deepcopy(there(2)),
+    ):
         assert made.device == CUDA
     for made in (torch.ones(2), there(2).cpu(), there(2).to("cpu"), torch.ones(2).to(torch.ones(1))):
         assert made.device.type == "cpu"

@@ -112,6 +112,8 @@ def test_a_killed_training_resumes(network, data, tmp_path):
 def test_answers_come_to_the_processor(device, network, data):
     before = copy.deepcopy(network)
     logits = predict(network, data.test[0])
-    assert not on_device(logits) and not any(map(on_device, network.parameters())), "the model stays where it was"
+    assert not on_device(logits) and not any(map(on_device, network.parameters())), (
+        "the model stays where it was"
+    )
     assert torch.equal(logits, predict(before, data.test[0], device="cpu"))
     assert predict(network.to("cuda"), data.test[0].to(CUDA)).device.type == "cpu"

@@ -77,9 +77,7 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _execute(
-    source: str, out: str, parameters: dict[str, Any], failed: str, seconds: int, gpu: bool
-) -> None:
+def _execute(source: str, out: str, parameters: dict[str, Any], failed: str, seconds: int, gpu: bool) -> None:
     """In the child, which ends here."""
     import papermill
     from papermill.engines import papermill_engines

@@ -115,7 +115,9 @@ def test_readers_are_those_of_the_launch(monkeypatch):
 
     seen, original = [], prediction.evaluation_batches
     monkeypatch.setattr(
-        prediction, "evaluation_batches", lambda i, size, workers, pin: seen.append(workers) or original(i, size)
+        prediction,
+        "evaluation_batches",
+        lambda i, size, workers, pin: seen.append(workers) or original(i, size),
     )
     with launching(Launch(workers=3)):
         predict(toy_network(), toy_data().test[0], device="cpu")

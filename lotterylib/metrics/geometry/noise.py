@@ -91,7 +91,9 @@ class Shaken:
         def losses(scale: float) -> list[float]:
             found = []
             for draw in range(draws):
-                moved = {n: w + scale * w.abs() * z for (n, w), z in zip(weights.items(), noise(draw), strict=True)}
+                moved = {
+                    n: w + scale * w.abs() * z for (n, w), z in zip(weights.items(), noise(draw), strict=True)
+                }
                 found.append(mean_loss(model, moved, batch, batch_size, loss))
             # read together, for reading makes a GPU wait
             return [value if math.isfinite(value) else math.inf for value in torch.stack(found).tolist()]
