@@ -5,7 +5,7 @@ STORE ?= runs
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help book test cover long run bench colab lint clean
+.PHONY: help book test cover long run bench gpu colab lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=lapt
 bench: .venv/dev  ## measure speed, side by side, as ratios
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.metrics
+
+gpu: .venv/dev  ## on a machine with a GPU: ten minutes of checks and one table, _build/gpu/gpu.md
+	@$(BIN)/python -m benchmarks.gpu
 
 colab:  ## every notebook with Google Colab's versions (heavy; needs Python 3.13: make colab PYTHON=python3.13)
 	@$(PYTHON) -m tests.colab.contract

@@ -27,6 +27,7 @@ from ..datasets import Dataset
 from ..efficiency import macs
 from ..errors import SettingError
 from ..machine.devices import describe_device, pick_device
+from ..machine.numerics import numerics
 from ..masks import Mask, Scope, prunable
 from ..registry import Registry
 from ..ticket import Ticket, TicketRecord
@@ -194,7 +195,10 @@ class Pruner(BaseModel, ABC):
         self.check(sparsity)
         task = Task(data, recipe, seed, pick_device(device), progress)
         origin = self._origin(model, task, sparsity, dense, previous)
-        pruned, own = self.prune(origin, data, sparsity, seed), self.training(recipe)
+        # which weights stay should depend neither on how a chip rounds nor, where that is asked for, on the run
+        with numerics(tf32=False, deterministic=recipe.deterministic):
+            pruned = self.prune(origin, data, sparsity, seed)
+        own = self.training(recipe)
         total = own.total_steps(len(data.train[1]))
         update = self.schedule(total, sparsity, seed)
         training = train(

@@ -126,10 +126,10 @@ class How:
         readers = processors() // (len(devices) * self.processes) if on_gpus else 0
         return Launch(self.processes, workers=readers)
 
-    def share(self) -> dict[str, float]:
-        """Return what each task asks of a running scheduler's workers."""
+    def share(self, processes: int | None = None) -> dict[str, float]:
+        """Return what a task of so many processes (by default those of a training) asks of a running scheduler's workers."""
         asks = self.scheduler and (self.per_gpu or self.processes > 1)
-        return {"GPU": self.processes / (self.per_gpu or 1)} if asks else {}
+        return {"GPU": (processes or self.processes) / (self.per_gpu or 1)} if asks else {}
 
 
 def open_enough_files(workers: int) -> None:
@@ -209,7 +209,9 @@ def run(
         # a full or read-only store is better noticed now than after the first training
         write_whole(marks / "began", b"." * 4096)
         with _client(how.scheduler, len(devices), how.share()) as client:
-            study = _Study(client, job, cells, metrics, found, how.share())
+            # a network is measured by one process
+            shares = {"find": how.share(), "measure": how.share(1)}
+            study = _Study(client, job, cells, metrics, found, shares)
             _watch(study, store, summary, progress, lambda: _running(client))
     finally:
         remove(marks)
@@ -266,10 +268,10 @@ class _Study:
         cells: list[Cell],
         metrics: dict[str, dict[str, Record]],
         found: Callable[[Cell], bool],
-        share: dict[str, float],
+        shares: dict[str, dict[str, float]],
     ):
         self.client, self.job, self.metrics = client, job, metrics
-        self.how: dict[str, Any] = dict(pure=False, resources=share)
+        self.shares = shares
         self.steps = _steps_to_come(cells)
         # a parent has more steps to come than its children, so it stays in front of them
         self.to_find = sorted((c for c in cells if not found(c)), key=lambda cell: -self.steps[cell.id])
@@ -294,7 +296,9 @@ class _Study:
         self.cells[key] = cell
         before = [self.tickets[id] for id in dict.fromkeys(c.id for c in needs) if id in self.tickets]
         work = getattr(self.job, what)
-        return self.client.submit(work, before, cell, *more, key=key, priority=priority, **self.how)
+        return self.client.submit(
+            work, before, cell, *more, key=key, priority=priority, pure=False, resources=self.shares[what]
+        )
 
     def done(self, task: Future) -> Cell:
         """Return the cell of a task that has ended: what comes after it finds its ticket in the store."""

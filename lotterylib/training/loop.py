@@ -90,7 +90,7 @@ class Run:
     def enforce_mask(self) -> None:
         """Set removed weights to 0."""
         if self._masked[0]:
-            torch._foreach_mul_(*self._masked)
+            torch._foreach_mul_(*self._masked)  # pyright: ignore[reportPrivateImportUsage]
 
     def backward(self, images: Tensor, labels: Tensor) -> None:
         """Compute the batch's loss and its gradients, seeded and with the learning rate of this step."""

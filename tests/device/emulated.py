@@ -265,7 +265,7 @@ def _patches(device: Device) -> Iterable[Any]:
         "current_device": lambda: 0,
         "set_device": lambda index: None,
         "get_device_name": lambda *_: "emulated",
-        "is_bf16_supported": lambda *_, **__: False,
+        "is_bf16_supported": lambda including_emulation=True: including_emulation,
         "synchronize": device.wait,
         "manual_seed_all": lambda seed: None,
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
@@ -273,6 +273,8 @@ def _patches(device: Device) -> Iterable[Any]:
         "empty_cache": lambda: None,
         "reset_peak_memory_stats": lambda *_: None,
         "max_memory_allocated": lambda *_: 0,
+        "memory_allocated": lambda *_: 0,
+        "set_sync_debug_mode": lambda mode: None,
     }
     packed = Tensor._reduce_ex_internal
 
@@ -282,6 +284,9 @@ def _patches(device: Device) -> Iterable[Any]:
 
     patches = [patch.object(torch.cuda, name, answer) for name, answer in answers.items()]
     patches.append(patch.object(torch.cuda, "default_generators", (torch.Generator(),)))
+    # it asks the driver
+    check = "_accelerator_graph_capture_health_check"
+    patches.append(patch.object(torch.optim.Optimizer, check, lambda optimizer: None, create=True))
     return [*patches, patch.object(Tensor, "_reduce_ex_internal", pickled)]
 
 

@@ -54,8 +54,10 @@ def test_an_attack_waits_once(data, network):
 
 def test_noise_in_the_weights_waits_once_for_a_scale(data, network):
     def noise(draws):
-        model = copy.deepcopy(network).to("cuda")
-        return counts(lambda: pac_bayes_sigma(model, *data.train, draws=draws, batch_size=25))["waits"]
+        def work():
+            pac_bayes_sigma(copy.deepcopy(network).to("cuda"), *data.train, draws=draws, batch_size=25)
+
+        return counts(work)["waits"]
 
     few, many = noise(2), noise(8)
     assert many <= few + 4, "another number of scales, perhaps, but not of networks"

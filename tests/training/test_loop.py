@@ -324,6 +324,26 @@ def test_a_compiled_network_trains_to_the_same_weights(data, monkeypatch):
     assert len(calls) == 1 and states_equal(*states)
 
 
+def test_every_width_of_a_network_is_compiled(monkeypatch):
+    """PyTorch gives up on code that it has compiled for eight shapes: small-dense and structured networks have more."""
+    graphs, compile_ = [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", lambda module: compile_(module, backend=backend))
+    data, recipe = (
+        toy_data(count=4),
+        Recipe(epochs=1, batch_size=4, warmup=0, rewind=0, compile=True, precision="float32"),
+    )
+    for width in range(1, 11):
+        layers = nn.Conv2d(1, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3)
+        before = len(graphs)
+        train(nn.Sequential(*layers), data, recipe, progress=False, device="cpu")
+        assert len(graphs) > before, f"width {width} ran as it is"
+
+
 def test_settings_of_arithmetic_hold_while_training_and_are_given_back(data, monkeypatch):
     def settings():
         return (

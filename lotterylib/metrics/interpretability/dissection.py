@@ -249,19 +249,18 @@ def _grown(
 @dataclass(frozen=True)
 class Dissection:
     """The units of one layer. ``formulas``: for each unit the best formula up to each length, None where there is none;
-    ``dead``: bool [units]; ``unit`` and ``pixel``: int [firings], which unit fires on which pixel (flat index into
-    ``shape`` = [N, H, W])."""
+    ``dead``: bool [units]; ``fired``: for each unit the pixels that it fires on (flat indices into ``shape`` = [N, H, W], of
+    the smallest type that holds them: there may be a thousand million of them)."""
 
     formulas: list[list[Formula | None]]
     dead: np.ndarray
-    unit: np.ndarray
-    pixel: np.ndarray
+    fired: list[np.ndarray]
     shape: tuple[int, ...]
 
     def fires(self, unit: int) -> np.ndarray:
         """Return where a unit fires: bool [N, H, W]."""
         mask = np.zeros(self.shape, bool)
-        mask.reshape(-1)[self.pixel[self.unit == unit]] = True
+        mask.reshape(-1)[self.fired[unit]] = True
         return mask
 
     def ious(self, length: int | None = None) -> np.ndarray:
@@ -271,14 +270,17 @@ class Dissection:
     def redrawn(self, cells: Cells, length: int, counts: np.ndarray) -> np.ndarray:
         """Return the IoU of each unit with its formula when images are counted as often as ``counts`` (int [draws, N])
         say: [draws, units]."""
-        units, images, pixels = len(self.formulas), self.shape[0], math.prod(self.shape[1:])
+        images, pixels = self.shape[0], math.prod(self.shape[1:])
         nowhere = np.zeros(len(cells.sizes), bool)
         holds = np.stack([cells.holds(f) if (f := best[length - 1]) else nowhere for best in self.formulas])
-        place = self.unit * images + self.pixel // pixels
-        inside = holds[self.unit, cells.cell[self.pixel]]
         # one row per unit, one column per image
-        fired = np.bincount(place, minlength=units * images).reshape(units, images)
-        both = np.bincount(place, inside, minlength=units * images).reshape(units, images)
+        fired = np.stack([np.bincount(at // pixels, minlength=images) for at in self.fired])
+        both = np.stack(
+            [
+                np.bincount(at // pixels, inside[cells.cell[at]], minlength=images)
+                for at, inside in zip(self.fired, holds, strict=True)
+            ]
+        )
         size = (cells.by_image @ holds.T.astype(np.float64)).T
         union = counts @ (fired + size - both).T
         return np.divide(counts @ both.T, union, out=np.zeros(union.shape), where=union > 0)
@@ -305,11 +307,9 @@ def dissect(
             f"{list(cells.shape)}"
         )
     limits = thresholds(maps, share)
-    unit, pixel = _firing(maps, limits, cells.shape[1:])
-    count = len(cells.sizes)
-    hits = np.bincount(unit * count + cells.cell[pixel], minlength=maps.shape[1] * count).astype(np.float64)
-    formulas = [search(row, cells, length, beam) for row in hits.reshape(-1, count)]
-    return Dissection(formulas, limits.isinf().numpy(), unit, pixel, cells.shape)
+    fired = _firing(maps, limits, cells.shape[1:])
+    formulas = [search(cells.hits(at), cells, length, beam) for at in fired]
+    return Dissection(formulas, limits.isinf().numpy(), fired, cells.shape)
 
 
 def thresholds(maps: Tensor, share: float = 0.005) -> Tensor:
@@ -332,19 +332,20 @@ def thresholds(maps: Tensor, share: float = 0.005) -> Tensor:
     return limit.masked_fill(dead, math.inf)
 
 
-def _firing(maps: Tensor, limits: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return units and flat pixel indices wherever the maps, brought to ``size``, exceed the units' limits."""
-    maps = maps.detach().float().cpu()
+def _firing(maps: Tensor, limits: Tensor, size: tuple[int, int]) -> list[np.ndarray]:
+    """Return for each unit the flat pixel indices wherever its maps, brought to ``size``, exceed its limit."""
+    maps, positions = maps.detach().float().cpu(), math.prod(size)
     # interpolation never exceeds the values it starts from: most maps of most units need none
-    images, units = (maps.amax(dim=(2, 3)) > limits).nonzero(as_tuple=True)
-    fired, pixels = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
-    step, positions = max(1, _ELEMENTS // math.prod(size)), math.prod(size)
-    for image, unit in zip(images.split(step), units.split(step), strict=True):
-        large = nn.functional.interpolate(maps[image, unit][:, None], size, mode="bilinear").flatten(1)
-        pair, place = (large > limits[unit][:, None]).nonzero(as_tuple=True)
-        fired.append(unit[pair])
-        pixels.append(image[pair] * positions + place)
-    return torch.cat(fired).numpy(), torch.cat(pixels).numpy()
+    most, kind = maps.amax(dim=(2, 3)), np.min_scalar_type(len(maps) * positions)
+    step, fired = max(1, _ELEMENTS // positions), []
+    for unit, limit in enumerate(limits):
+        pixels = [np.zeros(0, kind)]
+        for image in (most[:, unit] > limit).nonzero()[:, 0].split(step):
+            large = nn.functional.interpolate(maps[image, unit][:, None], size, mode="bilinear").flatten(1)
+            at, place = (large > limit).nonzero(as_tuple=True)
+            pixels.append((image[at] * positions + place).numpy().astype(kind))
+        fired.append(np.concatenate(pixels))
+    return fired
 
 
 def last_feature_map(model: nn.Module, image: Tensor, device: str | torch.device | None = None) -> str:
