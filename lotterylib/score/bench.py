@@ -196,7 +196,7 @@ class Bench:
         dense_extra = {key: value for key, value in theirs[0].extra.items() if key not in kind.bulky}
         return Row(
             *common, theirs[0].value, theirs[0].error, found.value, low, high, tolerance, word, ours.samples, found.over,
-            found.images, needed, band, place, variants, extra, dense_extra,
+            found.images, needed, band, place, len(theirs), variants, extra, dense_extra,
         )  # fmt: skip
 
 

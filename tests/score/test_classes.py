@@ -65,7 +65,9 @@ def test_a_network_of_more_classes_in_another_order(tmp_path):
     how = {"only": ["accuracy", "nll"], "speed": False, "progress": False}
     found = lotterylib.scorecard(whole, whole, data, classes=tmp_path / "list.txt", **how)
     expected = lotterylib.scorecard(three, three, data, **how)
-    assert [row.ticket for row in found.rows] == pytest.approx([row.ticket for row in expected.rows], rel=1e-5)
+    assert [row.ticket for row in found.rows] == pytest.approx(
+        [row.ticket for row in expected.rows], rel=1e-5
+    )
     with pytest.raises(
         DataError, match="5 logits, but the data have 3 classes: say which is which with --classes"
     ):
