@@ -82,9 +82,15 @@ def dataset(
         return _folder(Path(source), reader, most, seed)
     if isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, Tensor) for part in source):
         images, labels = source
+        if labels.ndim != 1 or len(labels) != len(images):
+            raise DataError(
+                f"want one whole number per image, labels [{len(images)}], got {list(labels.shape)}; of one-hot labels take "
+                ".argmax(dim=1)"
+            )
+        images, labels = images / 255 if images.dtype == torch.uint8 else images, labels.long()
         names = tuple(str(c) for c in range(int(labels.max()) + 1)) if len(labels) else ()
         chosen = _order(labels, most, seed)
-        return _split("your images", images[chosen].float(), labels[chosen].long(), names)
+        return _split("your images", images[chosen].float(), labels[chosen], names)
     if not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
         if not isinstance(source, Iterable):
             raise DataError(

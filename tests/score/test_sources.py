@@ -115,6 +115,12 @@ def test_tensors_and_data_sets():
     assert dataset(data)[0] is data
     found, _ = dataset((torch.rand(20, 1, 8, 8), torch.arange(20) % 4))
     assert found.classes == 4 and len(found.test[1]) == 16
+    found, _ = dataset(
+        (torch.full((20, 1, 8, 8), 51, dtype=torch.uint8), (torch.arange(20) % 4).to(torch.int8))
+    )
+    assert torch.allclose(found.test[0], torch.tensor(0.2)) and found.test[1].dtype == torch.int64
+    with pytest.raises(DataError, match="of one-hot labels take"):
+        dataset((torch.rand(20, 1, 8, 8), torch.eye(4).repeat(5, 1)))
 
 
 @pytest.mark.parametrize(
