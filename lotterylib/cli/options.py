@@ -209,7 +209,9 @@ def _score(sub: argparse.ArgumentParser) -> None:
     )
     images = sub.add_argument_group("images")
     images.add_argument(
-        "--data", help="name of a data set, or a folder with one subfolder per class (default: fashion-mini)"
+        "--data",
+        help="name of a data set, a folder with one subfolder per class, or a CSV or parquet table of paths and labels "
+        "(default: fashion-mini)",
     )
     images.add_argument(
         "--classes",

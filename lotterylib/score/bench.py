@@ -83,19 +83,25 @@ class Plan:
     def of(cls, wishes: Wishes, case: Case, where: torch.device) -> Plan:
         """Return what these data allow, with fewer images than asked for by default where they are large and slow."""
         networks = {f"{i}": each.model for i, each in enumerate([*case.tickets, *case.denses])}
-        data = case.data
-        settings, skipped = _allowed(wishes, case, _count(wishes.images, data))
+        asked, notes = _count(wishes.images, case.data), []
+        settings, skipped = _allowed(wishes, case, asked)
         variants = wishes.variants or _own_corruptions(settings)
-        estimate = Estimate.measured(_work(settings, data, variants), networks, data, where)
-        images, notes = _count(wishes.images, data), []
-        while wishes.images is None and data.size > LARGE and estimate.total > PATIENCE and images > 30:
-            images = max(30, images // 2)
+        estimate = Estimate.measured(_work(settings, case.data, variants), networks, case.data, where)
+        images, whole = asked, len(case.data.test[1])
+        while wishes.images is None and case.data.size > LARGE and estimate.total > PATIENCE:
+            if images > 30:
+                images = max(30, images // 2)
+            elif len(case.data.test[1]) > 200:
+                case.data = case.data.limited(max(200, len(case.data.test[1]) // 2))
+            else:
+                break
             settings, skipped = _allowed(replace(wishes, images=images), case, images)
-            estimate = Estimate(_work(settings, data, variants), estimate.forward, estimate.corrupt)
-        if images < _count(wishes.images, data):
+            estimate = Estimate(_work(settings, case.data, variants), estimate.forward, estimate.corrupt)
+        if images < asked:
+            tested = f", and {len(case.data.test[1])} of {whole:,} are tested on"
             notes.append(
-                f"only {images} images are corrupted, attacked and explained, so that it takes {duration(estimate.total)}: "
-                "--images takes more"
+                f"only {images} images are corrupted, attacked and explained{tested if len(case.data.test[1]) < whole else ''}, so "
+                f"that it takes {duration(estimate.total)}: --images takes more"
             )
         return cls(settings, skipped, estimate, notes)
 
@@ -196,7 +202,7 @@ class Bench:
         dense_extra = {key: value for key, value in theirs[0].extra.items() if key not in kind.bulky}
         return Row(
             *common, theirs[0].value, theirs[0].error, found.value, low, high, tolerance, word, ours.samples, found.over,
-            found.images, needed, band, place, variants, extra, dense_extra,
+            found.images, needed, band, place, len(theirs), variants, extra, dense_extra,
         )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from .differences import Share
 
 # verdicts, from the worst to the best; "floor" says nothing, "measured" stands alone
 VERDICTS = ("worse", "undecided", "floor", "holds", "better")
-GATES = ("worse", "undecided")
+# trainings of the dense network from which their spread may call a network as good; fewer only excuse it
+TRAININGS = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Row:
     lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"; "floor" where the
     dense network has nothing to lose, "measured" without one. ``images``: as many as it rests on (fewer than 30 never
     hold); ``needed``: about as many more would decide. ``band``: where another training of the dense network would lie, by
-    several of them, and ``retraining`` whether the ticket does: "within", "better" or "worse"; empty for one.
+    several ``trainings``, and ``retraining`` whether the ticket does: "within", "better" or "worse"; empty for one.
     """
 
     metric: str
@@ -61,24 +62,23 @@ class Row:
     needed: int | None = None
     band: tuple[float, float] | None = None
     retraining: str = ""
+    trainings: int = 1
     variants: dict[str, dict[str, float | None]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     dense_extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def worse(self) -> bool:
-        """Return whether it is worse than dense, and more so than a retraining explains."""
-        return self.verdict == "worse" and self.retraining != "within"
-
-    @property
-    def open(self) -> bool:
-        """Return whether it is neither as good nor worse."""
-        return self.verdict == "undecided" and self.retraining != "within"
+    def word(self) -> str:
+        """Return the verdict with what a retraining changes in it: what lies within that is not worse, and by five trainings or
+        more as good."""
+        if self.retraining != "within" or self.verdict not in ("worse", "undecided"):
+            return self.verdict
+        return "holds" if self.trainings >= TRAININGS else "undecided"
 
     @property
     def passes(self) -> bool:
         """Return whether it is as good as dense, or as good as a retraining of it would be."""
-        return self.verdict in ("holds", "better") or self.retraining == "within"
+        return self.word in ("holds", "better")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Scorecard:
         What cannot be trusted, or was not measured, passes neither."""
         if self.doubts or not self.rows or not self.compared:
             return True
-        return not self.passes if on == "undecided" else any(row.worse for row in self.rows)
+        return not self.passes if on == "undecided" else any(row.word == "worse" for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

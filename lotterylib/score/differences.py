@@ -17,7 +17,7 @@ from ..metrics.generalization.accuracy import right
 # images without which nothing is called as good: a normal interval from fewer promises too much
 FEW = 30
 # more images than this decide nothing that anybody would wait for
-_MOST = 10_000_000
+_MOST = 1_000_000
 Ends = tuple[float, float]
 # of images that both networks, the ticket alone, the dense one alone, and neither get right
 Counts = tuple[int, int, int, int]
@@ -131,7 +131,7 @@ def at_the_floor(about: metrics.About, dense: Measurement, tolerance: float) -> 
 
 
 def images_needed(found: Difference, direction: Literal["higher", "lower"], tolerance: float) -> int | None:
-    """Return how many more images would decide a difference that stays as it is; None where none would, or more than ten
+    """Return how many more images would decide a difference that stays as it is; None where none would, or more than a
     million.
 
     Example:

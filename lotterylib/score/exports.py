@@ -49,7 +49,7 @@ def junit(cards: Sequence[Scorecard], fail_on: str) -> str:
             failures += 1
         for row in card.rows:
             case = ElementTree.SubElement(suite, "testcase", classname=row.dimension, name=row.metric)
-            if row.worse or (fail_on == "undecided" and row.open):
+            if row.word == "worse" or row.word == fail_on:
                 ElementTree.SubElement(case, "failure", message=printable(_sentence(row)))
                 failures += 1
             ElementTree.SubElement(case, "system-out").text = printable(_sentence(row))
@@ -63,14 +63,14 @@ def junit(cards: Sequence[Scorecard], fail_on: str) -> str:
 
 
 def _line(row: Row) -> str:
-    within = " (within a retraining)" if row.retraining == "within" and row.verdict == "worse" else ""
+    within = " (within a retraining)" if row.word != row.verdict else ""
     cells = (
         f"{_plain(row.label)} {'↑' if row.direction == 'higher' else '↓'}",
         _number(row.dense),
         _number(row.ticket),
         f"{_number(row.difference, '+')} [{_number(row.low, '+')}, {_number(row.high, '+')}]",
         f"±{_number(row.tolerance)}",
-        _SIGNS[row.verdict] + within,
+        _SIGNS[row.word] + within,
     )
     return f"| {' | '.join(cells)} |"
 

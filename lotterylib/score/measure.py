@@ -250,8 +250,12 @@ def _first_look(
     """Say how many images the networks are right on; return why numbers cannot be trusted, of all ("") or of one ticket. What is
     only odd is added to the notes. The logits are kept for the metrics."""
     labels, doubts, right = case.data.test[1].cpu(), {"": []}, []
-    subjects = {"dense": bench.denses[:1], "pruned": bench.tickets}
-    for which, subject in ((w, s) for w, several in subjects.items() for s in several):
+    several = len(bench.tickets) > 1
+    subjects = [("dense", subject) for subject in bench.denses[:1]]
+    subjects += [
+        (t.name if several else "pruned", s) for t, s in zip(case.tickets, bench.tickets, strict=True)
+    ]
+    for which, subject in subjects:
         try:
             share = metrics.generalization.accuracy(subject.test_logits, labels)
         except DataError as error:
@@ -261,7 +265,8 @@ def _first_look(
                 f"the {which} network gives probabilities, not logits: say so with outputs probabilities "
                 "(or logits, if they are none)"
             )
-        right.append(f"the {which} {'network' if which == 'dense' else 'one'} on {share:.1%}")
+        called = f"the {which} {'one' if right else 'network'}" if which in ("dense", "pruned") else which
+        right.append(f"{called} on {share:.1%}")
     say(f"right: {right[0]} of them{''.join(f', {each}' for each in right[1:])}")
     judged = (case.denses or case.tickets)[0]
     if preparation := _preparation(judged.model, case, where):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import bfloat16, float16, nn
 
 from ..datasets import Dataset
 from ..errors import DataError, SettingError
@@ -143,6 +143,11 @@ def _opened(given: Given, how: Reading) -> Checkpoint:
                 f"{called(given)} is a state dict, which does not say what network it is of: give arch, e.g. "
                 f"{TORCHVISION}resnet18, or export the network with torch.export"
             )
+        half = isinstance(found.model, Program) and any(
+            p.dtype in (float16, bfloat16) for p in found.model.parameters()
+        )
+        if half:
+            raise DataError(f"{called(given)} was exported in half precision: export model.float() instead")
         return found
     if isinstance(given, Ticket):
         return Checkpoint(Path(), masks=dict(given.mask), model=modules.plain(given.model))

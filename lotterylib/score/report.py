@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from ..files import write_whole
 from ..text import amount, printable
 from ..text import table as aligned
 from . import exports
-from .card import VERDICTS, Row, Scorecard, finite
+from .card import TRAININGS, VERDICTS, Row, Scorecard, finite
 from .differences import FEW, Share
 from .structure import in_words
 
@@ -46,6 +47,9 @@ class Report(Scorecard):
     def to_html(self) -> str:
         """Return one page that needs no other file and no network: the table, where it breaks, and the figures."""
         return page(self)
+
+    def _repr_html_(self) -> str:
+        return _framed(self.to_html())
 
     def to_markdown(self) -> str:
         """Return the answer and the table in Markdown, for a comment on a pull request."""
@@ -91,6 +95,9 @@ class Comparison:
         """Return one page that needs no other file: the table, the picture of what is gained and lost, and every card."""
         return page_of_several(self.cards)
 
+    def _repr_html_(self) -> str:
+        return _framed(self.to_html())
+
     def to_markdown(self) -> str:
         """Return answers and tables in Markdown."""
         return exports.markdown(self.cards, [headline(card) for card in self.cards])
@@ -102,6 +109,12 @@ class Comparison:
     def save(self, folder: str | Path, fail_on: str = "worse") -> list[Path]:
         """Write ``scorecard.json``, ``.html``, ``.md`` and ``.xml`` (JUnit) and return their paths."""
         return _save(self, folder, fail_on)
+
+
+def _framed(document: str) -> str:
+    """Return a page for a notebook's output: in a frame, so that its style stays its own."""
+    how = 'title="Scorecard" loading="lazy" style="width:100%;height:36rem;border:1px solid #ccc"'
+    return f'<iframe srcdoc="{html.escape(document)}" {how}></iframe>'
 
 
 def _save(what: Report | Comparison, folder: str | Path, fail_on: str) -> list[Path]:
@@ -145,7 +158,7 @@ def headline(card: Scorecard) -> str:
 
 
 def _compared(card: Scorecard) -> str:
-    worse, undecided = [r for r in card.rows if r.worse], [r for r in card.rows if r.open]
+    worse, undecided = ([r for r in card.rows if r.word == word] for word in ("worse", "undecided"))
     well = [row for row in card.rows if row.passes]
     telling = [row for row in card.rows if row.verdict != "floor"]
     better = f" ({len(card.of('better'))} better)" if card.of("better") else ""
@@ -182,14 +195,14 @@ def _wait(undecided: list[Row]) -> str:
     """Return how many more images would decide what is undecided."""
     needs = sorted(row.needed for row in undecided if row.needed)
     if not needs:
-        return " More images would not decide it." if undecided else ""
+        return " A million more images would not decide it." if undecided else ""
     few = len(undecided) - len(needs)
     which = "them" if len(undecided) > 1 else "it"
     if len(needs) == 1 or needs[0] == needs[-1]:
         said = f"About {_rounded(needs[0])} more images would decide {which if not few else str(len(needs)) + ' of them'}"
     else:
         said = f"About {_rounded(needs[0])} more images would decide the first of them, {_rounded(needs[-1])} the last"
-    return f" {said}{f', {few} not at all' if few else ''}."
+    return f" {said}{', a million not the others' if few else ''}."
 
 
 def _rounded(number: int) -> str:
@@ -213,7 +226,8 @@ def scope(card: Scorecard) -> str:
         return ""
     if count > 1:
         return (
-            f"{count} dense trainings: a difference within what a retraining changes is not held against the network. The "
+            f"{count} dense trainings: a difference within what a retraining changes is not called worse, and by {TRAININGS} "
+            "trainings or more as good. The "
             f"intervals are those to {card.about['dense'].split(', ')[0]}."
         )
     return "This is about these two networks. What another training would change, one dense network cannot tell: give several."
@@ -222,16 +236,12 @@ def scope(card: Scorecard) -> str:
 def grades(card: Scorecard) -> Iterator[tuple[str, str, str]]:
     """Yield each dimension, its grade (its worst verdict), and the count of every verdict in words."""
     for dimension, rows in dimensions(card):
-        counts = {word: sum(_verdict(row) == word for row in rows) for word in (*VERDICTS, "measured")}
+        counts = {word: sum(row.word == word for row in rows) for word in (*VERDICTS, "measured")}
         telling = [word for word in VERDICTS if counts[word] and word != "floor"]
         grade = telling[0] if telling else next(word for word in (*VERDICTS, "measured") if counts[word])
-        said = ", ".join(f"{n} {_WORDS[word]}" for word, n in reversed(counts.items()) if n)
+        words = {word: "hold up" if word == "holds" and n > 1 else _WORDS[word] for word, n in counts.items()}
+        said = ", ".join(f"{n} {words[word]}" for word, n in reversed(counts.items()) if n)
         yield dimension, grade, said
-
-
-def _verdict(row: Row) -> str:
-    """Return a row's verdict, what a retraining explains counted as holding up."""
-    return "holds" if row.retraining == "within" and row.verdict in ("worse", "undecided") else row.verdict
 
 
 def dimensions(card: Scorecard) -> Iterator[tuple[str, list[Row]]]:
@@ -249,7 +259,7 @@ def breaks(card: Scorecard) -> list[str]:
     """Return where it breaks: a line for each metric that is worse, and the classes and corruptions that are certainly hit."""
     lines = [
         f"{row.label}: {number(row.dense)} → {number(row.ticket)}, {_times(row)} what counts as comparable"
-        for row in _by_size([row for row in card.rows if row.worse])
+        for row in _by_size([row for row in card.rows if row.word == "worse"])
     ]
     hit = sorted((share for share in card.classes if share.high < 0), key=lambda share: share.difference)
     if hit:
@@ -378,7 +388,7 @@ def beside(cards: list[Report], columns: int | None = None) -> str:
     for name in dict.fromkeys(row.metric for card in cards for row in card.rows):
         known = [{row.metric: row for row in card.rows}.get(name) for card in cards]
         first = next(row for row in known if row)
-        cells = [f"{number(r.ticket)} {_MARKS[_verdict(r)]}" if r else "-" for r in known]
+        cells = [f"{number(r.ticket)} {_MARKS[r.word]}" if r else "-" for r in known]
         table.append([_titled(first)[:34], *([number(first.dense)] if dense else []), *cells])
     lines += [
         "",
@@ -416,7 +426,7 @@ def _table(card: Scorecard, columns: int) -> Iterator[str]:
         for row in rows:
             label, *more = textwrap.wrap(_titled(row), width)
             numbers = f"{number(row.dense):>8}  {number(row.ticket):>8}  {_interval(row):^{span}}"
-            yield f"{label:{width}}  {numbers}  {_WORDS[row.verdict]}"
+            yield f"{label:{width}}  {numbers}  {_WORDS[row.word]}"
             yield from (f"  {part}" for part in more)
             if row.band:
                 low, high = map(number, row.band)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,11 +20,15 @@ from ..datasets import Dataset, Split
 from ..datasets.base import first_of_each_class
 from ..datasets.folder import MEMORY, listing
 from ..datasets.lazy import Reader
-from ..errors import DataError, SettingError, UnknownNameError
+from ..errors import DataError, SettingError, UnknownNameError, one_line
 from ..rng import generator
 
 # share of the images on which temperatures are fitted; the others are the test set
 _VALIDATION = 0.2
+# files that list images and labels, and what their columns are called
+TABLES = (".csv", ".tsv", ".parquet")
+_IMAGES = ("path", "image", "file", "filename", "image_path", "img", "jpg", "png", "jpeg")
+_LABELS = ("label", "class", "target", "labels", "category", "fine_label", "cls")
 _STAND_IN = "no training images were given: curvature is that of the loss on the validation images"
 
 
@@ -37,8 +45,9 @@ def dataset(
 
     Args:
         source: A ``Dataset``; a name that ``datasets.load`` knows; a folder with a subfolder of images for each class, also
-            within ``train``, ``val`` or ``test``; ``(images [N, C, H, W] in [0, 1], labels [N])``; or any indexable of
-            (image, label), the image a tensor, an array or a PIL picture. What is not split already is split by ``seed``:
+            within ``train``, ``val`` or ``test``; a CSV or parquet table of paths (below its own folder) and labels;
+            ``(images [N, C, H, W] in [0, 1], labels [N])``; any indexable, or any iterable, of (image, label) or of mappings
+            with these (Hugging Face, WebDataset), the image a tensor, an array or a PIL picture. What is not split already is split by ``seed``:
             a fifth for validation, four fifths to test on; the validation images stand in for training images, too.
         size, resize, channels: How pictures are read, see ``datasets.lazy.Reader``.
         limit: At most so many images are read; the default keeps their pixels below 1 GB.
@@ -66,16 +75,33 @@ def dataset(
         return datasets.load(source, limit=limit), []
     most = limit or max(10, MEMORY // (4 * channels * size * size))
     if isinstance(source, (str, Path)):
+        if Path(source).suffix.lower() in TABLES and Path(source).is_file():
+            return _table(Path(source), reader, most, seed)
         if not Path(source).is_dir():
             raise UnknownNameError("data set or folder", str(source), datasets.names())
         return _folder(Path(source), reader, most, seed)
     if isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, Tensor) for part in source):
         images, labels = source
+        if labels.ndim != 1 or len(labels) != len(images):
+            raise DataError(
+                f"want one whole number per image, labels [{len(images)}], got {list(labels.shape)}; of one-hot labels take "
+                ".argmax(dim=1)"
+            )
+        images, labels = images / 255 if images.dtype == torch.uint8 else images, labels.long()
         names = tuple(str(c) for c in range(int(labels.max()) + 1)) if len(labels) else ()
         chosen = _order(labels, most, seed)
-        return _split("your images", images[chosen].float(), labels[chosen].long(), names)
+        return _split("your images", images[chosen].float(), labels[chosen], names)
     if not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
-        raise DataError(f"want a data set with len() and [i] → (image, label), got {type(source).__name__}")
+        if not isinstance(source, Iterable):
+            raise DataError(
+                f"want a data set with len() and [i] → (image, label), got {type(source).__name__}"
+            )
+        first = list(itertools.islice(source, most))
+        data, notes = _indexable(first, reader, most, seed)
+        return replace(data, name=type(source).__name__), [
+            *notes,
+            f"the first {len(first):,} images of an iterable",
+        ]
     return _indexable(source, reader, most, seed)
 
 
@@ -98,6 +124,65 @@ def _folder(root: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, 
     return Dataset(root.name, train or val, val, test, names), notes
 
 
+def _table(path: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
+    """Read the images that a table lists: a column of paths, or of encoded pictures, and one of labels."""
+    try:
+        table = (
+            pd.read_parquet(path)
+            if path.suffix.lower() == ".parquet"
+            else pd.read_csv(path, sep=None, engine="python")
+        )
+    except ImportError:
+        raise SettingError(f"{path}: parquet needs `pip install pyarrow`") from None
+    except Exception as error:
+        raise DataError(f"{path} is no table that can be read ({one_line(error)})") from None
+    by_name = {str(column).lower(): column for column in table.columns}
+    images, labels = (
+        next((by_name[name] for name in names if name in by_name), None) for names in (_IMAGES, _LABELS)
+    )
+    if images is None or labels is None:
+        raise DataError(
+            f"{path} has the columns {', '.join(map(str, table.columns))}: want one called path (or {_IMAGES[1]}) and one "
+            f"called label (or {_LABELS[1]})"
+        )
+    if table[labels].isna().any():
+        raise DataError(f"{path}: row {int(table[labels].isna().argmax()) + 1} has no label")
+    names = sorted(table[labels].unique().tolist())
+    found = torch.tensor([names.index(label) for label in table[labels]])
+    chosen = _order(found, most, seed)
+    pictures = [_pictured(table[images].iloc[i], path, reader) for i in chosen.tolist()]
+    if len(names) < 2:
+        raise DataError(f"{path}: want two classes or more, found {', '.join(map(str, names)) or 'none'}")
+    data, notes = _split(path.name, torch.stack(pictures), found[chosen], tuple(map(str, names)))
+    return data, [*notes, f"{len(names)} classes of {path}: {', '.join(map(str, names[:20]))}"]
+
+
+def _pictured(cell: Any, table: Path, reader: Reader) -> Tensor:
+    """Return the picture of a path, or of encoded bytes as Hugging Face writes them."""
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(content, bytes):
+        where = cell.get("path") if isinstance(cell, dict) else cell
+        return reader.read(table.parent / str(where))
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return reader.read(picture)
+    except Exception as error:
+        raise DataError(f"{table} holds a picture that cannot be read ({one_line(error)})") from None
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    """Return (image, label) of an item, which may be a mapping with both."""
+    if not isinstance(item, Mapping):
+        image, label = item
+        return image, label
+    image, label = (
+        next((item[name] for name in names if name in item), None) for names in (_IMAGES, _LABELS)
+    )
+    if image is None or label is None:
+        raise KeyError(f"no image and label among {', '.join(map(str, item))}")
+    return image, label
+
+
 def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
     labels = getattr(source, "targets", None)
     if labels is None or len(labels) != len(source):
@@ -106,7 +191,7 @@ def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Datas
     images, found = [], []
     for i in _order(torch.tensor([int(label) for label in labels]), most, seed).tolist():
         try:
-            image, label = source[i]
+            image, label = _pair(source[i])
             images.append(_read(image, reader))
             found.append(int(label))
         except (TypeError, ValueError, KeyError, IndexError) as error:
@@ -121,9 +206,16 @@ def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Datas
         )
     if len(shapes := {tuple(image.shape) for image in images}) > 1:
         raise DataError(f"the images have different shapes: {', '.join(map(str, sorted(shapes)[:3]))}")
-    names = getattr(source, "classes", None)
+    names = getattr(source, "classes", None) or _named(source)
     names = names if isinstance(names, (list, tuple)) and len(names) > max(found) else range(max(found) + 1)
     return _split(type(source).__name__, torch.stack(images), torch.tensor(found), tuple(map(str, names)))
+
+
+def _named(source: Any) -> list[str] | None:
+    """Return the class names of a Hugging Face data set, which stand in its features."""
+    features = getattr(source, "features", None)
+    held = (features[name] for name in _LABELS if name in features) if isinstance(features, Mapping) else ()
+    return getattr(next(iter(held), None), "names", None)
 
 
 def _split(name: str, images: Tensor, labels: Tensor, names: Sequence[str]) -> tuple[Dataset, list[str]]:

@@ -55,6 +55,21 @@ def test_what_networks_take():
     plt.close(figure)
 
 
+def test_what_is_gained_and_lost():
+    best = dict(network="best.pt", accuracy=0.9, dense=0.91, stored=2e6, stored_dense=8e6, milliseconds=3.0, grade="holds")  # fmt: skip
+    beaten = best | dict(network="beaten.pt", accuracy=0.8, stored=3e6, milliseconds=4.0, grade="worse")
+    unknown = best | dict(network="unknown.pt", grade="measured", milliseconds=float("nan"))
+    figure, alt = figures.trade_offs([best, beaten, unknown])
+    front = figure.axes[0].lines[0]
+    assert list(front.get_xdata()) == [2.0, 2.0] and set(front.get_ydata()) == {
+        90.0
+    }  # the beaten one is not on it
+    assert "beaten.pt: 80.0% at 3.00 MB, worse" in alt and "best.pt: 90.0% at 2.00 MB, holds up" in alt
+    plt.close(figure)
+    with pytest.raises(SettingError, match="no networks"):
+        figures.trade_offs([])
+
+
 def test_sparse_kernels_against_sparsity():
     found = {
         s: SimpleNamespace(speedup=v, low=0.9 * v, high=1.1 * v) for s, v in {0.5: 0.4, 0.95: 4.0}.items()

@@ -74,6 +74,16 @@ def test_a_program_for_an_image_at_a_time_is_told_to_take_long(networks, tmp_pat
     assert sum("p.pt2 was exported for 2 image(s) at a time" in line for line in news) == 1
 
 
+def test_a_program_in_half_precision_comes_with_a_remedy(networks, tmp_path):
+    half = copy.deepcopy(networks[0]).half()
+    program = torch.export.export(half, (torch.rand(2, 1, 12, 12).half(),))
+    torch.export.save(program, tmp_path / "h.pt2")
+    with pytest.raises(
+        DataError, match=r"h\.pt2 was exported in half precision: export model\.float\(\) instead"
+    ):
+        lotterylib.scorecard(tmp_path / "h.pt2", networks[0], toy_data(), only=["accuracy"], progress=False)
+
+
 class Attentive(torch.nn.Module):
     """Rows of the image attend to one another, as in a vision transformer."""
 

@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 import lotterylib
 from lotterylib import metrics
 from lotterylib.errors import UnknownNameError
-from lotterylib.score import compare
+from lotterylib.score import Row, compare
 from lotterylib.verdict.controls import Band
 from tests.conftest import toy_data, toy_network
 
@@ -82,19 +82,28 @@ def test_without_a_dense_network_values_stand_alone(dense):
 
 
 def test_several_trainings_tell_what_a_retraining_changes(dense):
-    others = [trained(seed) for seed in (1, 2)]
-    card = lotterylib.scorecard(others[0], [dense, *others], toy_data(), **QUICK | {"only": ["nll"]})
+    others, how = [trained(seed) for seed in (1, 2, 3, 4)], QUICK | {"only": ["nll"]}
+    card = lotterylib.scorecard(others[0], [dense, *others], toy_data(), **how)
     row = card["nll"]
-    values = [
-        lotterylib.scorecard(n, data=toy_data(), **QUICK | {"only": ["nll"]})["nll"].ticket
-        for n in (dense, *others)
-    ]
+    values = [lotterylib.scorecard(n, data=toy_data(), **how)["nll"].ticket for n in (dense, *others)]
     assert row.band == Band.of(values).predict(1) and row.retraining == "within" and row.passes
-    assert "dense trained anew" in str(card) and "a retraining changes" in str(card) + card.to_html()
-    one = lotterylib.scorecard(others[0], dense, toy_data(), **QUICK | {"only": ["nll"]})
+    assert "dense trained anew" in str(card) and "a retraining changes" in " ".join(str(card).split())
+    few = lotterylib.scorecard(others[0], [dense, *others[:2]], toy_data(), **how)["nll"]
+    assert few.retraining == "within" and few.word in ("undecided", few.verdict) != "worse"
+    one = lotterylib.scorecard(others[0], dense, toy_data(), **how)
     assert one["nll"].band is None and "This is about these two networks" in str(one)
-    bad = lotterylib.scorecard(pruned(dense, 0.95), [dense, *others], toy_data(), **QUICK | {"only": ["nll"]})
-    assert bad["nll"].worse and bad["nll"].retraining == "worse" and not bad.passes
+    bad = lotterylib.scorecard(pruned(dense, 0.95), [dense, *others], toy_data(), **how)
+    assert bad["nll"].word == "worse" == bad["nll"].retraining and not bad.passes and bad.fails("worse")
+
+
+@pytest.mark.parametrize(
+    "verdict, place, trainings, word",
+    [("worse", "within", 5, "holds"), ("worse", "within", 4, "undecided"), ("undecided", "within", 5, "holds"),
+     ("worse", "worse", 9, "worse"), ("holds", "worse", 9, "holds"), ("floor", "within", 9, "floor"), ("worse", "", 1, "worse")],
+)  # fmt: skip
+def test_what_a_few_trainings_excuse_and_many_confirm(verdict, place, trainings, word):
+    row = Row("nll", "NLL", "calibration", "lower", "nats", 1, None, 1, None, 0, 0, 0, 1, verdict, 9, retraining=place, trainings=trainings)  # fmt: skip
+    assert row.word == word and row.passes == (word == "holds")
 
 
 def test_an_interrupted_card_goes_on_from_its_cache(dense, tmp_path, monkeypatch):

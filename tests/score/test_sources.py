@@ -73,11 +73,54 @@ def test_any_indexable_of_pairs(picture):
     assert torch.allclose(data.test[0], torch.tensor(0.2))
 
 
+@pytest.mark.parametrize(
+    "columns, separator", [(("path", "label"), ","), (("Class", "file"), "\t"), (("image", "target"), ";")]
+)
+def test_a_table_of_paths_and_labels(tmp_path, columns, separator):
+    folder(tmp_path / "pictures", {"a": 10, "b": 10})
+    rows = [separator.join(columns)]
+    for name in ("a", "b"):
+        for i in range(10):
+            cells = {"path": f"pictures/{name}/{i:02}.png", "label": name}
+            order = reversed(cells.values()) if columns[0] == "Class" else cells.values()
+            rows.append(separator.join(order))
+    table = tmp_path / "list.csv"
+    table.write_text("\n".join(rows))
+    data, notes = dataset(table, size=8)
+    assert data.class_names == ("a", "b") and len(data.test[1]) == 16 and "2 classes" in notes[-1]
+    pixels = data.test[0][:, 0, 0, 0].mul(255).round().int().tolist()
+    assert all(
+        (pixel < 10) == (label == 0) for pixel, label in zip(pixels, data.test[1].tolist(), strict=True)
+    )
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="has the columns a, b: want one called path"):
+        dataset(table)
+    table.write_text("path,label\nnothing.png,a\nnothing.png,b\n" * 6)
+    with pytest.raises(DataError, match=r"nothing\.png is no readable image"):
+        dataset(table)
+
+
+def test_any_iterable_and_mappings():
+    items = [{"image": torch.full((3, 8, 8), 0.2), "label": i % 2} for i in range(20)]
+    data, _ = dataset(items, size=8)
+    assert len(data.test[1]) == 16 and torch.allclose(data.test[0], torch.tensor(0.2))
+    data, notes = dataset(iter([(item["image"], item["label"]) for item in items]), size=8, limit=12)
+    assert len(data.test[1]) + len(data.val[1]) == 12 and "first 12 images" in notes[-1]
+    with pytest.raises(DataError, match="no image and label among x"):
+        dataset([{"x": 1}] * 12)
+
+
 def test_tensors_and_data_sets():
     data = toy_data()
     assert dataset(data)[0] is data
     found, _ = dataset((torch.rand(20, 1, 8, 8), torch.arange(20) % 4))
     assert found.classes == 4 and len(found.test[1]) == 16
+    found, _ = dataset(
+        (torch.full((20, 1, 8, 8), 51, dtype=torch.uint8), (torch.arange(20) % 4).to(torch.int8))
+    )
+    assert torch.allclose(found.test[0], torch.tensor(0.2)) and found.test[1].dtype == torch.int64
+    with pytest.raises(DataError, match="of one-hot labels take"):
+        dataset((torch.rand(20, 1, 8, 8), torch.eye(4).repeat(5, 1)))
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,12 @@ _DTYPES = {
     7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16,
 }  # fmt: skip
 _PURE = """
-    abs adaptive_avg_pool2d adaptive_max_pool2d add addmm alias amax amin arange argmax avg_pool2d batch_norm bmm cat celu
+    abs adaptive_avg_pool2d adaptive_max_pool2d add addmm alias amax amin arange argmax avg_pool2d batch_norm bitwise_not bmm cat celu
     channel_shuffle chunk clamp clamp_min clamp_max clone constant_pad_nd contiguous conv2d cumsum detach div dropout elu
-    eq erf exp expand expand_as flatten floor_divide full full_like ge gelu glu group_norm gt hardsigmoid hardswish
-    hardtanh instance_norm layer_norm le leaky_relu lift_fresh_copy linear log log_softmax logical_and logical_not lt
+    eq erf exp expand expand_as flatten flip floor_divide full full_like ge gelu glu group_norm gt hardsigmoid hardswish
+    hardtanh index instance_norm layer_norm le leaky_relu lift_fresh_copy linear log log_softmax logical_and logical_not lt
     masked_fill matmul max max_pool2d maximum mean min minimum mish mm movedim mul narrow ne neg ones ones_like pad
-    permute pixel_shuffle pixel_unshuffle pow prelu reciprocal relu relu6 repeat reshape rms_norm roll rsqrt rsub
+    permute pixel_shuffle pixel_unshuffle pow prelu reciprocal relu relu6 repeat reshape reshape_as rms_norm roll rsqrt rsub
     scaled_dot_product_attention select selu sigmoid silu slice softmax softplus split split_with_sizes sqrt squeeze stack
     sub sum sym_size t tanh tile to transpose unbind unflatten unsqueeze upsample_bilinear2d upsample_nearest2d view
     view_as where zeros zeros_like _softmax _log_softmax _to_copy _unsafe_view

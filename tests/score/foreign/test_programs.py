@@ -31,6 +31,21 @@ class Odd(nn.Module):
         return self.head(y) + self.shift + torch.tensor([1.0, 2.0, 3.0])
 
 
+class Rare(nn.Module):
+    """Operations that few networks use."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(144, 3)
+        self.register_buffer("places", torch.arange(12).flip(0))
+        self.register_buffer("hidden", torch.zeros(12, 12, dtype=torch.bool))
+
+    def forward(self, x):
+        turned = x.flip(3)[:, :, self.places]
+        seen = torch.where(~self.hidden, turned, torch.zeros_like(turned)).reshape_as(x)
+        return self.head(seen.flatten(1))
+
+
 def exported(path, model=None, batch=None):
     model = (model or toy_network()).eval()
     shapes = None if batch else ({0: torch.export.Dim("batch", min=1)},)
@@ -56,7 +71,7 @@ def archive(tmp_path_factory):
 
 
 @pytest.mark.parametrize("batch", [None, 3])
-@pytest.mark.parametrize("make", [toy_network, Odd])
+@pytest.mark.parametrize("make", [toy_network, Odd, Rare])
 def test_a_program_computes_what_the_module_did(tmp_path, make, batch):
     model, images = exported(tmp_path / "m.pt2", make(), batch), torch.rand(7, 1, 12, 12)
     program = load_program(tmp_path / "m.pt2")

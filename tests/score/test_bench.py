@@ -1,0 +1,68 @@
+"""What is measured, and what it may cost."""
+
+import pytest
+import torch
+
+import lotterylib
+from lotterylib import metrics, models
+from lotterylib.metrics import Subject
+from lotterylib.score.bench import PATIENCE, Plan, Wishes
+from lotterylib.score.prepare import Reading, prepare
+from tests.conftest import toy_data, toy_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def case():
+    data = toy_data(40, channels=3, size=32)
+    networks = [models.build("lenet", 3, 3, size=32, seed=seed) for seed in (0, 1)]
+    return prepare(networks[:1], networks[1:], data, Reading())
+
+
+def test_calibration_alone_corrupts_nothing(case, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "lotterylib.metrics.subject.corrupted", lambda *a, **how: asked.append(a) or iter([a[0]] * 5)
+    )
+    network, data = case.tickets[0].model, case.data
+    how = {"only": ["ece", "nll"], "speed": False, "progress": False, "images": 20}
+    card = lotterylib.scorecard(network, network, data, **how)
+    assert not asked and set(card["nll"].variants) == {"scaled"}
+    more = lotterylib.scorecard(network, network, data, variants=True, **how)
+    assert asked and {"corrupted", "scaled"} <= set(more["nll"].variants)
+    assert more["nll"].ticket == card["nll"].ticket
+    plan = Plan.of(Wishes(only=["ece"], images=20), case, CPU).estimate.total
+    assert plan < Plan.of(Wishes(only=["ece"], images=20, variants=True), case, CPU).estimate.total / 2
+
+
+def test_images_bound_every_metric(case):
+    plan = Plan.of(Wishes(images=12), case, CPU)
+    for name, own in plan.settings.items():
+        asked = metrics.build(name, **own)
+        assert getattr(asked, "images", 12) <= 12, name
+    assert plan.settings["hessian_trace"]["images"] == 12
+
+
+def test_large_and_slow_networks_are_shown_fewer_images(case, monkeypatch):
+    """However slow the network, nothing takes longer than its patience, and the card says that it took fewer."""
+    data = toy_data(200, channels=3, size=72)
+    slow = prepare([case.tickets[0].model], [], toy_data(20, channels=3, size=32), Reading())
+    slow.data = data
+    monkeypatch.setattr("lotterylib.score.estimate._seconds", lambda *_: 0.8)
+    monkeypatch.setattr("lotterylib.score.estimate._seconds_to_corrupt", lambda *_: 0.01)
+    plan = Plan.of(Wishes(only=["fgsm_accuracy", "pgd_accuracy"]), slow, CPU)
+    whole = Plan.of(Wishes(only=["fgsm_accuracy", "pgd_accuracy"], images=100), slow, CPU)
+    assert plan.estimate.total < whole.estimate.total and plan.settings["fgsm_accuracy"]["images"] < 100
+    assert plan.estimate.total <= PATIENCE or plan.settings["fgsm_accuracy"]["images"] == 30
+    assert "--images takes more" in plan.notes[0] and not whole.notes
+    slow.data = toy_data(800, channels=3, size=72)
+    monkeypatch.setattr("lotterylib.score.estimate._seconds", lambda *_: 2.0)
+    plan = Plan.of(Wishes(only=["accuracy", "fgsm_accuracy"]), slow, CPU)
+    assert len(slow.data.test[1]) < 800 and "of 800 are tested on" in plan.notes[0]
+
+
+def test_a_network_that_compares_with_none_is_skipped():
+    subject = Subject(toy_network(), toy_data())
+    card = lotterylib.scorecard(subject.model, data=toy_data(), only=["accuracy", "recall_loss"], speed=False, progress=False)  # fmt: skip
+    assert list(card.skipped) == ["recall_loss"]
