@@ -58,7 +58,9 @@ def metrics(todo: list[Todo], found: Plan) -> str:
 
 def power(profile: Profile, pilot: int, paired: bool, needed: pd.DataFrame) -> str:
     """Return one row per metric: what its verdicts need to decide at the tolerance, from ``pilot`` dense networks."""
-    rows = [("metric", "tolerance", "retraining", "error", "passes", "seeds needed", "images needed")]
+    rows: list[tuple[str, ...]] = [
+        ("metric", "tolerance", "retraining", "error", "passes", "seeds needed", "images needed")
+    ]
     for name, row in needed.iterrows():
         counts = ("none" if n != n else f"{n:,.0f}" for n in (row.seeds, row.images))
         numbers = (f"{n:.2g}" for n in (row.tolerance, row.sd, row.error))

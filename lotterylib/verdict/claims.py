@@ -17,25 +17,34 @@ import pandas as pd
 from ..errors import DataError
 from ..pruners import PRUNERS, Start
 from . import paper
-from .intervals import Interval, interval
-from .passes import limits, lth_pass, passes
+from .intervals import Interval, differences, interval
+from .passes import judge, limits, lth_pass, passes, tolerances
+from .regions import Region, regions
 
 # The paper's methods: those that prune what was trained, and random pruning and pruning at initialisation.
 _STARTS = {name: PRUNERS[name].start for name in paper.PRUNERS.values() if name != "dense"}
 LATE = tuple(name for name, start in _STARTS.items() if start in (Start.TRAINED, Start.ROUNDS))
 EARLY = tuple(name for name, start in _STARTS.items() if start is Start.UNTRAINED)
+# Random pruning with densities by layer, where a study has it.
+ERK = "random-erk"
+# The variant of the Hessian's trace over the weights that ticket and dense network both have.
+EQUAL = "hessian_trace:equal"
 # Nothing is compared between settings, except where a claim is about that.
 SETTING = ["dataset", "model"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim's number, its sentence (``said``), the ``effect`` that these records show, and a ``word`` of those above."""
+    """A claim's number, its sentence (``said``), the ``effect`` that these records show, and a ``word`` of those above;
+    ``theirs``, the same effect in the paper's own figures (empty where they have none), and ``careful``, the sentence that these
+    records bear out."""
 
     claim: str
     said: str
     effect: str
     word: str
+    theirs: str = ""
+    careful: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,18 @@ class Claim(ABC):
 
     def finding(self, table: pd.DataFrame, family: pd.DataFrame) -> Finding:
         """Hold the claim against a study's tidy table; ``family`` has other settings too, for claims that compare them."""
+        rows = family if self.compares_settings else table
         try:
-            effect, verdict = self.test(family if self.compares_settings else table)
+            effect, verdict = self.test(rows)
         except DataError as error:
-            effect, verdict = f"{error}.", "not tested here"
-        return Finding(self.number, self.sentence, effect, verdict)
+            return Finding(self.number, self.sentence, f"{error}.", "not tested here")
+        return Finding(
+            self.number, self.sentence, effect, verdict, self.theirs(), _careful(rows, effect, verdict)
+        )
+
+    def theirs(self) -> str:
+        """Return the same effect in the paper's own figures, in words; empty where they do not have it."""
+        return ""
 
     @abstractmethod
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
@@ -65,6 +81,19 @@ def findings(table: pd.DataFrame, family: pd.DataFrame | None = None) -> list[Fi
     """Hold all claims, in the paper's order, against the tidy table of one study; ``family`` is the table with the records of
     other data sets and networks added, for the claims that compare those."""
     return [claim.finding(table, table if family is None else family) for claim in CLAIMS]
+
+
+def _careful(rows: pd.DataFrame, effect: str, verdict: str) -> str:
+    """Return what a careful referee would let stand: of which networks it is true, and no more."""
+    settings = sorted({f"{m} on {d}" for d, m in rows[SETTING].itertuples(index=False, name=None)})
+    seeds = rows[rows.pruner == "dense"].groupby(SETTING).seed.nunique().min() if len(rows) else 0
+    of = f"{' and '.join(settings)}, {seeds:g} training(s) each"
+    start = {
+        "reproduced": f"For {of}, the records support the claim",
+        "not reproduced": f"For {of}, the records contradict the claim",
+        "undecided": f"For {of}, the records neither support nor contradict the claim",
+    }[verdict]
+    return f"{start}: {effect[:1].lower() + effect[1:] if effect[1:2].islower() else effect}"
 
 
 def group_gap(
@@ -98,6 +127,34 @@ def near_dense(table: pd.DataFrame, margin: float = 0.01) -> pd.DataFrame:
     return table.loc[[key in good for key in table[keys].itertuples(index=False, name=None)]]
 
 
+def uncollapsed(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the rows without the sparsities at which one of these pruners collapses, in the mean over seeds: less than half of
+    the dense network's accuracy above chance is left (Region III). A broken network says how it broke, not which is better."""
+    keys = [*SETTING, "sparsity"]
+    found = regions(table)
+    broken = found[found.pruner.isin(list(names)) & (found.region == Region.III)]
+    gone = set(broken[keys].itertuples(index=False, name=None))
+    return table.loc[[key not in gone for key in table[keys].itertuples(index=False, name=None)]]
+
+
+def paper_gaps(metric: str, ours: Sequence[str], others: Sequence[str]) -> pd.Series:
+    """Return ``group_gap`` in the paper's own figures, setting by setting: the mean over the sparsities that both groups have.
+
+    Example:
+        >>> bool(paper_gaps("accuracy", LATE, EARLY).gt(0).any())
+        True
+    """
+    theirs = paper.digitised()
+    theirs = theirs[(theirs.metric == metric) & theirs.sparsity.gt(0)]
+    # curves are read at places of their own, a few thousandths apart
+    theirs = theirs.assign(sparsity=theirs.sparsity.round(2))
+    one, two = (
+        theirs[theirs.pruner.isin(list(group))].groupby([*SETTING, "sparsity"]).value.mean()
+        for group in (ours, others)
+    )
+    return (one - two).dropna().groupby(SETTING).mean()
+
+
 def word(low: float, high: float, sign: int) -> str:
     """Return what an interval says of a claim that the effect has this ``sign`` (+1 or −1).
 
@@ -112,9 +169,13 @@ def word(low: float, high: float, sign: int) -> str:
 
 def _over_seeds(found: Interval, sign: int, effect: str, scale: float) -> tuple[str, str]:
     """Say an effect with its interval over seeds, in units of 1/``scale``."""
+    low, high = (scale * value for value in found[1:3])
+    return f"{effect}: {_said(found, scale)}, {found.size} seed(s).", word(low, high, sign)
+
+
+def _said(found: Interval, scale: float) -> str:
     mean, low, high = (scale * value for value in found[:3])
-    text = f"{mean:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
-    return f"{effect}: {text}, {found.size} seed(s).", word(low, high, sign)
+    return f"{mean:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
 
 
 def _sign_test(gaps: Sequence[float], effect: str) -> tuple[str, str]:
@@ -150,6 +211,39 @@ class Gap(Claim):
         chosen = table if self.rows is None else self.rows(table)
         found = group_gap(chosen, self.metric, self.ours, self.others)
         return _over_seeds(found, self.sign, self.effect, self.scale)
+
+    def theirs(self) -> str:
+        # the paper has nothing of chosen rows
+        if self.rows is not None:
+            return ""
+        gaps = self.scale * paper_gaps(self.metric, self.ours, self.others)
+        if gaps.empty:
+            return ""
+        low, high = gaps.min(), gaps.max()
+        return f"In the paper's own figures: {gaps.mean():+.3g}, from {low:+.3g} to {high:+.3g} over {len(gaps)} setting(s)."
+
+
+class KeepsAccuracy(Gap):
+    """A gap in accuracy where no network has collapsed, also with random pruning in its stronger form."""
+
+    def test(self, table: pd.DataFrame) -> tuple[str, str]:
+        every = group_gap(table, self.metric, self.ours, self.others)
+        whole = uncollapsed(table, [*self.ours, *self.others])
+        found = group_gap(whole, self.metric, self.ours, self.others)
+        effect, verdict = _over_seeds(
+            found, self.sign, f"{self.effect}, where none of them collapses", self.scale
+        )
+        parts = [effect, f"With the collapsed: {_said(every, self.scale)}."]
+        if ERK not in set(table.pruner):
+            parts.append("Random pruning has only its weakest form here, one ranking over all layers.")
+            return " ".join(parts), verdict
+        stronger = [ERK if name == "random" else name for name in self.others]
+        whole = uncollapsed(table, [*self.ours, *stronger])
+        found = group_gap(whole, self.metric, self.ours, stronger)
+        parts.append(f"With random pruning in its stronger form (ERK densities): {_said(found, self.scale)}.")
+        low, high = found.low, found.high
+        # the claim is about pruning without training, not about the weakest way to do it
+        return " ".join(parts), verdict if word(low, high, self.sign) == verdict else "undecided"
 
 
 class SomePassAll(Claim):
@@ -236,23 +330,43 @@ class CorruptionsFirst(Claim):
 
 
 class CalibrationFirst(Claim):
-    """ECE leaves its tolerance before accuracy does, by mean differences: judged by intervals, the noisier metric would
-    seem to break later."""
+    """ECE leaves its tolerance before accuracy does.
+
+    The unit is the seed: pruners that share a dense network are not independent, so nine pruners that agree on three dense
+    networks are three witnesses. For each seed the sparsities at which a pruner's accuracy and its ECE first leave their
+    tolerance are compared, in the mean over pruners. The grid of sparsities is an error that all seeds share.
+    """
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
-        judged = _judged(table, "accuracy", "ece")
-        if set(judged.metric) != {"accuracy", "ece"}:
+        rows = table[table.metric.isin(["accuracy", "ece"]) & table.difference.notna()]
+        if set(rows.metric) != {"accuracy", "ece"}:
             raise DataError("no records of accuracy and ece together")
-        worse = judged.difference.where(judged.metric == "ece", -judged.difference)
-        judged["first"] = judged.sparsity.where(worse > judged.tolerance, 1.0)
-        index = [*SETTING, "pruner"]
-        first = judged.pivot_table(index=index, columns="metric", values="first", aggfunc="min")
+        limit = tolerances(table, ["accuracy", "ece"])
+        keys = rows[[*SETTING, "metric"]].itertuples(index=False, name=None)
+        worse = rows.difference.where(rows.metric == "ece", -rows.difference)
+        left = worse.to_numpy() > [limit[key] for key in keys]
+        first = rows.assign(first=rows.sparsity.where(left, 1.0)).pivot_table(
+            index=["seed", *SETTING, "pruner"], columns="metric", values="first", aggfunc="min"
+        )
         gaps = (first["accuracy"] - first["ece"]).dropna()
-        return _sign_test(list(gaps), "ECE leaves its tolerance at a lower sparsity than accuracy")
+        by_seed, by_pruner = gaps.groupby("seed").mean(), gaps.groupby([*SETTING, "pruner"]).mean()
+        levels = [0.0, *sorted(rows.sparsity.unique()), 1.0]
+        step = sum(b - a for a, b in zip(levels, levels[1:], strict=False)) / (len(levels) - 1)
+        # two readings of a grid, each uniform within its step; one seed says nothing about others
+        grid = [step / math.sqrt(6)] if len(by_seed) > 1 else []
+        found = interval(by_seed, grid)
+        effect = "Sparsity at which accuracy leaves its tolerance minus that at which ECE does, points"
+        said, verdict = _over_seeds(found, +1, effect, 100)
+        up, down = (by_pruner > 0).sum(), (by_pruner < 0).sum()
+        return (
+            f"{said} In the mean over seeds ECE is first for {up} of {len(by_pruner)} pruners, accuracy for {down}.",
+            verdict,
+        )
 
 
 class AsFlat(Claim):
-    """Lottery tickets that may pass accuracy pass the Hessian's trace too."""
+    """Lottery tickets that may pass accuracy pass the Hessian's trace too: over their own weights, and over the weights that the
+    dense network shares with them. A sum over fewer weights is smaller, so only the second compares landscapes."""
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         judged = _judged(table, "accuracy", "hessian_trace")
@@ -261,13 +375,40 @@ class AsFlat(Claim):
         )
         if set(wide) != {"accuracy", "hessian_trace"}:
             raise DataError("no records of the Hessian's trace for lottery tickets")
-        good = wide.loc[wide["accuracy"] != "fail", "hessian_trace"].value_counts()
-        counts = ", ".join(f"{good.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
+        good = wide.index[wide["accuracy"] != "fail"]
+        own = wide.loc[good, "hessian_trace"]
         subject = "Trace of the weights' Hessian of lottery tickets that do not certainly fail accuracy"
-        effect = f"{subject}: {counts}."
-        if good.get("fail", 0):
+        effect = f"{subject}, each over its own weights: {_counts(own)}"
+        equal = self._equal(table, judged).reindex(good).dropna()
+        if equal.empty:
+            effect += "; over the same weights of both networks there are no records, and only they compare landscapes."
+            return effect, "not reproduced" if (own == "fail").any() else "undecided"
+        effect += f"; over the same weights of both: {_counts(equal)}."
+        if (equal == "fail").any():
             return effect, "not reproduced"
-        return effect, "reproduced" if good.sum() and good.get("pass", 0) == good.sum() else "undecided"
+        return effect, "reproduced" if (equal == "pass").all() else "undecided"
+
+    @staticmethod
+    def _equal(table: pd.DataFrame, judged: pd.DataFrame) -> pd.Series:
+        """Return the verdicts over equal coordinates by (dataset, model, sparsity), with the tolerance of the whole trace."""
+        rows = table[(table.metric == EQUAL) & (table.pruner == "lottery") & table.difference.notna()]
+        if rows.empty:
+            return pd.Series(dtype=object)
+        found = differences(rows, moderated=True)
+        keys = [*SETTING, "sparsity"]
+        limit: Any = judged[judged.metric == "hessian_trace"].groupby(keys).tolerance.first()
+        verdicts = {
+            (row.dataset, row.model, row.sparsity): "undecided"
+            if math.isnan(row.low)
+            else judge(row.low, row.high, "lower", limit[(row.dataset, row.model, row.sparsity)])
+            for row in found.itertuples()
+        }
+        return pd.Series(verdicts, dtype=object)
+
+
+def _counts(verdicts: pd.Series) -> str:
+    counts = verdicts.value_counts()
+    return ", ".join(f"{counts.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
 
 
 class SharpestOnResNet50(Gap):
@@ -288,7 +429,7 @@ _EARLY, _LATE = "RP, SNIP, GraSP and SynFlow", "LTH and OMP"
 
 CLAIMS: tuple[Claim, ...] = (
     SomePassAll("1", "There are tickets that hold up in all dimensions at once (LTH-PASS)."),
-    Gap(
+    KeepsAccuracy(
         "2",
         "LTH and OMP keep accuracy longest; random pruning and pruning at initialisation fall off early.",
         "accuracy", LATE, EARLY, +1, f"Accuracy of {_LATE} minus that of {_EARLY}, points", 100,

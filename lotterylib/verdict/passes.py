@@ -97,6 +97,13 @@ def passes(
     return found.assign(retraining=found.retraining.fillna("unknown"))
 
 
+def tolerances(table: pd.DataFrame, names: Iterable[str]) -> dict[tuple[str, str, str], float]:
+    """Return (dataset, model, metric) → the metric's own tolerance, in its unit."""
+    dense: Any = table[(table.pruner == "dense") & table.metric.isin(list(names))]
+    means = dense.groupby(["dataset", "model", "metric"]).value.mean()
+    return {key: metrics.describe(key[2]).tolerance.of(mean) for key, mean in means.items()}
+
+
 def _verdict(
     difference: float, low: float, high: float, direction: Literal["higher", "lower"], tolerance: float
 ) -> Verdict:
