@@ -39,7 +39,11 @@ class Reads:
     def __call__(self, notebook: Path) -> str:
         code = notebook_code(notebook)
         constants = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant)}
-        studies = [self.profile.longer, self.profile.beside, *(name for name in profile_names() if name in constants)]
+        studies = [
+            self.profile.longer,
+            self.profile.beside,
+            *(name for name in profile_names() if name in constants),
+        ]
         found = [
             self._common,
             self._study(self.profile),
