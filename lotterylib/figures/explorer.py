@@ -25,6 +25,7 @@ from .. import metrics
 from ..errors import SettingError
 from ..metrics.geometry import Surface
 from ..metrics.interpretability import Explanation
+from .answers import SIGNS
 from .calibration import binned_error
 from .drawing import Drawn, bare, draw_image, marked
 from .style import look, styled
@@ -105,16 +106,18 @@ def frame(seen: View, scales: Scales) -> Drawn:
     """Draw one network in five panels, and the image that is explained. Return the figure and its alt text."""
     with styled():
         # Placed by hand: finding a layout takes longer than drawing.
-        figure = plt.figure(figsize=(6.6, 4.7))
-        grid = figure.add_gridspec(2, 3, left=0.07, right=0.93, bottom=0.1, top=0.86, wspace=0.3, hspace=0.42)
+        figure = plt.figure(figsize=(3.9, 6.2))
+        grid = figure.add_gridspec(
+            3, 2, left=0.1, right=0.92, bottom=0.08, top=0.88, wspace=0.32, hspace=0.66
+        )
         first = figure.add_subplot(grid[0, 0])
         draw_image(first, seen.image)
         bare(first)
-        first.set_title("the image", fontsize=8.5, loc="left")
+        first.set_title("the image", fontsize=9, loc="left")
         order = ("superpixels", "mask", "reliability", "surface", "radar")
-        for place, panel in zip(((0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), order, strict=True):
+        for place, panel in zip(((0, 1), (1, 0), (1, 1), (2, 0), (2, 1)), order, strict=True):
             _draw(figure, grid[place], panel, seen, scales, title=True)
-        figure.suptitle(f"{seen.title}: accuracy {seen.accuracy:.1%}", fontsize=11)
+        figure.suptitle(f"{seen.title}\naccuracy {seen.accuracy:.1%}", fontsize=11)
     return figure, f"{seen.title}: accuracy {seen.accuracy:.1%}. {_words(seen)}"
 
 
@@ -136,11 +139,13 @@ def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = 
     return marked(figure, " ".join(f"{v.title}: {_words(v)}" for v in views), smoke)
 
 
-def slider(dense: View, tickets: Mapping[str, Sequence[View]]) -> Any:
-    """Return a slider over sparsity and a choice of pruner above one picture: dense first, then a pruner's ``tickets``.
+def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFrame | None = None) -> Any:
+    """Return two pictures side by side, each with a choice of pruner, above them one slider over sparsity: dense first, then a
+    pruner's ``tickets``. Below each picture stand its verdicts, where ``judged`` (from ``verdict.passes``) has some.
 
     Raises ``SettingError`` unless every pruner has the same number of tickets, one or more. The frames are drawn beforehand
-    and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page without a kernel too. Where ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
+    and linked in the browser (ipywidgets' ``jslink`` and ``Stack``), so they move on a page without a kernel too. Where
+    ipywidgets has no ``Stack`` (version 7, as on Colab), the kernel moves them.
     """
     import ipywidgets
 
@@ -148,33 +153,81 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]]) -> Any:
     if len(counts) != 1 or counts == {0}:
         raise SettingError("want the same number of tickets, one or more, for every pruner")
     scales = Scales.of([dense, *(v for row in tickets.values() for v in row)])
-    first = picture(*frame(dense, scales))
-    pictures = {p: [first, *(picture(*frame(v, scales)) for v in row)] for p, row in tickets.items()}
+
+    def drawn(seen: View) -> str:
+        return picture(*frame(seen, scales)) + verdicts_of(judged, seen)
+
+    first = drawn(dense)
+    pictures = {p: [first, *(drawn(v) for v in row)] for p, row in tickets.items()}
     levels = ["dense", *(f"{100 * v.sparsity:.3g} %" for v in next(iter(tickets.values())))]
     names = [look(p).label for p in tickets]
+    start = {"left": names[0], "right": names[min(1, len(names) - 1)]}
     if not hasattr(ipywidgets, "Stack"):
         places = {label: i for i, label in enumerate(levels)}
-        of = dict(zip(names, pictures, strict=True))
+        of = dict(zip(names, pictures.values(), strict=True))
 
-        def show(pruner: str, removed: str) -> None:
+        def show(left: str, right: str, removed: str) -> None:
             from IPython.display import HTML, display
 
-            display(HTML(pictures[of[pruner]][places[removed]]))
+            display(HTML("".join(of[name][places[removed]] for name in (left, right))))
 
-        return ipywidgets.interactive(
-            show, pruner=names, removed=ipywidgets.SelectionSlider(options=levels, value=levels[1])
-        )
+        level = ipywidgets.SelectionSlider(options=levels, value=levels[1])
+        sides = {side: ipywidgets.Dropdown(options=names, value=name) for side, name in start.items()}
+        return ipywidgets.interactive(show, **sides, removed=level)
     shared = ipywidgets.HTML(first)
-    choice = ipywidgets.Dropdown(options=names, description="pruner")
     removed = ipywidgets.SelectionSlider(options=levels, value=levels[1], description="removed")
     rows = []
     for row in pictures.values():
         stack = ipywidgets.Stack([shared, *(ipywidgets.HTML(p) for p in row[1:])], selected_index=1)
         ipywidgets.jslink((removed, "index"), (stack, "selected_index"))
         rows.append(stack)
-    outer = ipywidgets.Stack(rows, selected_index=0)
-    ipywidgets.jslink((choice, "index"), (outer, "selected_index"))
-    return ipywidgets.VBox([choice, removed, outer])
+    columns = []
+    for side, name in start.items():
+        choice = ipywidgets.Dropdown(options=names, value=name, description=side)
+        outer = ipywidgets.Stack(rows, selected_index=names.index(name))
+        ipywidgets.jslink((choice, "index"), (outer, "selected_index"))
+        columns.append(ipywidgets.VBox([choice, outer]))
+    return ipywidgets.VBox([removed, ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})])
+
+
+def steps(drawn: Mapping[str, Drawn], label: str) -> Any:
+    """Return a slider over figures that were drawn beforehand (position → figure and alt text), the first one shown.
+
+    It moves on a page without a kernel, too; where ipywidgets has no ``Stack``, the kernel moves it. Raises ``SettingError``
+    without figures.
+    """
+    import ipywidgets
+
+    if not drawn:
+        raise SettingError("no figures to move through")
+    pictures = {level: picture(*found) for level, found in drawn.items()}
+    place = ipywidgets.SelectionSlider(options=list(pictures), description=label)
+    if not hasattr(ipywidgets, "Stack"):
+
+        def show(**chosen: str) -> None:
+            from IPython.display import HTML, display
+
+            display(HTML(pictures[chosen[label]]))
+
+        return ipywidgets.interactive(show, **{label: place})
+    stack = ipywidgets.Stack([ipywidgets.HTML(p) for p in pictures.values()], selected_index=0)
+    ipywidgets.jslink((place, "index"), (stack, "selected_index"))
+    return ipywidgets.VBox([place, stack])
+
+
+def verdicts_of(judged: pd.DataFrame | None, seen: View) -> str:
+    """Return the verdicts on a ticket as HTML, one line per dimension: ● kept, ? undecided, × lost, and what was lost."""
+    if judged is None or seen.pruner == "dense":
+        return ""
+    at = judged[(judged.pruner == seen.pruner) & ((judged.sparsity - seen.sparsity).abs() < 1e-6)]
+    order = {name: i for i, name in enumerate(metrics.names())}
+    lines = []
+    for kind, rows in at.groupby("dimension", sort=False):
+        rows = rows.sort_values(by="metric", key=lambda names: names.map(order))
+        lost = ", ".join(metrics.describe(m).short for m in rows.metric[rows.verdict == "fail"])
+        signs = "".join(SIGNS[v] for v in rows.verdict)
+        lines.append(f"{str(kind).capitalize()} {signs}{f' lost: {escape(lost)}' if lost else ''}")
+    return f'<p style="max-width: 390px; line-height: 1.4">{"<br>".join(lines)}</p>'
 
 
 def picture(figure: Figure, alt: str) -> str:
@@ -201,7 +254,7 @@ def _draw(figure: Figure, place: Any, panel: str, seen: View, scales: Scales, ti
     axis = figure.add_subplot(place, projection="polar" if panel == "radar" else None)
     words = _DRAWN[panel](axis, seen, scales, title)
     if title:
-        axis.set_title(words, fontsize=8.5, loc="left")
+        axis.set_title(words, fontsize=9, loc="left", pad=14 if panel == "radar" else None)
     return axis
 
 
@@ -244,26 +297,26 @@ def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
             axis.text(x, y, "+" if effect > 0 else "−", ha="center", va="center", fontsize=7)
     if title:
         axis.set_xlabel(f"answer given with {seen.explanation.prediction:.0%}", fontsize=8)
-    return "superpixels: + for, − against"
+    return "superpixels, + for"
 
 
 def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     levels = np.geomspace(0.999 * scales.loss[0], 1.001 * scales.loss[1], 13)
     at, losses = seen.surface.positions.numpy(), _losses(seen.surface).numpy()
-    axis.contourf(at, at, losses.T, levels, cmap="viridis_r", norm=LogNorm(*scales.loss))
+    axis.contourf(at, at, losses.T, levels, cmap="viridis", norm=LogNorm(*scales.loss))
     lines = axis.contour(at, at, losses.T, levels, colors="white", linewidths=0.4)
     if title:
-        axis.clabel(lines, levels=levels[::2], fontsize=6, fmt="%.2g", colors="black")
+        axis.clabel(lines, levels=levels[::3], fontsize=7.5, fmt="%.2g", colors="white")
         axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
-    axis.plot(0, 0, "+", color="black", markersize=7)
+    axis.plot(0, 0, "+", color="white", markersize=7)
     bare(axis)
     return "loss around the weights"
 
 
 def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     labels = [metrics.describe(str(n)).short if title else "" for n in seen.places]
-    draw_radar(axis, seen.places, labels, fontsize=6, pad=-3, width=1.1)
-    return "radar: outward is better"
+    draw_radar(axis, seen.places, labels, fontsize=7, pad=-3, width=1.1)
+    return "outward is better"
 
 
 # The order of a sheet's rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -72,10 +73,12 @@ def attack_curves(
                 axis.plot(x, [100 * s for s in shares], stroke, marker=marker, color=colour, markersize=5)
                 words.append(f"{label} under {attack} from {shares[0]:.1%} to {shares[-1]:.1%}")
         axis.set_xticks(x, [f"{e:g}" for e in epsilons])
-        axis.set(xlabel="largest change of a pixel, ε · 255", ylabel="accuracy (%) ↑")
+        under = f" under {attacks[0]}" if len(attacks) == 1 else ""
+        axis.set(xlabel="largest change of a pixel, ε · 255", ylabel=f"accuracy{under} (%) ↑")
         axis.set_ylim(-3, 103)
         entries = [Line2D([], [], color=look(n).colour, label=look(n).label) for n in accuracies]
-        for attack, (stroke, marker) in strokes.items():
+        # One attack needs no entry: the axis names it.
+        for attack, (stroke, marker) in strokes.items() if len(strokes) > 1 else ():
             style = {"linestyle": stroke, "marker": marker, "markersize": 5}
             entries.append(Line2D([], [], color="#555555", label=attack, **style))
         axis.legend(handles=entries, fontsize=9)
@@ -116,12 +119,15 @@ def adversarial_examples(
 def recall_changes(
     changes: Mapping[str, Mapping[str, float | None]], errors: Mapping[str, Mapping[str, float]]
 ) -> Drawn:
-    """Draw who pays: change of recall of each class against dense, in percentage points, with 95 % intervals.
+    """Draw who pays: change of recall of each class against dense, in percentage points, with 95 % intervals. What lies far
+    outside is cut off: an arrow gives its value.
 
     ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors.
     """
     classes = list(next(iter(changes.values())))
     words = []
+    every = [abs(100 * c) for row in changes.values() for c in row.values() if c is not None]
+    reach = max(5.0, 2 * float(np.quantile(every, 0.9)) if every else 0.0)
     with styled():
         figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(classes) + 1.4))
         for i, (pruner, row) in enumerate(changes.items()):
@@ -131,9 +137,17 @@ def recall_changes(
             half = [100 * student(errors[pruner][c]) for c in known]
             style = {"fmt": marker or "o", "color": colour, "markersize": 5, "linewidth": 1.3}
             axis.errorbar(list(known.values()), y, xerr=half, label=label, **style)
+            for place, change in zip(y, known.values(), strict=True):
+                if abs(change) > reach:
+                    edge = math.copysign(reach, change)
+                    axis.plot(edge, place, "<" if change < 0 else ">", color=colour, clip_on=False)
+                    at = {"xytext": (8 if change < 0 else -8, 0), "textcoords": "offset points"}
+                    side = "left" if change < 0 else "right"
+                    axis.annotate(f"{change:.0f}", (edge, place), ha=side, va="center", fontsize=9, **at)
             worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
             words.append(f"{label} between {known[worst]:+.1f} ({worst}) and {known[best]:+.1f} ({best})")
         axis.axvline(0, color="black", linestyle="-.", linewidth=1.3)
+        axis.set_xlim(-reach, reach)
         axis.set_yticks(range(len(classes)), classes)
         axis.invert_yaxis()
         axis.set_xlabel("change of recall against dense (percentage points) ↑")

@@ -81,9 +81,9 @@ def surfaces(found: Mapping[str, Surface]) -> Drawn:
         for axis, (name, heights) in zip(axes.flat, losses.items(), strict=False):
             at = found[name].positions
             scale = LogNorm(low, high)
-            drawn.append(axis.contourf(at, at, heights.T, levels, cmap="viridis_r", norm=scale))
+            drawn.append(axis.contourf(at, at, heights.T, levels, cmap="viridis", norm=scale))
             axis.contour(at, at, heights.T, levels, colors="white", linewidths=0.4)
-            axis.plot(0, 0, "+", color="black", markersize=9)
+            axis.plot(0, 0, "+", color="white", markersize=9)
             axis.set_title(look(name).label, loc="left", fontsize=9)
             axis.set_aspect("equal")
             axis.grid(False)

@@ -86,11 +86,13 @@ def _multiples(settings: Sequence[_Setting], label: str, highlight: None) -> plt
         axes = block.subplots(count, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         block.suptitle(f"{label}, {setting.model} on {setting.dataset}", fontsize=10, x=0.01, ha="left")
         limits = span(setting.means)
-        for axis, pruner in zip(axes.flat, setting.pruners, strict=False):
+        # A study of dense networks alone has one panel, with their line.
+        shown = setting.pruners or ["dense"]
+        for axis, pruner in zip(axes.flat, shown, strict=False):
             draw_panel(axis, setting.means, [pruner], limits)
             _print(axis, setting, [pruner])
             axis.set_title(_name(setting.means, pruner), loc="left", fontsize=10, color=look(pruner).colour)
-        for axis in axes.flat[len(setting.pruners) :]:
+        for axis in axes.flat[len(shown) :]:
             axis.axis("off")
         block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
     entries = legend_of(any(len(s.printed) for s in settings))
@@ -190,7 +192,7 @@ def draw_panel(
             _cut_off(axis, curve, pruner, limits)
     levels = sorted(means["sparsity"].unique())
     shown = [s for s in levels if s > 0]
-    shown = shown[:: -(-len(shown) // 7)]
+    shown = shown[:: max(1, -(-len(shown) // 7))]
     axis.set_xticks([rounds(s) for s in (0.0, *shown)], ["0", *_short(shown)], fontsize=_TEXT)
     axis.tick_params(axis="y", labelsize=_TEXT)
 

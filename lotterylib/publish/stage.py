@@ -16,6 +16,8 @@ from .runner import Execution
 from .widgets import add_scripts
 
 HIDDEN_TAGS = {"injected-parameters", "colab-setup"}
+# what a page opens with; an answer stands in the summary once more
+OPENING = {"answer", "opening"}
 FIGURE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 # behind what the run card and an answer stand
 QUESTION = re.compile(r"\A# .+(\n+\*\*Question: .+\*\*)?")
@@ -78,9 +80,9 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
         elif cell.cell_type == "code":
             _name_lid(cell, tags)
             _dress_figure(cell, f"{name}, cell {number} ({cell.source.partition(chr(10))[0]})", figures)
-    answers = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", ())]
-    _open(notebook, run_card(card), answers)
-    _repeat_in_summary(notebook, answers)
+    opening = [cell for cell in notebook.cells if OPENING & set(cell.metadata.get("tags", ()))]
+    _open(notebook, run_card(card), opening)
+    _repeat_in_summary(notebook, [cell for cell in opening if "answer" in cell.metadata["tags"]])
     return figures
 
 
@@ -108,14 +110,14 @@ def _warn(page: str) -> str:
     return re.sub(r"^# .*$", lambda title: f"{title[0]}\n\n{SMOKE}", page, count=1, flags=re.MULTILINE)
 
 
-def _open(notebook, card: str, answers: list) -> None:
-    """Put the run card, and below it what cells tagged ``answer`` show, between the title's question and what follows."""
+def _open(notebook, card: str, opening: list) -> None:
+    """Put the run card, and below it what the opening cells show, between the title's question and what follows."""
     from nbformat.v4 import new_markdown_cell
 
-    for cell in answers:
+    for cell in opening:
         cell.metadata["tags"].append("remove-input")
         notebook.cells.remove(cell)
-    between = [new_markdown_cell(card, id="run-card"), *answers]
+    between = [new_markdown_cell(card, id="run-card"), *opening]
     if not _insert(notebook, QUESTION, between):
         notebook.cells[:0] = between
 

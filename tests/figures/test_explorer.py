@@ -133,8 +133,15 @@ def test_the_slider_needs_no_kernel(views, quick):
     ipywidgets = pytest.importorskip("ipywidgets", minversion="8")
     dense, tickets = views
     box = explorer.slider(dense, tickets)
-    choice, removed, outer = box.children
-    assert list(choice.options) == ["RP", "LTH"] and list(removed.options) == ["dense", "50 %", "90 %"]
+    removed, sides = box.children
+    (left, outer), (right, other) = (side.children for side in sides.children)
+    assert list(left.options) == list(right.options) == ["RP", "LTH"]
+    assert (left.value, right.value) == ("RP", "LTH") and (outer.selected_index, other.selected_index) == (
+        0,
+        1,
+    )
+    assert outer.children == other.children, "both sides show the same pictures, which are there once"
+    assert list(removed.options) == ["dense", "50 %", "90 %"]
     assert [len(stack.children) for stack in outer.children] == [3, 3]
     first = {stack.children[0].model_id for stack in outer.children}
     assert len(first) == 1, "the dense frame is there once"
@@ -143,7 +150,8 @@ def test_the_slider_needs_no_kernel(views, quick):
         w for w in ipywidgets.Widget.widgets.values() if isinstance(w, ipywidgets.widgets.widget_link.Link)
     ]
     pairs = {(s[0].model_id, s[1], t[0].model_id, t[1]) for s, t in ((w.source, w.target) for w in links)}
-    assert (choice.model_id, "index", outer.model_id, "selected_index") in pairs
+    assert (left.model_id, "index", outer.model_id, "selected_index") in pairs
+    assert (right.model_id, "index", other.model_id, "selected_index") in pairs
     for stack in outer.children:
         assert (removed.model_id, "index", stack.model_id, "selected_index") in pairs
 
@@ -153,7 +161,7 @@ def test_where_there_is_no_stack_the_kernel_moves_the_slider(views, quick, monke
     monkeypatch.delattr(ipywidgets, "Stack", raising=False)
     moved = explorer.slider(*views)
     assert isinstance(moved, ipywidgets.interactive)
-    assert [child.description for child in moved.children[:2]] == ["pruner", "removed"]
+    assert [child.description for child in moved.children[:3]] == ["left", "right", "removed"]
 
 
 def test_what_does_not_fit_is_refused(views):
@@ -162,3 +170,29 @@ def test_what_does_not_fit_is_refused(views):
         explorer.slider(dense, {"random": tickets["random"], "lottery": tickets["lottery"][:1]})
     with pytest.raises(SettingError, match="same number of tickets"):
         explorer.slider(dense, {})
+
+
+def test_verdicts_stand_below_their_ticket(views):
+    rows = [
+        ("lottery", 0.9, "accuracy", "pass"),
+        ("lottery", 0.9, "ece", "fail"),
+        ("lottery", 0.5, "ece", "pass"),
+    ]
+    judged = pd.DataFrame(rows, columns=["pruner", "sparsity", "metric", "verdict"])
+    judged["dimension"] = ["generalization", "calibration", "calibration"]
+    said = explorer.verdicts_of(judged, views[1]["lottery"][1])
+    assert "Generalization ●<br>Calibration × lost: ECE" in said
+    assert explorer.verdicts_of(judged, views[0]) == explorer.verdicts_of(None, views[1]["lottery"][1]) == ""
+
+
+def test_steps_are_a_slider_over_figures(quick):
+    ipywidgets = pytest.importorskip("ipywidgets", minversion="8")
+    place, stack = explorer.steps({"T = 1": (None, "one"), "T = 2": (None, "two")}, "temperature").children
+    assert list(place.options) == ["T = 1", "T = 2"] and place.description == "temperature"
+    assert [child.value for child in stack.children] == ['<img alt="one">', '<img alt="two">']
+    links = [
+        w for w in ipywidgets.Widget.widgets.values() if isinstance(w, ipywidgets.widgets.widget_link.Link)
+    ]
+    assert any(link.source[0] is place and link.target[0] is stack for link in links)
+    with pytest.raises(SettingError, match="no figures"):
+        explorer.steps({}, "temperature")

@@ -152,6 +152,12 @@ def test_the_close_up_holds_all_of_lottery_tickets_that_live():
     assert whole[0] < 20 and whole[1] > 91
 
 
+def test_dense_networks_alone_have_a_panel():
+    rows = table()
+    figure, alt = figures.sweep(rows[rows.pruner == "dense"])
+    assert [a.get_title(loc="left") for a in figure.axes if a.axison] == ["Dense"] and "Dense: 90 %" in alt
+
+
 def test_the_papers_own_curve_is_dashed_where_it_printed_one():
     from lotterylib.verdict import paper
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lotterylib.errors import DataError
-from lotterylib.study import Store, expand, records, reference, ticket, tickets
+from lotterylib.study import Store, beside, expand, records, reference, ticket, tickets
 from lotterylib.study.lookup import failures, missing
 from lotterylib.study.reference import export
 from tests.study.helpers import PROFILE, cell_of, same_state
@@ -27,6 +27,16 @@ def test_the_store_goes_before_the_reference(finished, tmp_path, monkeypatch):
     row = finished.record(cell, "accuracy", {}) | {"value": 0.125}
     finished.save_record(cell, "accuracy", {}, row)
     assert row in records(PROFILE, finished) and row not in records(PROFILE)
+
+
+def test_a_study_named_beside_another_gives_the_records_it_has(finished, monkeypatch, tmp_path):
+    """None named: nothing. Named, without records: nothing. With records: all of them."""
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: smoke\nname: mine\nbeside: cifar10-cpu\n")
+    assert beside(PROFILE, finished) == [] and beside(path) == []
+    other = PROFILE.model_copy(update={"beside": PROFILE})
+    assert beside(other, finished) == records(PROFILE, finished) != []
 
 
 def test_a_ticket_comes_from_the_store_else_from_the_reference(finished, tmp_path, monkeypatch):

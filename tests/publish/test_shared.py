@@ -1,0 +1,59 @@
+"""What a shared link shows, and how the bibliography is labelled: the book's own Sphinx extensions, as functions."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tests.publish.sample_book import REPOSITORY
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "book" / "_ext"))
+
+    def load(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return __import__(name)
+
+    return load
+
+
+LONG = "A first paragraph that is long enough to say something about the page, whatever it is on."
+
+
+def test_an_answer_describes_its_page_before_any_paragraph(extension):
+    describe = extension("shared").describe
+    body = f"<p>Short.</p><p>{LONG}</p>"
+    assert describe(body) == LONG and describe("<p>Short.</p>") == ""
+    answer = f'<div class="answer" role="note"><p><strong>Answer.</strong> {LONG[::-1]}</p></div>'
+    assert describe(body + answer) == f"Answer. {LONG[::-1]}"
+    assert len(describe(f"<p>{LONG} {LONG} {LONG}</p>")) <= 200
+
+
+def test_a_card_is_escaped_and_knows_its_address(extension):
+    config = SimpleNamespace(html_title="T", project="P", html_baseurl="https://x.org/")
+    context = {"body": f"<p>a &lt; b &quot;c&quot; {LONG}</p>", "title": "Loss &amp; <em>more</em>"}
+    extension("shared").add_card(SimpleNamespace(config=config), "book/index", "", context, None)
+    tags = context["metatags"]
+    assert 'content="a &lt; b &quot;c&quot; A first' in tags
+    assert '<meta property="og:title" content="Loss &amp; more">' in tags
+    assert 'content="https://x.org/book/index.html"' in tags and "what-is-kept.png" in tags
+
+
+def test_labels_are_authors_and_year_and_differ(extension):
+    pytest.importorskip("pybtex")
+    from pybtex.database import Entry, Person
+
+    def entry(*names):
+        return Entry("misc", [("year", "2019")], {"author": [Person(n) for n in names]})
+
+    entries = [
+        entry("Brier, G."),
+        entry("A, B", "C, D"),
+        entry("A, B", "C, D", "E, F"),
+        entry("A, B", "C, D"),
+    ]
+    found = list(extension("labels").AuthorYear().format_labels(entries))
+    assert found == ["Brier, 2019", "A & C, 2019a", "A et al., 2019", "A & C, 2019b"]
