@@ -28,7 +28,7 @@ from ...masks import Mask
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..checks import check_labels
-from ..resampling import of_images, standard_error
+from ..resampling import DRAWS, of_images, standard_error
 from ..subject import Measurement, Subject
 
 Draw = Callable[..., Tensor]
@@ -44,11 +44,12 @@ PRODUCT: dict[Wrt, int] = {"weights": 7, "inputs": 4}
 
 class Estimate(float):
     """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) behind it, and whether it
-    ``converged`` to what was asked for."""
+    ``converged`` to what was asked for; ``draws``, where all networks share them, are those of ``Measurement``."""
 
     error: float | None
     samples: int
     converged: bool
+    draws: Tensor | None = None
 
     def __new__(cls, value: float, error: float | None = None, samples: int = 0, converged: bool = True):
         self = super().__new__(cls, value)
@@ -498,7 +499,7 @@ class _Curvature(Geometry):
     def krylov(self, subject: Subject) -> Krylov:
         """Return the run of Lanczos, which serves the top eigenvalue and the trace."""
         key = "krylov", self.wrt, self.images, self.steps
-        return subject.once(key, lambda: lanczos(self.hessian(subject), self.steps, subject.seed))
+        return subject.once(key, lambda: lanczos(self.hessian(subject), self.steps, DRAWS))
 
 
 class _Trace(_Curvature):
@@ -514,7 +515,7 @@ class _Trace(_Curvature):
     def trace(self, subject: Subject) -> Estimate:
         """Return the trace with the error of its probes."""
         hessian, krylov = self.hessian(subject), self.krylov(subject)
-        return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, subject.seed)
+        return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, DRAWS)
 
 
 @register
@@ -524,7 +525,7 @@ class HessianTrace(_Trace):
     about = About(
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
-        short="flat in θ", over="fifths", noise="random probes",
+        short="flat in θ", over="fifths", noise="random probes", version=2,
     )  # fmt: skip
     wrt = "weights"
 
@@ -546,7 +547,7 @@ class HessianTop(_Curvature):
         "hessian_top", "Top Hessian eigenvalue, weights (nats)", "geometry", "lower", "nats",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
-        short="sharpest in θ", over="fifths",
+        short="sharpest in θ", over="fifths", version=2,
     )  # fmt: skip
     wrt = "weights"
 
@@ -565,7 +566,7 @@ class InputTrace(_Trace):
         "input_trace", "Hessian trace, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="flat in x", noise="random probes",
+        short="flat in x", noise="random probes", version=2,
     )  # fmt: skip
     wrt = "inputs"
 
@@ -589,7 +590,7 @@ class InputTop(_Curvature):
         "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="sharpest in x",
+        short="sharpest in x", version=2,
     )  # fmt: skip
     wrt = "inputs"
 
