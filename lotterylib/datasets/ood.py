@@ -135,9 +135,11 @@ def extras(data: Dataset | DatasetBuilder | str) -> tuple[str, ...]:
 
 
 def _known(data: Dataset | DatasetBuilder | str) -> DatasetBuilder | type[DatasetBuilder]:
-    if isinstance(data, str):
-        return BUILDERS.get(data, DatasetBuilder)
-    return (data.builder if isinstance(data, Dataset) else data) or DatasetBuilder
+    if isinstance(data, Dataset):
+        data = data.builder or ""
+    if not isinstance(data, str):
+        return data
+    return BUILDERS[data] if data in BUILDERS.names() else DatasetBuilder
 
 
 def source(name: str) -> Source | None:

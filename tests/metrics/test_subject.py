@@ -59,7 +59,7 @@ SETTINGS = {
     "stability": {"images": 4, "samples": 60}, "explained_units": {"images": 60}, "unit_iou": {"images": 60},
     "input_top": {"images": 20, "steps": 3},
 }  # fmt: skip
-BY_IMAGE = ["accuracy", "recall_loss", "ood_auroc", "ood_fpr95", "ood_aupr", *SETTINGS]
+BY_IMAGE = ["accuracy", "recall_loss", "churn", "ood_auroc", "ood_fpr95", "ood_aupr", *SETTINGS]
 
 
 @pytest.fixture(scope="module")
