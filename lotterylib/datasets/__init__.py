@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..registry import configured
-from . import cifar, digits, fashion, folder, imagenet, svhn  # noqa: F401  they register
+from . import cifar, digits, fashion, folder, imagenet, mnist, svhn  # noqa: F401  they register
 from .base import BUILDERS, Dataset, DatasetBuilder, Shape, Split, data_root, register
 from .corruptions import CORRUPTIONS, corrupt
 from .lazy import Images, LazyImages

@@ -70,7 +70,9 @@ class DatasetBuilder(BaseModel, ABC):
     # without the settings' influence; None: the data are loaded to see
     known_shape: ClassVar[Shape | None] = None
     # sets of ``load_ood`` that the data are tested with unless a profile names others
-    usual_outliers: ClassVar[tuple[str, ...]] = ("digits", "gaussian", "uniform")
+    usual_outliers: ClassVar[tuple[str, ...]] = ("mnist-mini",)
+    # sets that are shown beside them and are no part of the mean: noise, which says more of chance than of a network
+    extra_outliers: ClassVar[tuple[str, ...]] = ("gaussian", "uniform")
     # whether ``load_ood`` knows the data by their name
     serves_as_outliers: ClassVar[bool] = False
     # rules of ``datasets.concepts`` that hold for the images; "class": what is not black is the object

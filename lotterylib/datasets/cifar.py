@@ -191,7 +191,7 @@ class Cifar10(Cifar):
     title = "CIFAR-10"
     labels = "labels"
     known_shape = Shape(3, 32, 10, 45_000, 5_000, 10_000)
-    usual_outliers = ("cifar100", "svhn", "gaussian", "uniform")
+    usual_outliers = ("cifar100", "svhn")
     archive = CIFAR10_C
     digests = {
         "train": "403bda14293f5b0ef7f5adade0c17d63adcc715be87805bfea60009b6191392e",
@@ -207,7 +207,7 @@ class Cifar100(Cifar):
     title = "CIFAR-100"
     labels = "fine_labels"
     known_shape = Shape(3, 32, 100, 45_000, 5_000, 10_000)
-    usual_outliers = ("cifar10", "svhn", "gaussian", "uniform")
+    usual_outliers = ("cifar10", "svhn")
     archive = CIFAR100_C
     digests = {
         "train": "c6d3ee69e3e940ddbceda29c9427e9b4d225071a94433670be60554ca5606fca",

@@ -41,7 +41,7 @@ class ImageNet(DatasetBuilder):
     """
 
     name = "imagenet"
-    usual_outliers = ("imagenet-o", "gaussian", "uniform")
+    usual_outliers = ("imagenet-o",)
     archive = IMAGENET_C
 
     size: PositiveInt = 224

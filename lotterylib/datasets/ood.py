@@ -123,13 +123,23 @@ def names() -> tuple[str, ...]:
 
 
 def usual(data: Dataset | DatasetBuilder | str) -> tuple[str, ...]:
-    """Return the sets that data are tested with unless a profile names others: for CIFAR the other CIFAR and SVHN, for
-    ImageNet ImageNet-O, for grey images digits; and noise of both kinds (Chen et al., 2022, section 4.1). A text is a name
-    in the registry; any other gives what suits unknown data."""
-    if isinstance(data, str):
-        return BUILDERS[data].usual_outliers if data in BUILDERS else DatasetBuilder.usual_outliers
-    known = data.builder if isinstance(data, Dataset) else data
-    return (known or DatasetBuilder).usual_outliers
+    """Return the sets of real images that data are tested with unless a profile names others: for CIFAR the other CIFAR and
+    SVHN, for ImageNet ImageNet-O, else handwritten digits. A text is a name in the registry; any other gives what suits
+    unknown data."""
+    return _known(data).usual_outliers
+
+
+def extras(data: Dataset | DatasetBuilder | str) -> tuple[str, ...]:
+    """Return the sets that are shown beside the usual ones: noise of both kinds (Chen et al., 2022, section 4.1)."""
+    return _known(data).extra_outliers
+
+
+def _known(data: Dataset | DatasetBuilder | str) -> DatasetBuilder | type[DatasetBuilder]:
+    if isinstance(data, Dataset):
+        data = data.builder or ""
+    if not isinstance(data, str):
+        return data
+    return BUILDERS[data] if data in BUILDERS.names() else DatasetBuilder
 
 
 def source(name: str) -> Source | None:
@@ -147,7 +157,7 @@ def load_ood(
     """Return outliers: float32 [count, channels, size, size] in [0, 1], the same ones every time.
 
     Args:
-        name: A data set that serves as outliers (its test images; all of ``digits`` and ``fashion-mini``), ``imagenet-o``,
+        name: A data set that serves as outliers (its test images; all of ``digits``, ``mnist-mini`` and ``fashion-mini``), ``imagenet-o``,
             ``gaussian`` or ``uniform``.
         size, channels: Default to the set's own; noise is 1×32×32.
         root: The data folder (default ``./data``), where files are downloaded to if they are not there.

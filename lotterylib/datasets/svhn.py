@@ -27,7 +27,7 @@ class Svhn(DatasetBuilder):
 
     name = "svhn"
     known_shape = Shape(3, 32, 10, 65_931, 7_326, 26_032)
-    usual_outliers = ("cifar10", "cifar100", "gaussian", "uniform")
+    usual_outliers = ("cifar10", "cifar100")
     serves_as_outliers = True
 
     def load(self, root: Path | None = None) -> Dataset:

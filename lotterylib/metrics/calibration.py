@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -22,7 +22,8 @@ from ..datasets.base import DatasetBuilder
 from ..errors import DataError, SettingError
 from .base import About, Metric, Question, Reads, Shape, Tolerance, register
 from .checks import check_labels
-from .resampling import image_counts
+from .debiased import debiased
+from .resampling import DRAWS, image_counts
 from .subject import CORRUPTIBLE, Measurement, Subject
 
 # where a fit looks; a result at an end means that there is no optimum between
@@ -32,6 +33,7 @@ _ROUNDING = 1e-3
 # numbers held at once while resampling: 32 MB
 _CHUNK = 2**22
 
+Kind = Literal["ece", "sce", "ace", "equal mass"]
 Forecasts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Binning = Callable[[Tensor, int], Tensor]
 # (logits [cells, N, classes], labels [N]) → one value per cell [cells], and draws [cells, M]: the standard deviation of
@@ -117,6 +119,47 @@ def calibration_floor(probabilities: Tensor, bins: int = 15) -> float:
     spread = confidence.double() * (1 - confidence.double())
     variance = torch.zeros(bins).double().index_add_(0, _equal_width(confidence, bins), spread)
     return torch.minimum((2 / math.pi * variance).sqrt(), 2 * variance).sum().item() / len(confidence)
+
+
+def calibration_interval(
+    probabilities: Tensor, labels: Tensor, bins: int = 15, kind: Kind = "ece"
+) -> tuple[float, float, float]:
+    """Return a calibration error, what noise adds to it on average, and the standard error of what is left: take the noise's
+    part off to compare networks, or numbers of images.
+
+    A bin's residual is never exactly 0, and its size is all that counts. ``calibration_floor`` is what noise adds to a
+    network that is perfectly calibrated; to others it adds less, since it has no say in the sign of a large residual. How
+    large the true ones are is read off a smooth model of the network's miscalibration: see ``metrics.debiased``. ``kind``:
+    "ece", "sce", "ace" or "equal mass" (the ECE with bins of equal mass). Else as ``expected_calibration_error``.
+
+    Example:
+        >>> p, y = torch.tensor([[0.75, 0.25]]).expand(4, 2), torch.tensor([0, 0, 0, 1])
+        >>> error, bias, _ = calibration_interval(p, y)
+        >>> error, 0 < bias < 0.25
+        (0.0, True)
+    """
+    probabilities, labels = _check(probabilities, labels, bins)
+    return debiased(probabilities.double(), labels, bins, *_HOW[kind])[:3]
+
+
+def calibration_truth(probabilities: Tensor, true: Tensor, bins: int = 15, kind: Kind = "ece") -> float:
+    """Return the calibration error of probabilities [N, classes] where the ``true`` ones of the same images are known, in a
+    simulation: without the noise of labels.
+
+    Example:
+        >>> p = torch.tensor([[0.75, 0.25]])
+        >>> calibration_truth(p, torch.tensor([[0.5, 0.5]]))
+        0.25
+    """
+    probabilities, _ = _check(probabilities, true.argmax(dim=1), bins)
+    forecasts, binning = _HOW[kind]
+    forecast, _ = forecasts(probabilities, true.argmax(dim=1))
+    top = probabilities.argmax(dim=1, keepdim=True)
+    chance = true.gather(1, top).T if len(forecast) == 1 else true.T
+    index = binning(forecast, bins)
+    sums = torch.zeros(len(forecast), bins, dtype=torch.float64)
+    sums.scatter_add_(1, index, (chance - forecast).double())
+    return sums.abs().sum(dim=1).mean().item() / len(true)
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
@@ -267,6 +310,14 @@ def _equal_mass(forecast: Tensor, bins: int) -> Tensor:
     return torch.searchsorted(forecast.sort(dim=-1).values[..., last].contiguous(), forecast.contiguous())
 
 
+_HOW: dict[Kind, tuple[Forecasts, Binning]] = {
+    "ece": (_top_label, _equal_width),
+    "sce": (_each_class, _equal_width),
+    "ace": (_each_class, _equal_mass),
+    "equal mass": (_top_label, _equal_mass),
+}
+
+
 # --- proper scores
 
 
@@ -299,9 +350,10 @@ class _Calibration(Metric):
 
     images: PositiveInt = 1000
 
+    @property
     @abstractmethod
-    def score(self, seed: int) -> Score:
-        """Return the score of logits."""
+    def score(self) -> Score:
+        """The score of logits."""
 
     def asks(self, data: Shape) -> dict[Question, float]:
         images = min(self.images, data.test)
@@ -313,7 +365,7 @@ class _Calibration(Metric):
         return Reads(corruptions=True)
 
     def measure(self, subject: Subject) -> Measurement:
-        score = self.score(subject.seed)
+        score = self.score
         fitted = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
         labels = subject.sample(self.images)[1].cpu()
         clean = subject.sample_logits(self.images)
@@ -339,9 +391,33 @@ class _Calibration(Metric):
 
 
 class _Binned(_Calibration):
-    """A calibration error; its error is bootstrapped over images, with the bins of the whole sample."""
+    """A calibration error, as published. On clean images its ``bias`` is known (``calibration_interval``), and the error is that
+    of the value without it, over images; on corrupted ones the error is bootstrapped, with the bins of the whole sample."""
 
+    how: ClassVar[Kind]
     bins: PositiveInt = 15
+
+    @property
+    def score(self) -> Score:
+        return _binned(self.bins, *_HOW[self.how])
+
+    def measure(self, subject: Subject) -> Measurement:
+        measured = super().measure(subject)
+        logits, labels = subject.test_logits.double(), subject.test_labels
+        after = logits / measured.extra["temperature"]
+        clean = self.unbiased(measured, logits, labels)
+        variants = {"scaled": self.unbiased(measured.variants["scaled"], after, labels)}
+        extra = {**measured.extra, "bias": round(clean.bias, 6)}
+        return replace(clean, variants=measured.variants | variants, extra=extra)
+
+    def unbiased(
+        self, plain: Measurement, logits: Tensor, labels: Tensor, how: Kind | None = None
+    ) -> Measurement:
+        """Return a measurement with its bias and the error of the rest."""
+        if plain.error is None:
+            return plain
+        found = debiased(logits.softmax(dim=1), labels, self.bins, *_HOW[how or self.how])
+        return replace(plain, error=found.error, bias=found.bias, draws=found.draws, pairs=False)
 
     def other_work(self, data: Shape) -> dict[Question, float]:
         # binning every resample
@@ -355,23 +431,22 @@ class ExpectedCalibrationError(_Binned):
     about = About(
         "ece", "ECE", "calibration", "lower", "probability", Tolerance(0.01),
         "top label, equal-width bins (Guo et al., 2017, equation 3)",
-        words=("better calibrated", "worse calibrated"),
+        words=("better calibrated", "worse calibrated"), version=2,
     )  # fmt: skip
-
-    def score(self, seed: int) -> Score:
-        return _binned(seed, self.bins, _top_label, _equal_width)
+    how = "ece"
 
     def measure(self, subject: Subject) -> Measurement:
         measured = super().measure(subject)
         logits, labels = subject.test_logits.double(), subject.test_labels
-        values, draws = _binned(subject.seed, self.bins, _top_label, _equal_mass)(logits[None], labels)
+        values, draws = _binned(self.bins, *_HOW["equal mass"])(logits[None], labels)
         before, after = ((logits / t).softmax(dim=1) for t in (1.0, measured.extra["temperature"]))
         bins = {
             "before": _plain(reliability(before, labels, self.bins)),
             "after": _plain(reliability(after, labels, self.bins)),
         }
         extra = {"floor": round(calibration_floor(before, self.bins), 6), "reliability": bins}
-        variants = {"equal-mass": _summary([values], [draws], len(labels))}
+        mass = self.unbiased(_summary([values], [draws], len(labels)), logits, labels, "equal mass")
+        variants = {"equal-mass": mass}
         return replace(measured, variants=measured.variants | variants, extra=measured.extra | extra)
 
 
@@ -381,11 +456,9 @@ class StaticCalibrationError(_Binned):
 
     about = About(
         "sce", "SCE", "calibration", "lower", "probability", Tolerance(0.005),
-        "every class, equal-width bins (Nixon et al., 2019)",
+        "every class, equal-width bins (Nixon et al., 2019)", version=2,
     )  # fmt: skip
-
-    def score(self, seed: int) -> Score:
-        return _binned(seed, self.bins, _each_class, _equal_width)
+    how = "sce"
 
 
 @register
@@ -394,11 +467,9 @@ class AdaptiveCalibrationError(_Binned):
 
     about = About(
         "ace", "ACE", "calibration", "lower", "probability", Tolerance(0.005),
-        "every class, bins of equal mass (Nixon et al., 2019)",
+        "every class, bins of equal mass (Nixon et al., 2019)", version=2,
     )  # fmt: skip
-
-    def score(self, seed: int) -> Score:
-        return _binned(seed, self.bins, _each_class, _equal_mass)
+    how = "ace"
 
 
 @register
@@ -410,7 +481,8 @@ class NegativeLogLikelihood(_Calibration):
         "mean cross-entropy on the test set (Guo et al., 2017, section 2)", short="NLL",
     )  # fmt: skip
 
-    def score(self, seed: int) -> Score:
+    @property
+    def score(self) -> Score:
         return _averaged(_surprise)
 
 
@@ -423,7 +495,8 @@ class BrierScore(_Calibration):
         "sum over classes of squared errors (Brier, 1950)", short="Brier",
     )  # fmt: skip
 
-    def score(self, seed: int) -> Score:
+    @property
+    def score(self) -> Score:
         return _averaged(lambda logits, labels: _squares(logits.softmax(dim=-1), labels))
 
 
@@ -451,12 +524,12 @@ def _averaged(losses: Callable[[Tensor, Tensor], Tensor]) -> Score:
     return score
 
 
-def _binned(seed: int, bins: int, forecasts: Forecasts, binning: Binning) -> Score:
+def _binned(bins: int, forecasts: Forecasts, binning: Binning) -> Score:
     """Return the score that is a calibration error; its draws are bootstrap resamples of the images, the same ones for every cell."""
     _check_bins(bins)
 
     def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        times = image_counts(len(labels), seed)
+        times = image_counts(len(labels), DRAWS)
         errors = _errors(logits.softmax(dim=-1), labels, bins, forecasts, binning, times)
         return errors[:, 0], errors[:, 1:]
 

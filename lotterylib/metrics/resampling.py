@@ -1,6 +1,7 @@
 """Errors over images: standard errors, bootstrap resamples, and the draws by which two networks are compared.
 
-All draws take a seed and depend on nothing else, so every network of a seed is judged on the same resamples.
+Draws depend on what is measured alone, never on the seed of a training: every network of a study, whatever its seed, is
+judged on the same resamples, noise, probes and masks (common random numbers).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from ..rng import generator
 
+# the seed of all that metrics draw
+DRAWS = 0
 # the standard error from so many is itself known to 5 %
 RESAMPLES = 200
 

@@ -32,7 +32,7 @@ class Subject:
     """A trained network and the data to judge it on.
 
     Args:
-        seed: Decides whatever a metric draws at random.
+        seed: Of the training. What metrics draw does not depend on it (``resampling.DRAWS``).
         dense: The dense network of the same seed, to compare with; None for a dense network itself.
         cache: A folder for generated data; without it they are generated anew for each subject.
     """
@@ -151,9 +151,11 @@ class Measurement:
 
     ``variants`` are the same quantity under another condition (corrupted data, after temperature scaling), each a
     ``Measurement``; the results table names them ``metric:variant``. ``extra`` is what else belongs to it (plain JSON
-    values). ``draws`` is what the error over images comes from: numbers whose standard deviation it is, the k-th of them
+    values). ``bias`` is what noise adds to the value on average: the value is that of the published formula, and ``paired`` takes
+    the biases off. ``draws`` is what the error over images comes from: numbers whose standard deviation it is, the k-th of them
     due to the same images for every network (an image's own score over √N, or one resample), so that ``paired`` can
-    compare two networks image by image. It is not stored.
+    compare two networks image by image. It is not stored. ``pairs`` is False for draws by which it cannot, since they are no smooth
+    function of the images: two networks then count as independent, unless all draws are the same.
     """
 
     value: float
@@ -162,6 +164,8 @@ class Measurement:
     variants: dict[str, Measurement] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     draws: Tensor | None = field(default=None, repr=False, compare=False)
+    bias: float = field(default=0.0, repr=False)
+    pairs: bool = field(default=True, repr=False)
 
     @classmethod
     def mean_of(cls, scores: Tensor, *, plug_in: bool = False, **more: Any) -> Measurement:
@@ -183,7 +187,7 @@ def paired(measured: Measurement, dense: Measurement) -> Measurement:
 
     Both see the same images, and most images are equally hard for both, so the first term is smaller than that of two
     independent samples; r is what no common image explains (random probes, say). Measurements without common draws
-    count as independent; without an error on either side the difference has none.
+    count as independent; without an error on either side the difference has none. Biases are taken off.
 
     Example:
         >>> one, two = (Measurement.mean_of(torch.tensor(hits)) for hits in ([1.0, 1, 0, 0], [1.0, 0, 0, 0]))
@@ -193,10 +197,14 @@ def paired(measured: Measurement, dense: Measurement) -> Measurement:
     """
     variants = {n: paired(m, dense.variants[n]) for n, m in measured.variants.items() if n in dense.variants}
     value, samples = measured.value - dense.value, min(measured.samples, dense.samples)
+    value -= measured.bias - dense.bias
     if measured.error is None or dense.error is None:
         return Measurement(value, None, samples, variants)
     ours, theirs = measured.draws, dense.draws
     if ours is None or theirs is None or ours.shape != theirs.shape or not (ours - theirs).isfinite().all():
         return Measurement(value, math.hypot(measured.error, dense.error), samples, variants)
+    if not measured.pairs:
+        error = 0.0 if torch.equal(ours, theirs) else math.hypot(measured.error, dense.error)
+        return Measurement(value, error, samples, variants)
     rest = (max(0.0, m**2 - d.var().item()) for m, d in ((measured.error, ours), (dense.error, theirs)))
     return Measurement(value, math.sqrt((ours - theirs).var().item() + sum(rest)), samples, variants)

@@ -94,6 +94,29 @@ def test_digits():
     assert torch.equal(data.train[0], again.train[0]) and torch.equal(data.test[1], again.test[1])
 
 
+def test_mnist_mini_is_handwriting_in_full_resolution():
+    """The digits of scikit-learn are other ones (8×8 pixels, other writers), and still their class means name
+    MNIST's four times as often as chance would: these are digits, and their labels are right."""
+    data, small = datasets.load("mnist-mini"), datasets.load("digits")
+    assert [len(getattr(data, s)[1]) for s in ("train", "val", "test")] == [3500, 500, 1000]
+    for split, each in (("train", 350), ("val", 50), ("test", 100)):
+        images, labels = getattr(data, split)
+        assert torch.bincount(labels).tolist() == [each] * 10
+        assert (
+            images.count_nonzero() == images[:, :, 2:30, 2:30].count_nonzero()
+            and images.amax(dim=(1, 2, 3)).min() > 0.9
+        )
+    assert len(keys(torch.cat([data.train[0], data.val[0], data.test[0]]))) == 5000
+    assert len(data.test[0].unique()) == 256
+    assert (pixels := (data.test[0] * 255)).sub(pixels.round()).abs().max() < 1e-4
+    means = torch.stack([small.train[0][small.train[1] == c].mean(dim=0) for c in range(10)]).flatten(1)
+    images, labels = data.test
+    # the pen's strokes fill 20×20 pixels of MNIST's images, and all of scikit-learn's
+    near = torch.nn.functional.interpolate(images[:, :, 6:26, 6:26], size=32, mode="bilinear").flatten(1)
+    centred, wanted = (torch.nn.functional.normalize(t - t.mean(dim=1, keepdim=True)) for t in (near, means))
+    assert ((centred @ wanted.T).argmax(dim=1) == labels).float().mean() > 0.35
+
+
 # --- the full Fashion-MNIST, from hand-written idx files
 
 

@@ -108,7 +108,7 @@ def test_large_ones_stay_in_their_files(tmp_path, monkeypatch):
 def test_a_folder_called_like_a_known_set_is_not_it(tmp_path, name):
     data = datasets.load("folder", make(tmp_path / name), channels=1)
     assert data.name == name and data.archive is None
-    assert ood.usual(data) == ("digits", "gaussian", "uniform")
+    assert ood.usual(data) == ("mnist-mini",)
     assert ood.outliers("digits", data, 5).shape == (5, 1, 32, 32)
     assert set(data.concepts(*data.test).category.values()) == {"edge", "tone", "texture"}
     assert datasets.Shape.of(data).name == "folder"

@@ -8,12 +8,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lotterylib import datasets
-from lotterylib.datasets.ood import load_ood, names, outliers, usual
+from lotterylib.datasets.ood import extras, load_ood, names, outliers, usual
 from lotterylib.errors import DataError, MissingDataError, SettingError, UnknownNameError
 from tests.conftest import toy_data, untouched_rng
 from tests.datasets.formats import write_cifar, write_imagenet_o, write_svhn
 
-OFFLINE = ("digits", "fashion-mini", "gaussian", "uniform")  # these need no files
+OFFLINE = ("digits", "fashion-mini", "mnist-mini", "gaussian", "uniform")  # these need no files
 
 
 @pytest.mark.parametrize("name", OFFLINE)
@@ -25,7 +25,7 @@ def test_form(name, size, channels):
     assert images.min() >= 0 and images.max() <= 1 and images.std(dim=(1, 2, 3)).min() > 0.05
     assert torch.equal(images, load_ood(name, size, channels, count=50))
     assert len({i.numpy().tobytes() for i in images}) == 50
-    if name in ("digits", "fashion-mini"):  # grey, also in colour
+    if name not in ("gaussian", "uniform"):  # grey, also in colour
         assert torch.equal(images, images[:, :1].expand_as(images))
     elif channels == 3:
         assert not torch.equal(images[:, 0], images[:, 1])
@@ -103,14 +103,13 @@ def test_imagenet_o_is_cut_as_imagenet_is(root):
 
 
 @pytest.mark.parametrize("data, sets", [
-    ("fashion-mini", ("digits", "gaussian", "uniform")), ("toy", ("digits", "gaussian", "uniform")),
-    ("cifar10", ("cifar100", "svhn", "gaussian", "uniform")), ("cifar100", ("cifar10", "svhn", "gaussian", "uniform")),
-    ("imagenet", ("imagenet-o", "gaussian", "uniform")), ("digits", ("fashion-mini", "gaussian", "uniform")),
+    ("fashion-mini", ("mnist-mini",)), ("toy", ("mnist-mini",)), ("cifar10", ("cifar100", "svhn")),
+    ("cifar100", ("cifar10", "svhn")), ("imagenet", ("imagenet-o",)), ("digits", ("fashion-mini",)),
 ])  # fmt: skip
-def test_the_usual_sets(data, sets):
-    assert usual(data) == sets
+def test_the_usual_sets_are_real_images_and_noise_stands_beside_them(data, sets):
+    assert usual(data) == sets and extras(data) == ("gaussian", "uniform")
     if data in datasets.names():
-        assert usual(datasets.build(data)) == sets
+        assert usual(datasets.build(data)) == sets and extras(datasets.build(data)) == ("gaussian", "uniform")
 
 
 def test_outliers_come_from_the_folder_of_the_data(root):
@@ -118,7 +117,7 @@ def test_outliers_come_from_the_folder_of_the_data(root):
     for name in usual("cifar10"):
         assert outliers(name, data, 7).shape == (7, 3, 32, 32)
     for own in (data, data.without([3])[0]):
-        assert usual(own) == ("cifar100", "svhn", "gaussian", "uniform")
+        assert usual(own) == ("cifar100", "svhn")
         with pytest.raises(SettingError, match="cifar10 is in distribution for cifar10"):
             outliers("cifar10", own, 7)
 

@@ -19,7 +19,7 @@ def test_names_come_dimension_by_dimension():
         "interpretability",
         "geometry",
     ]
-    assert len(NAMES) == 24 and NAMES[:2] == ["accuracy", "recall_loss"] and NAMES[-1] == "pac_bayes_sigma"
+    assert len(NAMES) == 25 and NAMES[:2] == ["accuracy", "recall_loss"] and NAMES[-1] == "pac_bayes_sigma"
     assert dimensions == sorted(dimensions, key=list(dict.fromkeys(dimensions)).index)
 
 

@@ -1,6 +1,7 @@
 """Two networks on the same images: their difference and its error."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ SETTINGS = {
     "stability": {"images": 4, "samples": 60}, "explained_units": {"images": 60}, "unit_iou": {"images": 60},
     "input_top": {"images": 20, "steps": 3},
 }  # fmt: skip
-BY_IMAGE = ["accuracy", "recall_loss", "ood_auroc", "ood_fpr95", "ood_aupr", *SETTINGS]
+BY_IMAGE = ["accuracy", "recall_loss", "churn", "ood_auroc", "ood_fpr95", "ood_aupr", *SETTINGS]
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +112,36 @@ def test_the_error_of_two_auroc_is_that_of_delong(twins):
     (in_a, out_a), (in_b, out_b) = placements(one), placements(other)
     variance = (in_a - in_b).var() / len(in_a) + (out_a - out_b).var() / len(out_a)
     assert apart.error == pytest.approx(variance.sqrt().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [
+    "ood_fpr95", "ece", "pgd_accuracy", "stability", "explained_units", "input_top", "hessian_trace", "input_trace",
+    "pac_bayes_sigma",
+])  # fmt: skip
+def test_what_is_drawn_does_not_depend_on_the_seed_of_the_training(twins, name):
+    """Common random numbers: noise, probes, masks, starts and resamples are those of every network of a study."""
+    few = {"hessian_trace": 6, "input_trace": 6, "pac_bayes_sigma": 6}
+    settings = SETTINGS.get(name) or ({"images": few[name]} if name in few else {})
+    one, again = twins[0], replace(twins[1], seed=7)
+    first, second = (metrics.evaluate(s, name, settings) for s in (one, again))
+    assert first == second
+    assert first.draws is None or torch.equal(first.draws, second.draws)
+
+
+def test_the_noise_of_the_weights_is_paired(twins):
+    """σ of one network against itself differs by nothing, whatever noise was drawn, and against another by less noise than two
+    independent searches would have."""
+    one, same, other = (metrics.evaluate(s, "pac_bayes_sigma", {"images": 20}) for s in twins)
+    assert len(one.draws) == 12 and one.draws.std().item() == pytest.approx(one.error, rel=1e-6)
+    assert paired(one, same).error == pytest.approx(0, abs=1e-7)
+    assert paired(one, other).error < 1.5 * math.hypot(one.error, other.error)
+
+
+def test_biases_are_taken_off_a_difference():
+    one, other = Measurement(0.5, 0.1, 9, bias=0.2), Measurement(0.1, 0.1, 9, bias=0.05)
+    assert paired(one, other).value == pytest.approx(0.25)
+    draws = torch.tensor([0.0, 0.1, 0.3])
+    one, same = (replace(m, draws=draws, pairs=False) for m in (one, one))
+    moved = replace(other, draws=draws + 0.1, pairs=False)
+    assert (paired(one, same).value, paired(one, same).error) == (0, 0)
+    assert paired(one, moved).error == pytest.approx(math.hypot(0.1, 0.1))

@@ -81,7 +81,7 @@ class Accuracy(Metric):
         named = dict(zip(subject.data.class_names, recall(logits, labels), strict=True))
         extra = {
             "recall": {name: value if value is None else round(value, 6) for name, value in named.items()},
-            "mistakes": _encoded(logits.argmax(dim=1) - labels, logits.shape[1]),
+            "mistakes": encoded(logits.argmax(dim=1) - labels, logits.shape[1]),
         }
         return share(right(logits, labels), extra=extra)
 
@@ -95,19 +95,23 @@ def mistakes(extra: Mapping[str, Any]) -> Tensor:
     them.
 
     Example:
-        >>> mistakes({"mistakes": _encoded(torch.tensor([0, -1]), classes=3)}).tolist()
+        >>> mistakes({"mistakes": encoded(torch.tensor([0, -1]), classes=3)}).tolist()
         [0, 2]
     """
     if "mistakes" not in extra:
         raise DataError("the record has no per-image predictions: measure accuracy again with this version")
-    steps = np.frombuffer(zlib.decompress(base64.b64decode(extra["mistakes"])), "<u2")
-    return torch.from_numpy(steps.astype(np.int64))
+    return decoded(extra["mistakes"])
 
 
-def _encoded(off: Tensor, classes: int) -> str:
+def encoded(off: Tensor, classes: int) -> str:
     """Return the numbers as text. Most images are right, so most numbers are 0, and ten thousand of them pack into 2 KB."""
     steps = off.remainder(classes).numpy().astype("<u2")
     return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
+
+
+def decoded(text: str) -> Tensor:
+    """Return the numbers, modulo the classes: int64 [N]."""
+    return torch.from_numpy(np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64))
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from ...rng import generator
 from ...training.prediction import in_mode
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..checks import at_once, check_labels, check_pixels
+from ..resampling import DRAWS
 from ..subject import Measurement, Subject
 from .accuracy import right, share
 
@@ -148,7 +149,7 @@ class PgdAccuracy(Metric):
 
     about = About(
         "pgd_accuracy", "Accuracy under PGD", "generalization", "higher", "fraction of images", Tolerance(0.02),
-        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD",
+        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD", version=2,
     )  # fmt: skip
 
     images: PositiveInt = 500
@@ -167,7 +168,7 @@ class PgdAccuracy(Metric):
         pictures, labels = subject.sample(self.images)
 
         def at(epsilon: float) -> Measurement:
-            moved = pgd(subject.placed, pictures, labels, epsilon, self.steps, seed=subject.seed)
+            moved = pgd(subject.placed, pictures, labels, epsilon, self.steps, seed=DRAWS)
             return share(right(subject.logits(moved), labels.cpu()))
 
         return replace(at(self.epsilon), variants={"2/255": at(2 / 255)})

@@ -18,7 +18,7 @@ from ...datasets import Dataset, ood
 from ...datasets.base import DatasetBuilder
 from ...errors import DataError, UnknownNameError
 from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
-from ..resampling import bootstrap, of_samples
+from ..resampling import DRAWS, bootstrap, of_samples
 from ..subject import Measurement, Subject
 
 
@@ -112,23 +112,29 @@ _one_or_more = BeforeValidator(lambda given: [given] if isinstance(given, str) e
 class _OutlierMetric(Metric):
     """A mean over ``sets`` of outliers, with one variant per set.
 
-    ``sets``: names of ``load_ood``; None: those that are usual for the data (``datasets.ood.usual``). ``images``: of each
-    set, class by class. ImageNet-O is held against those classes alone that it was chosen to be taken for.
+    ``sets``: names of ``load_ood``; None: the real images that are usual for the data (``datasets.ood.usual``), with noise
+    as variants that are no part of the mean: noise is so far from all data that chance decides how sure a network is of it,
+    and two trainings of one network differ by .1. ``images``: of each set, class by class. ImageNet-O is held against those
+    classes alone that it was chosen to be taken for. ``extra`` names the sets of the mean.
     """
 
     sets: Annotated[list[OutlierSet], _one_or_more, Field(min_length=1)] | None = None
     images: PositiveInt = ood.COUNT
 
     def sets_of(self, data: Dataset | DatasetBuilder | str) -> list[str]:
-        """Return the sets for data of this name."""
+        """Return the sets whose mean is the value, for data of this name."""
         return list(self.sets or ood.usual(data))
 
+    def shown(self, data: Dataset | DatasetBuilder | str) -> list[str]:
+        """Return all sets that there is a variant for, those of the mean first."""
+        return [*self.sets_of(data), *(() if self.sets else ood.extras(data))]
+
     def asks(self, data: Shape) -> dict[Question, float]:
-        sets = self.sets_of(data.name)
+        sets = self.shown(data.name)
         return super().asks(data) | {Question("outliers", (name, self.images)): self.images for name in sets}
 
     def reads(self, builder: DatasetBuilder) -> Reads:
-        return Reads(outliers=tuple(self.sets_of(builder)))
+        return Reads(outliers=tuple(self.shown(builder)))
 
     def obstacle(self, data: Dataset) -> str:
         if data.channels not in (1, 3):
@@ -137,7 +143,7 @@ class _OutlierMetric(Metric):
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, Any]:
-        return {"sets": [name for name in ("digits", *ood.NOISE) if not ood.in_distribution(name, data)]}
+        return {}
 
     def scores(self, subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scores of the distribution's images against each set, [N, sets], and those of each set's own.
@@ -146,7 +152,7 @@ class _OutlierMetric(Metric):
         these classes; the others are NaN.
         """
         columns, outside = [], {}
-        for name in self.sets_of(subject.data):
+        for name in self.shown(subject.data):
             classes, logits = ood.against(name, subject.data), subject.outlier_logits(name, self.images)
             if classes is None:
                 columns.append(max_softmax(subject.test_logits))
@@ -166,7 +172,7 @@ class OodAuroc(_OutlierMetric):
     about = About(
         "ood_auroc", "Outlier detection, ROC-AUC", "generalization", "higher", "probability, chance .5", Tolerance(0.01),
         "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outliers",
-        words=("better at noticing outliers", "worse at noticing outliers"),
+        words=("better at noticing outliers", "worse at noticing outliers"), version=2,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
@@ -175,14 +181,17 @@ class OodAuroc(_OutlierMetric):
             name: _Placed.of(scores, out)
             for (name, out), scores in zip(outside.items(), inside.T.contiguous(), strict=True)
         }
+        sets = self.sets_of(subject.data)
         # sets share the images inside, all or some of them
-        share = torch.stack([placed.inside for placed in found.values()]).mean(dim=0)
-        ranks = [placed.outside for placed in found.values()]
+        share = torch.stack([found[name].inside for name in sets]).mean(dim=0)
+        ranks = [found[name].outside for name in sets]
         noise = torch.stack([r.var() / len(r) for r in ranks]).sum() / len(ranks) ** 2
         error = (share.var() / len(share) + noise).sqrt().item()
         draws = of_samples([share, *(r / len(ranks) for r in ranks)])
         samples = len(inside) + sum(map(len, ranks))
-        return _mean_of({name: placed.measured() for name, placed in found.items()}, error, samples, draws)
+        return _mean_of(
+            {name: placed.measured() for name, placed in found.items()}, sets, error, samples, draws
+        )
 
 
 @register
@@ -191,11 +200,11 @@ class OodFpr95(_OutlierMetric):
 
     about = About(
         "ood_fpr95", "Outliers let in at 95 % TPR", "generalization", "lower", "fraction of outliers", Tolerance(0.05),
-        "maximum softmax probability (Liang et al., 2018)", short="FPR95",
+        "maximum softmax probability (Liang et al., 2018)", short="FPR95", version=2,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
-        return _bootstrapped(ood_fpr95, *self.scores(subject), subject.seed)
+        return _bootstrapped(ood_fpr95, *self.scores(subject), self.sets_of(subject.data))
 
 
 @register
@@ -207,7 +216,7 @@ class OodAupr(_OutlierMetric):
 
     about = About(
         "ood_aupr", "Outlier detection, average precision", "generalization", "higher", "area, chance .5", Tolerance(0.01),
-        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="AUPR",
+        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="AUPR", version=2,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
@@ -220,7 +229,7 @@ class OodAupr(_OutlierMetric):
             chosen[rows, k] = inside[rows, k]
         chosen = chosen[~chosen.isnan().all(dim=1)]
         cut = {name: scores[_spread(len(scores), count)] for name, scores in outside.items()}
-        return _bootstrapped(ood_aupr, chosen, cut, subject.seed)
+        return _bootstrapped(ood_aupr, chosen, cut, self.sets_of(subject.data))
 
 
 @dataclass(frozen=True)
@@ -253,26 +262,29 @@ def _present(scores: Tensor) -> Tensor:
 
 
 def _bootstrapped(
-    score: Callable[[Tensor, Tensor], float], inside: Tensor, outside: dict[str, Tensor], seed: int
+    score: Callable[[Tensor, Tensor], float], inside: Tensor, outside: dict[str, Tensor], sets: list[str]
 ) -> Measurement:
-    """Return the mean score over sets; ``inside`` [N, sets] is NaN where an image has no part in a set's score."""
+    """Return the mean score over ``sets``; ``inside`` [N, sets] is NaN where an image has no part in a set's score."""
 
     def scores(i: Tensor, *o: Tensor) -> list[float]:
         return [score(_present(s), out) for s, out in zip(i.T, o, strict=True)]
 
-    found = bootstrap(scores, [inside, *outside.values()], seed)
+    found = bootstrap(scores, [inside, *outside.values()], DRAWS)
     values = scores(inside, *outside.values())
     variants = {
         name: Measurement(value, draws.std().item(), len(_present(s)) + len(outside[name]), draws=draws)
         for name, value, draws, s in zip(outside, values, found.T, inside.T, strict=True)
     }
-    draws = found.mean(dim=1)
-    return _mean_of(variants, draws.std().item(), len(inside) + sum(map(len, outside.values())), draws)
+    draws = torch.stack([variants[name].draws for name in sets]).mean(dim=0)
+    samples = len(inside) + sum(len(outside[name]) for name in sets)
+    return _mean_of(variants, sets, draws.std().item(), samples, draws)
 
 
-def _mean_of(variants: dict[str, Measurement], error: float, samples: int, draws: Tensor) -> Measurement:
-    value = math.fsum(v.value for v in variants.values()) / len(variants)
-    return Measurement(value, error, samples, variants, draws=draws)
+def _mean_of(
+    variants: dict[str, Measurement], sets: list[str], error: float, samples: int, draws: Tensor
+) -> Measurement:
+    value = math.fsum(variants[name].value for name in sets) / len(sets)
+    return Measurement(value, error, samples, variants, {"sets": sets}, draws)
 
 
 def _placements(scores: Tensor, against: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import copy
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -28,8 +28,8 @@ from ...masks import Mask, prunable
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..checks import at_once, check_labels
-from ..resampling import of_images, standard_error
-from ..subject import Measurement, Subject
+from ..resampling import DRAWS, of_images, standard_error
+from ..subject import Measurement, Subject, paired
 
 Draw = Callable[..., Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -44,11 +44,12 @@ PRODUCT: dict[Wrt, int] = {"weights": 7, "inputs": 4}
 
 class Estimate(float):
     """A number with the ``error`` of its estimate, the ``samples`` (probes, draws, steps) behind it, and whether it
-    ``converged`` to what was asked for."""
+    ``converged`` to what was asked for; ``draws``, where all networks share them, are those of ``Measurement``."""
 
     error: float | None
     samples: int
     converged: bool
+    draws: Tensor | None = None
 
     def __new__(cls, value: float, error: float | None = None, samples: int = 0, converged: bool = True):
         self = super().__new__(cls, value)
@@ -329,14 +330,17 @@ class Hessian:
     @classmethod
     def of(
         cls, model: nn.Module, images: Tensor, labels: Tensor, wrt: Wrt = "weights", mask: Mask | None = None,
-        batch_size: int = 256, loss: Loss = image_losses,
+        batch_size: int = 256, loss: Loss = image_losses, within: Mask | None = None,
     ) -> Hessian:  # fmt: skip
-        """Return the Hessian that ``hessian_trace`` describes."""
+        """Return the Hessian that ``hessian_trace`` describes; ``within`` a mask over its rows and columns there alone, with all
+        weights as they are."""
         if wrt not in ("weights", "inputs"):
             raise SettingError(f"wrt must be 'weights' or 'inputs', got {wrt!r}")
         if batch_size < 1:
             raise SettingError(f"batch_size must be 1 or more, got {batch_size}")
         model, keep = surviving(model, mask)
+        if within is not None:
+            keep |= {name: keep[name] & kept.to(keep[name].device) for name, kept in within.items()}
         images, labels = check_batch(model, images, labels, batch_size, loss)
         _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:2])
         parts = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
@@ -534,7 +538,37 @@ class _Curvature(Geometry):
     def krylov(self, subject: Subject) -> Krylov:
         """Return the run of Lanczos, which serves the top eigenvalue and the trace."""
         key = "krylov", self.wrt, self.images, self.steps
-        return subject.once(key, lambda: lanczos(self.hessian(subject), self.steps, subject.seed))
+        return subject.once(key, lambda: lanczos(self.hessian(subject), self.steps, DRAWS))
+
+
+class _InWeights(_Curvature):
+    """Curvature in the surviving weights. A ticket has fewer of them than dense, so fewer directions to be curved in; the
+    variant ``control`` is the dense network's curvature over the ticket's own weights, ``gap`` the ticket's less that. Networks
+    whose layers have other shapes have neither."""
+
+    wrt = "weights"
+
+    def asks(self, data: Shape) -> dict[Question, float]:
+        images = self.count(data)
+        same = Question("lanczos", ("dense, same weights", images, self.steps))
+        return super().asks(data) | {same: images * PRODUCT["weights"] * self.steps}
+
+    def same_weights(self, subject: Subject) -> Mask | None:
+        """Return the ticket's weights as places in its dense network; None if it has no such places, or is dense."""
+        if subject.dense is None:
+            return None
+        mask, whole = subject.mask or Mask.ones(subject.model), Mask.ones(subject.dense.model)
+        fits = all(name in whole and whole[name].shape == kept.shape for name, kept in mask.items())
+        return mask if fits else None
+
+    def dense_hessian(self, dense: Subject, mask: Mask) -> Hessian:
+        """Return the products with the dense network's Hessian over some of its weights."""
+        return Hessian.of(dense.placed, *dense.sample(self.images, "train"), "weights", within=mask)
+
+    def dense_krylov(self, subject: Subject, dense: Subject, mask: Mask) -> Krylov:
+        """Return the run of Lanczos over some of the dense network's weights."""
+        key = "krylov of dense", self.images, self.steps
+        return subject.once(key, lambda: lanczos(self.dense_hessian(dense, mask), self.steps, DRAWS))
 
 
 class _Trace(_Curvature):
@@ -551,20 +585,19 @@ class _Trace(_Curvature):
         """Return the trace with the error of its probes."""
         # in this order: the first has let go of its graph when the second keeps one
         krylov, hessian = self.krylov(subject), self.hessian(subject)
-        return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, subject.seed)
+        return deflated_trace(hessian, krylov, self.relative_error, 0.0, self.max_probes, DRAWS)
 
 
 @register
-class HessianTrace(_Trace):
+class HessianTrace(_Trace, _InWeights):
     """Trace in the surviving weights on class-balanced training images; the error is that of the probes."""
 
     about = About(
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="flat in θ", over="fifths", noise="random probes",
-        words=("in a flatter valley of the loss", "in a sharper valley of the loss"),
+        words=("in a flatter valley of the loss", "in a sharper valley of the loss"), version=2,
     )  # fmt: skip
-    wrt = "weights"
 
     steps: PositiveInt = 12
     max_probes: Annotated[int, Field(ge=LEAST_PROBES)] = 16
@@ -573,26 +606,45 @@ class HessianTrace(_Trace):
         trace, weights = self.trace(subject), self.krylov(subject).basis.shape[2]
         mean = Measurement(trace / weights, (trace.error or 0.0) / weights, trace.samples)
         extra = {"weights": weights, "images": self.images, "steps": self.steps, "converged": trace.converged}
-        return Measurement(float(trace), trace.error, trace.samples, {"per weight": mean}, extra)
+        measured = Measurement(float(trace), trace.error, trace.samples, extra=extra)
+        return replace(measured, variants={"per weight": mean, **self._against_dense(subject, measured)})
+
+    def _against_dense(self, subject: Subject, own: Measurement) -> dict[str, Measurement]:
+        mask, dense = self.same_weights(subject), subject.dense
+        if mask is None or dense is None:
+            return {} if dense else {"control": own, "gap": replace(own, value=0.0, error=0.0)}
+        krylov = self.dense_krylov(subject, dense, mask)
+        found = deflated_trace(
+            self.dense_hessian(dense, mask), krylov, self.relative_error, 0.0, self.max_probes, DRAWS
+        )
+        control = Measurement(float(found), found.error, found.samples)
+        return {"control": control, "gap": replace(paired(own, control), extra={})}
 
 
 @register
-class HessianTop(_Curvature):
+class HessianTop(_InWeights):
     """Largest eigenvalue in the surviving weights. It has no sampling error; ``residual`` bounds Lanczos's own."""
 
     about = About(
         "hessian_top", "Top Hessian eigenvalue, weights (nats)", "geometry", "lower", "nats",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
-        short="sharpest in θ", over="fifths",
+        short="sharpest in θ", over="fifths", version=2,
     )  # fmt: skip
-    wrt = "weights"
 
     steps: PositiveInt = 12
 
     def measure(self, subject: Subject) -> Measurement:
         [value], extra = _ends(self.krylov(subject))
-        return Measurement(value.item(), None, self.images, extra=extra)
+        mask, dense = self.same_weights(subject), subject.dense
+        there = value if dense is None else None
+        if mask is not None and dense is not None:
+            [there], _ = _ends(self.dense_krylov(subject, dense, mask))
+        variants = {}
+        if there is not None:
+            found = {"control": there, "gap": value - there}
+            variants = {name: Measurement(each.item(), None, self.images) for name, each in found.items()}
+        return Measurement(value.item(), None, self.images, variants, extra)
 
 
 @register
@@ -604,7 +656,7 @@ class InputTrace(_Trace):
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="flat in x", noise="random probes",
-        words=("less steep in the pixels", "steeper in the pixels"),
+        words=("less steep in the pixels", "steeper in the pixels"), version=2,
     )  # fmt: skip
     wrt = "inputs"
 
@@ -628,7 +680,7 @@ class InputTop(_Curvature):
         "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="sharpest in x",
+        short="sharpest in x", version=2,
     )  # fmt: skip
     wrt = "inputs"
 

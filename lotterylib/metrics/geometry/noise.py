@@ -21,6 +21,7 @@ from ...errors import SettingError
 from ...masks import Mask
 from ...rng import generator
 from ..base import About, Question, Shape, Tolerance, register
+from ..resampling import DRAWS, of_images
 from ..subject import Measurement, Subject
 from .hessian import Estimate, Geometry, Loss, Part, check_batch, image_losses, surviving
 
@@ -131,7 +132,11 @@ class Shaken:
         # the mean over draws is known to within its standard error, so σ to within that over the slope
         spread = statistics.stdev(self.losses(low)) / math.sqrt(self.draws)
         error = spread / slope if slope < math.inf else None
-        return Estimate(low + (allowed - self.mean(low)) / slope, error, self.draws)
+        found = Estimate(low + (allowed - self.mean(low)) / slope, error, self.draws)
+        if error is not None:
+            # the same noise falls on every network: what one draw does to σ
+            found.draws = -of_images(torch.tensor(self.losses(low), dtype=torch.float64)) / slope
+        return found
 
 
 @register
@@ -143,7 +148,7 @@ class PacBayesSigma(Geometry):
         Tolerance(0.1, relative=True),
         "noise that raises the training loss by a tenth (Jiang et al., 2020; Chen et al., 2022)",
         short="noise in θ", over="fifths", noise="random draws of noise",
-        words=("steadier under noise on the weights", "less steady under noise on the weights"),
+        words=("steadier under noise on the weights", "less steady under noise on the weights"), version=2,
     )  # fmt: skip
 
     draws: Annotated[int, Field(ge=2)] = 12
@@ -156,7 +161,7 @@ class PacBayesSigma(Geometry):
 
     def measure(self, subject: Subject) -> Measurement:
         batch = subject.sample(self.images, "train")
-        shaken = Shaken(subject.placed, *batch, subject.mask, self.draws, subject.seed)
+        shaken = Shaken(subject.placed, *batch, subject.mask, self.draws, DRAWS)
         found = {
             "relative": shaken.largest(self.rise, True, self.upper),
             "absolute": shaken.largest(self.absolute_rise, False, self.upper),
@@ -167,7 +172,7 @@ class PacBayesSigma(Geometry):
             "upper": self.upper,
             "at upper": [name for name, sigma in found.items() if not sigma.converged],
         }
-        sigma, absolute = (Measurement(float(s), s.error, self.draws) for s in found.values())
+        sigma, absolute = (Measurement(float(s), s.error, self.draws, draws=s.draws) for s in found.values())
         return replace(sigma, variants={"absolute": absolute}, extra=extra)
 
 

@@ -36,7 +36,7 @@ from ...machine.devices import pick_device
 from ...rng import derive
 from ...training import predict
 from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
-from ..resampling import multinomial_counts
+from ..resampling import DRAWS, multinomial_counts
 from ..subject import Measurement, Subject
 
 _JOINS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -512,7 +512,7 @@ class _UnitMetric(Metric):
             layer = self.layer or last_feature_map(dense.model, probes.images[:1], device)
             units = feature_maps(dense.model, probes.images[:1], layer, device).shape[1]
             maps = feature_maps(subject.model, probes.images, layer, device)
-            random = np.random.default_rng(derive(subject.seed, "dissection"))
+            random = np.random.default_rng(derive(DRAWS, "dissection"))
             found = dissect(maps, probes.cells, *search)
             elsewhere = torch.from_numpy(random.permutation(len(maps)))
             dealt = dissect(maps[elsewhere], probes.cells, *search)
@@ -536,7 +536,7 @@ class ExplainedUnits(_UnitMetric):
         "explained_units", "Units with an explanation", "interpretability", "higher",
         "fraction of the dense network's units", Tolerance(0.05),
         "IoU with formulas of concepts (Bau et al., 2017; Mu & Andreas, 2020, section 2)", short="explained units",
-        words=("easier to explain unit by unit", "harder to explain unit by unit"),
+        words=("easier to explain unit by unit", "harder to explain unit by unit"), version=2,
     )  # fmt: skip
     bulky = ("ious", "formulas", "concepts")
 
@@ -575,7 +575,7 @@ class UnitIou(_UnitMetric):
 
     about = About(
         "unit_iou", "Mean IoU of units", "interpretability", "higher", "IoU, 0 to 1", Tolerance(0.1, relative=True),
-        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units",
+        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units", version=2,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

@@ -27,7 +27,7 @@ from ...training import predict
 from ..base import About, Metric, Question, Shape, Tolerance, register
 from ..calibration import temperature_where
 from ..checks import check_pixels
-from ..resampling import of_images, standard_error
+from ..resampling import DRAWS, of_images, standard_error
 from ..subject import Measurement, Subject
 
 # as in the lime package
@@ -406,7 +406,7 @@ class _Lime(Metric):
 
         def neighbourhood() -> Neighbourhood:
             segments = torch.stack([cut(x) for x in pictures])
-            return _neighbourhood(pictures, segments, self.samples, subject.seed)[0]
+            return _neighbourhood(pictures, segments, self.samples, DRAWS)[0]
 
         near = keep(("lime", *shown), neighbourhood)
 
@@ -415,7 +415,7 @@ class _Lime(Metric):
 
         def under_noise(draw: int) -> Tensor:
             key = "lime answers", *shown, sigma, draw
-            return subject.once(key, lambda: answer(_noisy(pictures, sigma, draw, subject.seed)))
+            return subject.once(key, lambda: answer(_noisy(pictures, sigma, draw, DRAWS)))
 
         logits = subject.once(("lime answers", *shown), lambda: answer(pictures))
         return near, logits, [under_noise(draw) for draw in range(draws)]
@@ -429,7 +429,7 @@ class Fidelity(_Lime):
         "fidelity", "Fidelity (LIME residual)", "interpretability", "lower", "squared probability",
         Tolerance(0.1, relative=True), "linear model of superpixels (Ribeiro et al., 2016; Chen et al., 2022)",
         short="fidelity",
-        words=("easier to explain by LIME", "harder to explain by LIME"),
+        words=("easier to explain by LIME", "harder to explain by LIME"), version=2,
     )  # fmt: skip
 
 
@@ -439,7 +439,7 @@ class FidelityR2(_Lime):
 
     about = About(
         "fidelity_r2", "Fidelity as R² (LIME)", "interpretability", "higher", "share of variance, at most 1",
-        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="R²",
+        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="R²", version=2,
     )  # fmt: skip
 
     def scores(self, fits: Fits) -> Tensor:
@@ -458,7 +458,7 @@ class Stability(_Lime):
     about = About(
         "stability", "Stability (change of LIME)", "interpretability", "lower", "squared probability",
         Tolerance(0.25, relative=True),
-        "change of the coefficients under noise (Alvarez-Melis & Jaakkola, 2018; Plumb et al., 2020)", short="stability",
+        "change of the coefficients under noise (Alvarez-Melis & Jaakkola, 2018; Plumb et al., 2020)", short="stability", version=2,
     )  # fmt: skip
 
     images: PositiveInt = 100

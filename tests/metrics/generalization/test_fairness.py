@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
+from benchmarks import bias
 from lotterylib import metrics
 from lotterylib.errors import DataError
-from lotterylib.metrics import Subject
+from lotterylib.metrics import Subject, paired
 from lotterylib.metrics.generalization import identified_exemplars, mistakes, recall, recall_change
 from tests.conftest import toy_data, toy_network, untouched_rng
 
@@ -149,12 +150,41 @@ def test_recall_loss_by_hand():
     with untouched_rng():
         measured = metrics.evaluate(subject, "recall_loss")
     assert measured.value == pytest.approx(3 / 21) and measured.samples == 21
-    gain = torch.tensor([1.0] + [-1.0] * 4 + [0.0] * 16)
-    assert measured.error == pytest.approx(gain.std(correction=0).item() / math.sqrt(21))
+    # by hand, with half an image in each of four cells: 6 of 23 moved, by 3 in all
+    by_hand = math.sqrt(6 - 3**2 / 23) / 23
+    assert measured.extra["errors"]["b"] == pytest.approx(by_hand, abs=1e-6)
+    assert 0.6 * by_hand < measured.error < 1.2 * by_hand and 0 < measured.bias < 2 * by_hand
     assert measured.extra["worst"] == "b"
     assert measured.extra["change"] == pytest.approx({"a": -2 / 22, "b": -3 / 21, "c": 0.0}, abs=1e-6)
-    assert measured.extra["errors"]["c"] == 0
+    assert measured.extra["errors"]["c"] == pytest.approx(1 / 23, abs=1e-6)
     json.dumps(measured.extra)
+
+
+@pytest.mark.parametrize(
+    "lost, share", [("none", 0.93), ("one class, 5 errors", 0.91), ("normal, 1 error", 0.93)]
+)
+def test_the_largest_of_ten_losses_is_covered_without_its_bias(lost, share):
+    """300 draws about known losses; the largest alone is too large by 1.5 errors where nothing is lost."""
+    row = bias.recall(bias.LOST[lost], 300)
+    assert row["covers"] >= share
+    assert abs(row["unbiased"] - row["truth"]) < 0.65
+    if lost == "none":
+        assert row["plain"] == pytest.approx(1.54, abs=0.1) and row["plain covers"] < 0.85
+
+
+def test_nothing_is_certain_from_one_image():
+    """One image of one class, right in the dense network and wrong in the ticket: +1.000, and no certainty."""
+    label, data = torch.tensor([1]), toy_data()
+    object.__setattr__(data, "test", (data.test[0][:1], label))
+
+    class Canned(Subject):
+        test_logits = answers(label)
+
+    dense = Canned(None, data)
+    ticket = type("Wrong", (Subject,), {"test_logits": answers((label + 1) % 3)})(None, data, dense=dense)
+    measured = metrics.evaluate(ticket, "recall_loss")
+    apart = paired(measured, metrics.evaluate(dense, "recall_loss"))
+    assert measured.value == 1 and apart.error > 0.4
 
 
 def test_dense_has_lost_nothing():

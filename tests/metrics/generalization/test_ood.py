@@ -190,6 +190,20 @@ def test_errors_are_what_new_images_would_show(name):
 
 
 @pytest.mark.parametrize("name", METRICS)
+def test_noise_is_a_variant_and_no_part_of_the_mean(name):
+    inside, sets = torch.rand(50) + 1, {"gaussian": torch.rand(50), "uniform": torch.rand(50)}
+    digits = torch.rand(50) + 0.8
+    subject = canned(inside, **{"mnist-mini": digits}, **sets)
+    measured = metrics.evaluate(subject, name)
+    assert measured.value == pytest.approx(METRICS[name](inside, digits))
+    assert list(measured.variants) == ["mnist-mini", *sets] and measured.extra == {"sets": ["mnist-mini"]}
+    alone = metrics.evaluate(canned(inside, **{"mnist-mini": digits}), name, {"sets": ["mnist-mini"]})
+    assert measured.error == pytest.approx(alone.error, rel=0.3)
+    asked = metrics.build(name).reads(datasets.build("fashion-mini")).outliers
+    assert asked == ("mnist-mini", *sets)
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_no_sets_are_refused(name):
     with pytest.raises(SettingError, match="sets"):
         metrics.evaluate(canned(torch.rand(5)), name, {"sets": []})

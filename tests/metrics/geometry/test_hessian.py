@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -422,12 +423,12 @@ def test_what_is_measured_is_what_the_functions_say():
     images, labels = ticket.sample(30, "train")
     trace = metrics.evaluate(ticket, "hessian_trace", dict(images=30, steps=5, max_probes=6))
     expected = hessian_trace(
-        ticket.model, images, labels, mask=ticket.mask, steps=5, max_probes=6, seed=3, relative_error=0.03
+        ticket.model, images, labels, mask=ticket.mask, steps=5, max_probes=6, relative_error=0.03
     )
     assert (trace.value, trace.error, trace.samples) == (expected, expected.error, expected.samples)
     assert trace.variants["per weight"].value == pytest.approx(expected / ticket.mask.kept)
     top = metrics.evaluate(ticket, "hessian_top", dict(images=30, steps=5))
-    assert top.value == top_eigenvalue(ticket.model, images, labels, mask=ticket.mask, steps=5, seed=3)
+    assert top.value == top_eigenvalue(ticket.model, images, labels, mask=ticket.mask, steps=5)
     assert top.error is None and top.extra["smallest"] < top.value
     trace = metrics.evaluate(ticket, "input_trace", dict(images=30, steps=3, max_probes=4))
     each = image_hessians(ticket.model.eval(), images, labels.long())
@@ -457,3 +458,39 @@ def test_trace_and_top_share_one_run_of_lanczos(monkeypatch):
     for name in ("hessian_top", "hessian_trace", "input_trace", "input_top"):
         metrics.evaluate(ticket, name, dict(images=12, steps=4))
     assert len(calls) == 2
+
+
+def test_the_dense_network_is_looked_at_over_the_tickets_weights_too():
+    """Its exact Hessian's block for the weights that the ticket keeps, with none of its own weights removed."""
+    images, labels = batch()
+    whole, ticket = (nn.Sequential(nn.Flatten(), tanh_network()).float() for _ in range(2))
+    mask = masked(ticket)
+    with torch.no_grad():
+        for weight in ticket.parameters():
+            weight.mul_(1.5)
+    mask.apply_(ticket)
+    data = replace(toy_data(), train=(images.float().sigmoid().view(-1, 1, 2, 3), labels.long()))
+    dense = Subject(whole, data, device="cpu")
+    settings = dict(images=len(labels), steps=3, max_probes=60, relative_error=0.0)
+    sparse = Subject(ticket, data, mask, device="cpu", dense=dense)
+    measured = metrics.evaluate(sparse, "hessian_trace", settings)
+    seen = dense.sample(len(labels), "train")
+    chosen = torch.cat([kept.flatten() for kept in mask.values()])
+    block = full_hessian(whole, *seen)[chosen][:, chosen]
+    control, gap = (measured.variants[name] for name in ("control", "gap"))
+    assert control.value == pytest.approx(block.trace().item(), abs=3.5 * control.error + 1e-5)
+    assert gap.value == pytest.approx(measured.value - control.value)
+    assert gap.error == pytest.approx(math.hypot(measured.error, control.error))
+    top = metrics.evaluate(sparse, "hessian_top", dict(images=len(labels), steps=40))
+    largest = torch.linalg.eigvalsh(block.double())[-1].item()
+    assert top.variants["control"].value == pytest.approx(largest, rel=1e-3)
+    own = metrics.evaluate(dense, "hessian_trace", settings)
+    assert own.variants["control"].value == own.value and own.variants["gap"].value == 0
+
+
+def test_networks_of_another_form_have_no_weights_in_common():
+    data = toy_data()
+    other = nn.Sequential(nn.Flatten(), nn.Linear(data.train[0][0].numel(), 3))
+    narrow = Subject(toy_network(), data, device="cpu", dense=Subject(other, data, device="cpu"))
+    measured = metrics.evaluate(narrow, "hessian_trace", dict(images=12, steps=3, max_probes=4))
+    assert set(measured.variants) == {"per weight"}
