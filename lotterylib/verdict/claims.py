@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from .. import metrics
 from ..errors import DataError
 from ..pruners import PRUNERS, Start
 from . import paper
@@ -27,8 +28,8 @@ LATE = tuple(name for name, start in _STARTS.items() if start in (Start.TRAINED,
 EARLY = tuple(name for name, start in _STARTS.items() if start is Start.UNTRAINED)
 # Random pruning with densities by layer, where a study has it.
 ERK = "random-erk"
-# The variant of the Hessian's trace over the weights that ticket and dense network both have.
-EQUAL = "hessian_trace:equal"
+# Variants of the Hessian's trace over the weights that both have: ticket − dense there, and the dense network's own there.
+EQUAL, DENSE_THERE = "hessian_trace:gap", "hessian_trace:control"
 # Nothing is compared between settings, except where a claim is about that.
 SETTING = ["dataset", "model"]
 
@@ -390,13 +391,17 @@ class AsFlat(Claim):
 
     @staticmethod
     def _equal(table: pd.DataFrame, judged: pd.DataFrame) -> pd.Series:
-        """Return the verdicts over equal coordinates by (dataset, model, sparsity), with the tolerance of the whole trace."""
+        """Return the verdicts over equal coordinates by (dataset, model, sparsity); relative to the dense network's trace over
+        the same weights, where that is known."""
         rows = table[(table.metric == EQUAL) & (table.pruner == "lottery") & table.difference.notna()]
         if rows.empty:
             return pd.Series(dtype=object)
         found = differences(rows, moderated=True)
         keys = [*SETTING, "sparsity"]
-        limit: Any = judged[judged.metric == "hessian_trace"].groupby(keys).tolerance.first()
+        limit = judged[judged.metric == "hessian_trace"].groupby(keys).tolerance.first().to_dict()
+        there: Any = table[(table.metric == DENSE_THERE) & (table.pruner == "lottery")]
+        of = metrics.describe("hessian_trace").tolerance.of
+        limit |= {key: of(value) for key, value in there.groupby(keys).value.mean().items()}
         verdicts = {
             (row.dataset, row.model, row.sparsity): "undecided"
             if math.isnan(row.low)

@@ -1,4 +1,4 @@
-"""How often the verdict's intervals hold, simulated where the truth is known (``benchmarks/coverage.py``)."""
+"""How often the verdict's intervals hold, simulated where the truth is known (``benchmarks/intervals.py``)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A variance of three trainings is a poor estimate. Over the tickets of a study variances are alike, so each is shrunk towards
 what all of them say, and the interval gains degrees of freedom. Tickets that share the dense networks of their seeds are not
 independent: they have fewer degrees of freedom together than their sum (``SHARED``). The coverage of these intervals is
-simulated by ``benchmarks/coverage.py``.
+simulated by ``benchmarks/intervals.py``.
 
 Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), sections 3 and 6.2; limma's
 ``squeezeVar`` and ``fitFDist``.

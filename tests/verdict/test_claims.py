@@ -10,6 +10,7 @@ from lotterylib.results import tidy
 from lotterylib.verdict import paper, passes
 from lotterylib.verdict.claims import (
     CLAIMS,
+    DENSE_THERE,
     EARLY,
     EQUAL,
     LATE,
@@ -207,6 +208,12 @@ def test_flatness_is_judged_over_the_weights_that_both_networks_have():
         equal = [r | {"metric": EQUAL} for r in records("hessian_trace", {"lottery": [change] * 3})]
         found = by_claim(tidy(accuracy + own + equal))["7a"]
         assert found.word == expected and counts in found.effect.split("same weights")[1]
+    # the dense network is ten times as sharp over those weights, so that .9 is little
+    there = [
+        r | {"metric": DENSE_THERE, "value": 5.0} for r in records("hessian_trace", {"lottery": [0.0] * 3})
+    ]
+    equal = [r | {"metric": EQUAL} for r in records("hessian_trace", {"lottery": [0.9] * 3})]
+    assert by_claim(tidy(accuracy + own + equal + there))["7a"].word == "reproduced"
 
 
 def test_the_paper_s_own_gap_stands_beside_ours():

@@ -1,6 +1,6 @@
 """Simulate how often the verdict's 95 % intervals hold the truth, and write the table that the verdict's page shows.
 
-    python -m benchmarks.coverage [--draws 4000] [--out lotterylib/verdict/coverage.csv]
+    python -m benchmarks.intervals [--draws 4000] [--out lotterylib/verdict/coverage.csv]
 
 Each case draws studies whose truth is known, computes an interval as the library does, and counts how often the truth lies in
 it. The aim is .93 to .97. An interval over proportions may lie above, since counts are whole numbers.
