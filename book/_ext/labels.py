@@ -10,7 +10,7 @@ from pybtex.style.labels import BaseLabelStyle
 
 
 class AuthorYear(BaseLabelStyle):
-    """"Frankle & Carbin, 2019" for two authors, "Chen et al., 2022" for more; a letter where two would be the same."""
+    """ "Frankle & Carbin, 2019" for two authors, "Chen et al., 2022" for more; a letter where two would be the same."""
 
     def format_labels(self, sorted_entries):
         plain = [_label(entry) for entry in sorted_entries]
