@@ -103,8 +103,8 @@ def headline(judged: pd.DataFrame, pruner: str) -> tuple[float, bool]:
     kept = float(ends["accuracy"].iloc[0]) if "accuracy" in ends else math.nan
     if not math.isnan(kept):
         return kept, True
-    levels: Any = chosen.sparsity.unique()
-    return float(min(levels, key=lambda s: abs(s - _FALLBACK))), False
+    levels: list[float] = [float(str(s)) for s in chosen.sparsity.unique()]
+    return min(levels, key=lambda s: abs(s - _FALLBACK)), False
 
 
 def answer(table: pd.DataFrame, *names: str) -> Answer:

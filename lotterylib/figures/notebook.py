@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import SettingError
@@ -27,7 +28,9 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
     # Photographs must not be turned to a negative where a page is dark.
-    photograph = any(image.get_array().ndim == 3 for axis in figure.axes for image in axis.images)
+    photograph = any(
+        np.ndim(np.asarray(image.get_array())) == 3 for axis in figure.axes for image in axis.images
+    )
     bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
     about: dict[str, Any] = {"alt": alt, "caption": caption, "name": name}
     if photograph:

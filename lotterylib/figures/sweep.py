@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .. import metrics
@@ -52,8 +53,7 @@ def sweep(
     settings = [_Setting.of(d, m, rows, metric, percent) for d, m, rows in by_setting(means)]
     label = f"{about.label}{' (%)' if percent else ''} {about.arrow}"
     with styled():
-        draw = _multiples if highlight is None else _beside
-        figure = draw(settings, label, highlight)
+        figure = _multiples(settings, label) if highlight is None else _beside(settings, label, highlight)
     words = [_alt(s, about, percent, highlight) for s in settings]
     return marked(figure, " ".join(words), smoke)
 
@@ -78,11 +78,11 @@ class _Setting(NamedTuple):
         return in_order(set(self.means["pruner"]) - {"dense"})
 
 
-def _multiples(settings: Sequence[_Setting], label: str, highlight: None) -> plt.Figure:
+def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
     rows = [-(-max(1, len(s.pruners)) // _COLUMNS) for s in settings]
     figure = plt.figure(figsize=(_WIDTH, 1.75 * sum(rows) + 0.35 * len(rows) + 0.3), layout="constrained")
-    blocks = np.atleast_1d(figure.subfigures(len(settings), height_ratios=rows))
-    for block, count, setting in zip(blocks, rows, settings, strict=True):
+    blocks: Any = figure.subfigures(len(settings), squeeze=False, height_ratios=rows)
+    for block, count, setting in zip(blocks[:, 0], rows, settings, strict=True):
         axes = block.subplots(count, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         block.suptitle(f"{label}, {setting.model} on {setting.dataset}", fontsize=10, x=0.01, ha="left")
         limits = span(setting.means)
@@ -100,7 +100,7 @@ def _multiples(settings: Sequence[_Setting], label: str, highlight: None) -> plt
     return figure
 
 
-def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> plt.Figure:
+def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> Figure:
     figure, axes = plt.subplots(len(settings), 2, figsize=(_WIDTH, 3.4 * len(settings)), squeeze=False)
     for row, setting in zip(axes, settings, strict=True):
         bold = [p for p in dict.fromkeys((highlight, *_BESIDE)) if p in setting.pruners]
@@ -299,7 +299,7 @@ def legend_of(printed: bool = False) -> list[Artist]:
     """Return the legend's lines: dense, the three regions, the others, and the paper where it is drawn."""
     lines: list[Artist] = [Line2D([], [], color="black", linestyle="-.", label="dense")]
     lines += [Line2D([], [], color="#333333", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
-    arrow = {"marker": "v", "linestyle": "", "color": "#333333"}
+    arrow: dict[str, Any] = {"marker": "v", "linestyle": "", "color": "#333333"}
     lines.append(Line2D([], [], label="beyond the axis, its value", **arrow))
     if printed:
         lines.append(Line2D([], [], color="black", dashes=(1.5, 1.5), lw=1, label="the paper, digitised"))
