@@ -46,7 +46,7 @@ def test_the_interval_of_a_difference_covers_where_one_network_is_calibrated(kin
 
 def test_the_truth_is_what_very_many_images_show():
     dice = torch.Generator().manual_seed(2)
-    true, other, labels = coverage.world(20_000, dice, **coverage.SECOND["temperature 1/1.3"])
+    true, other, labels = coverage.world(20_000, dice, *coverage.SECOND["temperature 1/1.3"])
     for kind in coverage.BINNED:
         error, bias, _ = calibration_interval(other, labels, kind=kind)
         assert error - bias == pytest.approx(calibration_truth(other, true, kind=kind), rel=0.1)
