@@ -17,12 +17,15 @@ from torch import Tensor
 from lotterylib.metrics.calibration import Kind, calibration_interval, calibration_truth
 from lotterylib.metrics.generalization.fairness import worst_of
 
+CLASSES = 10
+# sharpness, noise and favour of ``world``
+Second = tuple[float, float, float]
 BINNED: tuple[Kind, ...] = ("ece", "sce", "ace")
-SECOND = {
-    "temperature 1/1.3": dict(sharper=1.3),
-    "temperature 1/.8": dict(sharper=0.8),
-    "temperature 1/1.05": dict(sharper=1.05),
-    "1/1.3, noise, favoured classes": dict(sharper=1.3, noise=0.5, favour=0.5),
+SECOND: dict[str, Second] = {
+    "temperature 1/1.3": (1.3, 0.0, 0.0),
+    "temperature 1/.8": (0.8, 0.0, 0.0),
+    "temperature 1/1.05": (1.05, 0.0, 0.0),
+    "1/1.3, noise, favoured classes": (1.3, 0.5, 0.5),
 }
 LOST = {
     "none": torch.zeros(10),
@@ -39,31 +42,30 @@ def world(
     sharper: float,
     noise: float = 0.0,
     favour: float = 0.0,
-    classes: int = 10,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the probabilities of a calibrated network and of another one [N, classes], and labels [N]."""
-    logits = torch.randn(count, classes, generator=random, dtype=torch.float64)
-    shown = torch.randint(classes, (count,), generator=random)
+    logits = torch.randn(count, CLASSES, generator=random, dtype=torch.float64)
+    shown = torch.randint(CLASSES, (count,), generator=random)
     logits[torch.arange(count), shown] += (
         1.3 + 7.8 * torch.rand(count, generator=random, dtype=torch.float64).sqrt()
     )
     true = logits.softmax(dim=1)
     labels = torch.multinomial(true, 1, generator=random)[:, 0]
-    moved = logits + noise * torch.randn(count, classes, generator=random, dtype=torch.float64)
-    other = sharper * moved + favour * torch.linspace(-1, 1, classes, dtype=torch.float64)
+    moved = logits + noise * torch.randn(count, CLASSES, generator=random, dtype=torch.float64)
+    other = sharper * moved + favour * torch.linspace(-1, 1, CLASSES, dtype=torch.float64)
     return true, other.softmax(dim=1), labels
 
 
 def calibration(
-    kind: Kind, count: int, repeats: int, second: dict[str, float], seed: int = 0, reference: int = 200_000
+    kind: Kind, count: int, repeats: int, second: Second, seed: int = 0, reference: int = 200_000
 ) -> dict[str, float]:
     """Return the true difference of two networks, and what is estimated and covered, without the bias and with it."""
     random = torch.Generator().manual_seed(seed)
-    true, other, _ = world(reference, random, **second)
+    true, other, _ = world(reference, random, *second)
     truth = calibration_truth(other, true, kind=kind) - calibration_truth(true, true, kind=kind)
     plain, unbiased, covered, before = [], [], [], []
     for _ in range(repeats):
-        one, two, labels = world(count, random, **second)
+        one, two, labels = world(count, random, *second)
         (a, bias_a, error_a), (b, bias_b, error_b) = (
             calibration_interval(p, labels, kind=kind) for p in (one, two)
         )

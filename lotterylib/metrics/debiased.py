@@ -126,7 +126,7 @@ class _Model:
         fitted = _temperature(log_p, labels)
         per_temperature = _binned(index, pick(_at(log_p, fitted)) - forecast, bins) / fitted
         _, _, information = _moments(log_p, fitted)
-        believed = fitted * _share(fitted**2 * information, _NOISE[0])
+        believed = fitted * _share(fitted**2 * information, _NOISE[0]).item()
         q, mean, information = _moments(log_p, believed)
         chance = pick(q).clamp(1e-9, 1 - 1e-9)
         variance, x = chance * (1 - chance), chance.logit()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from benchmarks import bias
+from benchmarks import bias as simulated
 from lotterylib.metrics.calibration import calibration_interval, calibration_truth
 
 
@@ -25,29 +25,29 @@ def test_one_bin_has_the_bias_of_a_coin():
     assert 0.6 * exact < biases.mean().item() < 1.05 * exact and biases.max() < 1.3 * exact
 
 
-@pytest.mark.parametrize("kind", bias.BINNED)
+@pytest.mark.parametrize("kind", simulated.BINNED)
 def test_of_a_calibrated_network_nothing_is_left(kind):
     dice, found = torch.Generator().manual_seed(1), []
     for _ in range(25):
-        p, _, labels = bias.world(500, dice, sharper=1.0)
+        p, _, labels = simulated.world(500, dice, sharper=1.0)
         found.append(calibration_interval(p, labels, kind=kind)[:2])
     errors, biases = torch.tensor(found).T
     assert (errors - biases).mean().abs() < 0.2 * errors.mean()
 
 
-@pytest.mark.parametrize("kind", bias.BINNED)
+@pytest.mark.parametrize("kind", simulated.BINNED)
 def test_the_interval_of_a_difference_covers_where_one_network_is_calibrated(kind):
     """40 pairs: at 95 % the chance of 34 or fewer is 1 in 70. With its bias the difference is mostly missed."""
-    second = bias.SECOND["temperature 1/1.3"]
-    row = bias.calibration(kind, 500, 40, second, reference=40_000)
+    second = simulated.SECOND["temperature 1/1.3"]
+    row = simulated.calibration(kind, 500, 40, second, reference=40_000)
     assert row["covers"] > 34 / 40 and row["plain covers"] < row["covers"]
     assert abs(row["unbiased"] - row["truth"]) < 0.5 * abs(row["plain"] - row["truth"])
 
 
 def test_the_truth_is_what_very_many_images_show():
     dice = torch.Generator().manual_seed(2)
-    true, other, labels = bias.world(20_000, dice, **bias.SECOND["temperature 1/1.3"])
-    for kind in bias.BINNED:
+    true, other, labels = simulated.world(20_000, dice, *simulated.SECOND["temperature 1/1.3"])
+    for kind in simulated.BINNED:
         error, bias, _ = calibration_interval(other, labels, kind=kind)
         assert error - bias == pytest.approx(calibration_truth(other, true, kind=kind), rel=0.1)
         assert calibration_truth(true, true, kind=kind) == 0
@@ -57,5 +57,5 @@ def test_odd_networks_give_numbers():
     sure, labels = torch.eye(3).double()[torch.tensor([0, 1, 2, 0])], torch.tensor([0, 1, 2, 0])
     even = torch.full((4, 3), 1 / 3).double()
     for p in (sure, even, sure[:2], even[:2], sure.roll(1, dims=1)):
-        for kind in bias.BINNED:
+        for kind in simulated.BINNED:
             assert all(map(math.isfinite, calibration_interval(p, labels[: len(p)], kind=kind)))

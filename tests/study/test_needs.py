@@ -28,7 +28,7 @@ def test_what_the_package_brings(tmp_path):
     assert states(tiny()) == {"data set digits": "there"}
     everything = tiny(dataset={"name": "fashion-mini"}, metrics={m: {} for m in metrics.names()})
     assert states(everything) == {
-        "data set fashion-mini": "there", "corruptions": "generated", "outliers digits": "there",
+        "data set fashion-mini": "there", "corruptions": "generated", "outliers mnist-mini": "there",
         "outliers gaussian": "generated", "outliers uniform": "generated",
     }  # fmt: skip
     assert all(need.met and not need.remark for need in needs(everything))

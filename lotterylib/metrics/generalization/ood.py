@@ -275,7 +275,7 @@ def _bootstrapped(
         name: Measurement(value, draws.std().item(), len(_present(s)) + len(outside[name]), draws=draws)
         for name, value, draws, s in zip(outside, values, found.T, inside.T, strict=True)
     }
-    draws = torch.stack([variants[name].draws for name in sets]).mean(dim=0)
+    draws = found[:, [list(outside).index(name) for name in sets]].mean(dim=1)
     samples = len(inside) + sum(len(outside[name]) for name in sets)
     return _mean_of(variants, sets, draws.std().item(), samples, draws)
 

@@ -602,6 +602,10 @@ class HessianTrace(_Trace, _InWeights):
     steps: PositiveInt = 12
     max_probes: Annotated[int, Field(ge=LEAST_PROBES)] = 16
 
+    def asks(self, data: Shape) -> dict[Question, float]:
+        probes = Question("probes", ("dense, same weights",))
+        return super().asks(data) | {probes: self.count(data) * PRODUCT["weights"] * self.max_probes}
+
     def measure(self, subject: Subject) -> Measurement:
         trace, weights = self.trace(subject), self.krylov(subject).basis.shape[2]
         mean = Measurement(trace / weights, (trace.error or 0.0) / weights, trace.samples)

@@ -461,8 +461,8 @@ class _UnitMetric(Metric):
     with the concepts of ``datasets.concepts``; or as many of the Broden folder ``broden``, with its labels. ``length`` and
     ``beam``: as in ``compose``; ``share``: as in ``dissect``.
 
-    The error is that of the images: they are drawn anew with replacement 200 times, with thresholds and formulas as they
-    were found. It says nothing of what another training seed would give, which moves some dozens of units by more.
+    The units are all that the layer has, a whole and no sample: no error is over them. The error is that of the images: they
+    are drawn anew with replacement 200 times, with thresholds and formulas as they were found. It says nothing of what another training seed would give, which moves some dozens of units by more.
     Variants: ``single``, explained by one concept alone; ``chance``, the same maps laid on the wrong images, where only
     the search's luck and the concepts' usual places explain anything.
     """
