@@ -32,7 +32,9 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         [['ece', 0.02], ['ece:scaled', 0.01]]
     """
     rows = []
-    for record in records:
+    # a large study keeps apart what tables need
+    slim = getattr(records, "slim", None)
+    for record in slim() if slim else records:
         if "metric" in record:
             about = {c: record.get(c) for c in COLUMNS}
             rows.append(about | _difference(record))
@@ -45,6 +47,16 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     numbers = ["value", "error", "difference", "difference_error"]
     table[numbers] = table[numbers].astype(float)
     return table.sort_values(["dataset", "model", "metric", "pruner", "sparsity", "seed"], ignore_index=True)
+
+
+def slim(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``tidy`` needs of a record, a small part of it.
+
+    Example:
+        >>> slim({"metric": "ece", "value": 0.02, "extra": {"reliability": []}})
+        {'metric': 'ece', 'value': 0.02}
+    """
+    return {key: record[key] for key in (*COLUMNS, "difference", "variants") if key in record}
 
 
 def _difference(measured: Mapping[str, Any]) -> dict[str, Any]:

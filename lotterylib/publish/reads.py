@@ -7,7 +7,9 @@ directly or through others, count at all.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -67,11 +69,19 @@ class Reads:
             data = [*root.glob("*"), *root.glob("*/*")] if root else []
             self._studies[profile.name] = [
                 profile.model_dump_json(),
-                sha256(json.dumps(rows, sort_keys=True).encode()),
+                _digest(rows),
                 sha256(manifest.read_bytes()) if manifest.is_file() else "",
                 *(stamp for path in sorted({*tickets, *data}) if (stamp := _stamp(path))),
             ]
         return self._studies[profile.name]
+
+
+def _digest(rows: Iterable[Any]) -> str:
+    """Return a hash of records, one by one: a large study does not fit in memory."""
+    total = hashlib.sha256()
+    for row in rows:
+        total.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return total.hexdigest()
 
 
 def notebook_code(notebook: Path) -> ast.Module:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from ..errors import DataError
 from ..files import is_remote, names
@@ -18,14 +18,50 @@ from .reference import Reference
 from .store import Record, Store, open_store
 from .versions import Made, outdated
 
+# records that are held in memory together
+MANY = 5000
 # a cell, and what to measure on it: metric → settings
 Todo = tuple[Cell, dict[str, Record]]
 
 
-def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+class Rows(Sequence[Record]):
+    """The records of a study too large for memory, read one by one as they are asked for; ``slim`` yields what
+    ``results.tidy`` needs of them, quickly."""
+
+    def __init__(self, index: Index, ids: list[str], reference: dict[str, Record]):
+        self._index, self._reference = index, reference
+        self._ids = [id for id in ids if index.has_record(id) or id in reference]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        if isinstance(place, slice):
+            return list(self._rows(self._index.records, self._ids[place]))
+        return next(self._rows(self._index.records, [self._ids[place]]))
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._rows(self._index.records, self._ids)
+
+    def slim(self) -> Iterator[Record]:
+        """Yield the part of each record that tables need."""
+        return self._rows(self._index.slim, self._ids)
+
+    def _rows(
+        self, read: Callable[[Iterable[str]], Iterator[Record | None]], ids: list[str]
+    ) -> Iterator[Record]:
+        found = ((row or self._reference.get(id)) for id, row in zip(ids, read(ids), strict=True))
+        return (row for row in found if row)
+
+
+def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> Sequence[Record]:
     """Return all measurements of a profile that are there: from the store, else from the package's reference run.
 
-    Those that are damaged count as missing; the error output names them.
+    Those that are damaged count as missing; the error output names them. More than ``MANY`` are read as they are asked for.
 
     Example:
         >>> records("laptop")[0]["metric"]
@@ -33,14 +69,14 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
     """
     profile = load_profile(profile)
     reference, local = Reference(profile.name).rows, open_store(store)
-    ids = [cell.metric_id(metric, settings) for cell, metric, settings in measurements(profile)]
+    ids = [asked.id for asked in measurements(profile)]
     if not local:
         return [reference[id] for id in ids if id in reference]
     index = Index(local)
     for path in index.damaged:
         print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
-    found = ((row or reference.get(id)) for id, row in zip(ids, index.records(ids), strict=True))
-    return [row for row in found if row]
+    rows = Rows(index, ids, reference)
+    return rows if len(rows) > MANY else list(rows)
 
 
 def ticket(
@@ -119,8 +155,7 @@ def missing(
     ``refresh`` also those that another version of metric or pruner made."""
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
     index, todo = Index.of(store), {}
-    for cell, metric, settings in measurements(profile):
-        id = cell.metric_id(metric, settings)
+    for cell, metric, settings, id in measurements(profile):
         stale = refresh and index.has_record(id) and index.made(id) != Made.now(metric, cell.pruner)
         if stale or id not in known and not index.has_record(id):
             todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
@@ -133,8 +168,8 @@ def mixture(profile: Profile, store: Store | Index) -> list[str]:
     index = Index.of(store)
     if is_remote(index.store.root):
         return []
-    asked = ((cell, metric, cell.metric_id(metric, own)) for cell, metric, own in measurements(profile))
-    return outdated((m, cell.pruner, index.made(id)) for cell, m, id in asked if index.has_record(id))
+    there = (asked for asked in measurements(profile) if index.has_record(asked.id))
+    return outdated((asked.metric, asked.cell.pruner, index.made(asked.id)) for asked in there)
 
 
 def remaining(todo: list[Todo], store: Store | Index) -> list[Cell]:
@@ -155,8 +190,8 @@ def failures(profile: Profile, store: Store | Index) -> dict[str, dict[str, str]
         elif cell.id in damaged:
             found[cell.label] = {"kind": "damaged", "reason": _DAMAGED.format(index.store.ticket_path(cell))}
     tried = {Path(name).stem for name in names(index.store.root / "unmeasured")}
-    for cell, metric, settings in measurements(profile) if tried or damaged else ():
-        id, label = cell.metric_id(metric, settings), f"{metric} of {cell.label}"
+    for cell, metric, settings, id in measurements(profile) if tried or damaged else ():
+        label = f"{metric} of {cell.label}"
         if id in damaged:
             path = index.store.record_path(cell, metric, settings)
             found[label] = {"kind": "damaged", "reason": _DAMAGED.format(path)}
