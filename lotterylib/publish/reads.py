@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import lotterylib
 
+from ..datasets.base import data_root
 from ..files import names, sha256
 from ..machine.revision import versions
 from ..study import Profile, Store, expand, load_profile, profile_names, records
@@ -63,7 +64,8 @@ class Reads:
         if profile.name not in self._studies:
             manifest = PACKAGE / "reference" / profile.name / "manifest.json"
             tickets = (self.store.ticket_path(cell) for cell in expand(profile))
-            root = profile.dataset.root
+            given, builder = profile.dataset.root, profile.dataset.builder
+            root = data_root(given) if given or builder.source() else None
             # an empty store leaves the reference run, for which its manifest stands
             rows = records(profile, self.store) if names(self.store.root) else []
             data = [*root.glob("*"), *root.glob("*/*")] if root else []

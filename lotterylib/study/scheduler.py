@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
 from tqdm import tqdm
 
-from ..errors import LotteryError, SettingError
+from ..errors import LotteryError, SettingError, one_line
 from ..files import is_remote, names, remove, write_whole
 from ..machine.devices import pick_device, places, processors
 from ..training import Launch
@@ -152,6 +153,16 @@ def open_enough_files(workers: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def check_semaphores() -> None:
+    """Raise ``SettingError`` if this machine gives none, where workers would not start."""
+    try:
+        multiprocessing.get_context("spawn").SimpleQueue()
+    except (OSError, ImportError) as error:
+        raise SettingError(
+            f"no worker can be started, since there are no semaphores ({one_line(error)}): /dev/shm must be writable"
+        ) from None
+
+
 def hush() -> None:
     """Silence Dask's own log for the rest of this process, where it would print tracebacks of connections that end
     because we end. What matters of it, ``run`` says in the summary or raises."""
@@ -202,6 +213,7 @@ def run(
     devices = how.devices()
     if not how.scheduler:
         open_enough_files(len(devices))
+        check_semaphores()
     marks = store.open_for_writing().root / "attempts" / f"{_HERE}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     _forget_the_dead(marks.parent)
     job = _Job(worker, store, marks, how.threads, devices, how.launch(devices), how.refresh, limit)
@@ -384,7 +396,8 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
         with _connected(scheduler, share) as client:
             yield client
         return
-    cluster = client = None
+    # seconds in which each side says goodbye
+    cluster, client, patience = None, None, 3
     with dask.config.set(_LOCAL):
         try:
             with _sigint_held():
@@ -403,6 +416,7 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
             client = Client(cluster)
             yield client
         except KeyboardInterrupt:
+            patience = 1
             print("\nstopping …", file=sys.stderr)
             if cluster:
                 _kill(cluster)
@@ -411,7 +425,7 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
             for part in (client, cluster):
                 with contextlib.suppress(Exception):
                     if part:
-                        part.close(timeout=3)
+                        part.close(timeout=patience)
 
 
 def _key_for_this_run() -> Security:

@@ -1,5 +1,6 @@
 """What is small, full, dead or without end is met in time and by name."""
 
+import errno
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import namedtuple
+from multiprocessing import synchronize
 
 import pytest
 from distributed import Client, LocalCluster
@@ -75,6 +77,18 @@ def test_too_few_open_files_are_one_line_and_not_a_wait(monkeypatch, tmp_path):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (40, 40))
     with pytest.raises(SettingError, match=r"2 worker\(s\) take about 192 .* may have 40 \(ulimit -n\)"):
         run(missing(PROFILE, store := Store(tmp_path / "s")), store, How(workers=2, device="cpu"))
+    assert not store.root.exists()
+
+
+def test_a_machine_without_semaphores_is_one_line(monkeypatch, tmp_path):
+    """As where /dev/shm may only be read."""
+
+    def none(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(synchronize.SemLock, "__init__", none)
+    with pytest.raises(SettingError, match="Read-only file system.*/dev/shm must be writable"):
+        run(missing(PROFILE, store := Store(tmp_path / "s")), store, How(workers=1, device="cpu"))
     assert not store.root.exists()
 
 
