@@ -287,7 +287,7 @@ class _Study:
         self.to_find = sorted((c for c in cells if not found(c)), key=lambda cell: -self.steps[cell.id])
         self.to_measure = [cell for cell in cells if metrics.get(cell.id)]
         # of those that were given to the scheduler; of tickets until what came of them is known
-        self.cells: dict[str, Cell] = {}
+        self.cells: dict[Any, Cell] = {}
         self.tickets: dict[str, Future] = {}
 
     def __len__(self) -> int:
@@ -339,7 +339,7 @@ def _watch(study: _Study, store: Store, summary: Summary, progress: bool, runnin
             bar.update()
 
 
-def _outcome(task: Future, cells: dict[str, Cell], store: Store) -> Outcome:
+def _outcome(task: Future, cells: dict[Any, Cell], store: Store) -> Outcome:
     """Return what came of a task, also where its worker could not say."""
     cell = cells[task.key]
     try:

@@ -112,7 +112,7 @@ def evaluation_batches(
         yield from images.split(size)
         return
     pieces = [slice(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    largest = 4 * size * math.prod(images.shape[1:])
+    largest = 4 * size * images[0].numel() if pieces else 0
     yield from _from_processes(images, pieces, _workers(workers, len(pieces)), largest, pin=False)
 
 

@@ -19,7 +19,7 @@ from lotterylib.study import Store, records, scheduler
 from lotterylib.study.lookup import failures, missing
 from lotterylib.study.scheduler import How, open_enough_files, run
 from lotterylib.study.work import attempt
-from tests.study.helpers import PROFILE, TINY, cell_of, write
+from tests.study.helpers import PROFILE, TINY, cell_of, tiny, write
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +30,20 @@ def cluster():
 
 def test_a_scheduler_is_given_little_at_a_time(cluster, tmp_path, monkeypatch):
     """So a study of thousands of cells starts, and stops, as quickly as a small one; and it is all done."""
-    store, submit, given, waiting = Store(tmp_path / "s"), Client.submit, [], []
+    profile, store = tiny(pruners=["lottery"], rounds=[2]), Store(tmp_path / "s")
+    submit, given, waiting = Client.submit, [], []
 
     def watched(*arguments, **options):
         waiting.append(sum(not future.done() for future in given))
         given.append(submit(*arguments, **options))
         return given[-1]
 
-    monkeypatch.setattr(scheduler, "AHEAD", 2)
+    monkeypatch.setattr(scheduler, "AHEAD", 1)
     monkeypatch.setattr(Client, "submit", watched)
-    summary = run(missing(PROFILE, store), store, How(cluster, device="cpu"), progress=False)
-    assert summary.counts == {"found": 11} and not summary.failures
-    assert len(given) == 11 and max(waiting) <= 2
-    assert missing(PROFILE, store) == [] and len(records(PROFILE, store)) == 5
+    summary = run(missing(profile, store), store, How(cluster, device="cpu"), progress=False)
+    assert summary.counts == {"found": 5} and not summary.failures
+    assert len(given) == 5 and max(waiting) <= 1
+    assert missing(profile, store) == [] and len(records(profile, store)) == 2
 
 
 def test_marks_of_killed_runs_go_and_those_of_others_stay(cluster, tmp_path):
