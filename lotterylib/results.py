@@ -9,9 +9,10 @@ import pandas as pd
 
 from .errors import DataError
 
+_NETWORK = ("dataset", "model", "pruner", "sparsity", "seed")
+_ABOUT = ("chance", "revision")
 COLUMNS = [
-    "dataset", "model", "pruner", "sparsity", "seed", "metric", "value", "error", "samples",
-    "difference", "difference_error", "chance", "revision",
+    *_NETWORK, "metric", "value", "error", "samples", "difference", "difference_error", *_ABOUT,
 ]  # fmt: skip
 
 
@@ -32,13 +33,16 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         [['ece', 0.02], ['ece:scaled', 0.01]]
     """
     rows = []
-    for record in records:
+    # a large study keeps apart what tables need
+    slim = getattr(records, "slim", None)
+    for record in slim() if slim else records:
         if "metric" in record:
-            about = {c: record.get(c) for c in COLUMNS}
-            rows.append(about | _difference(record))
+            # tuples: a large study has hundreds of thousands of rows
+            network, name = tuple(map(record.get, _NETWORK)), record["metric"]
+            about = tuple(map(record.get, _ABOUT))
+            rows.append((*network, name, *_numbers(record, record), *about))
             for variant, measured in record.get("variants", {}).items():
-                name = f"{record['metric']}:{variant}"
-                rows.append(about | measured | _difference(measured) | {"metric": name})
+                rows.append((*network, f"{name}:{variant}", *_numbers(measured, record), *about))
     if not rows:
         raise DataError("no records: run `lottery run` first, or name a profile that has some (e.g. laptop)")
     table = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
@@ -47,9 +51,21 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return table.sort_values(["dataset", "model", "metric", "pruner", "sparsity", "seed"], ignore_index=True)
 
 
-def _difference(measured: Mapping[str, Any]) -> dict[str, Any]:
+def slim(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``tidy`` needs of a record, a small part of it.
+
+    Example:
+        >>> slim({"metric": "ece", "value": 0.02, "extra": {"reliability": []}})
+        {'metric': 'ece', 'value': 0.02}
+    """
+    return {key: record[key] for key in (*COLUMNS, "difference", "variants") if key in record}
+
+
+def _numbers(measured: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return value, error, samples, difference and its error; what a variant does not say is as in its record."""
     found = measured.get("difference") or {}
-    return {"difference": found.get("value"), "difference_error": found.get("error")}
+    own = (measured.get(key, record.get(key)) for key in ("value", "error", "samples"))
+    return *own, found.get("value"), found.get("error")
 
 
 def example() -> pd.DataFrame:

@@ -7,9 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
-
-from pydantic import BaseModel
+from typing import Any, NamedTuple
 
 from .. import pruners
 from ..training import Recipe
@@ -47,27 +45,32 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Return all that determines the ticket, as plain values. The data's folder does not: the same files lie elsewhere
         on another machine."""
-        return {name: plain for name, (plain, _) in self._parts().items()}
-
-    @cached_property
-    def id(self) -> str:
-        """Return 16 hex digits of the identity's SHA-256; the name of its files in a store."""
-        # what json.dumps gives for the whole, put together from parts that thousands of cells share
-        text = ", ".join(f'"{name}": {text}' for name, (_, text) in self._parts().items())
-        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
-
-    def _parts(self) -> dict[str, tuple[Any, str]]:
-        """Return the parts of the identity, in alphabetical order, as plain values and as text."""
-        rest = {
+        return {
             "algorithm": ALGORITHM,
+            **{part: getattr(self, part).model_dump(mode="json", exclude={"root"}) for part in _SHARED},
             "pruner": self.method or self.pruner,
             "seed": self.seed,
             "settings": dict(self.settings),
             "sparsity": round(self.sparsity, 9),
         }
-        parts = {name: (plain, json.dumps(plain, sort_keys=True)) for name, plain in rest.items()}
-        parts |= {"dataset": _described(self.dataset), "model": _described(self.model)}
-        return dict(sorted((parts | {"recipe": _described(self.recipe)}).items()))
+
+    @cached_property
+    def id(self) -> str:
+        """Return 16 hex digits of the identity's SHA-256; the name of its files in a store."""
+        # what json.dumps gives for the whole, put together from parts that thousands of cells share
+        shared = self._shared
+        numbers = json.dumps(self.seed), shared.settings, json.dumps(round(self.sparsity, 9))
+        text = '{}, "seed": {}, "settings": {}, "sparsity": {}}}'.format(shared.head, *numbers)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def _shared(self) -> _Shared:
+        parts = (self.dataset, self.model, self.settings, self.recipe)
+        key = (*map(id, parts), self.method or self.pruner, ALGORITHM)
+        if key not in _known:
+            _make_room(_known)
+            _known[key] = _Shared.of(self, parts)
+        return _known[key]
 
     @property
     def label(self) -> str:
@@ -77,7 +80,7 @@ class Cell:
 
     def metric_id(self, metric: str, settings: dict[str, Any]) -> str:
         """Return the name of the record of one metric of this cell."""
-        return f"{self.id}-{metric}-{digest([ALGORITHM, metric, settings])[:8]}"
+        return f"{self.id}-{how_measured(metric, settings)}"
 
     @property
     def unpruned(self) -> bool:
@@ -90,7 +93,11 @@ class Cell:
         return dict(self.settings)["training_seed"] if self.pruner == CONTROL else self.seed
 
     def build_pruner(self) -> pruners.Pruner:
-        return pruners.build(self.method or self.pruner, **dict(self.settings))
+        key = (pruners.PRUNERS[self.method or self.pruner], id(self.settings))
+        if key not in _built:
+            _make_room(_built)
+            _built[key] = self.settings, pruners.build(self.method or self.pruner, **dict(self.settings))
+        return _built[key][1]
 
     def dense(self) -> Cell | None:
         """Return the dense network that this cell starts from, if it needs one."""
@@ -110,18 +117,39 @@ class Cell:
         return [cell for cell in (self.dense(), self.previous()) if cell]
 
 
-# object → its description; it is held here, so that no other can have its place in memory
-_known: dict[int, tuple[BaseModel, tuple[Any, str]]] = {}
+_SHARED = ("dataset", "model", "recipe")
 
 
-def _described(part: BaseModel) -> tuple[Any, str]:
-    """Return a part of identities as plain values and as text, made once for an object that many cells share."""
-    if id(part) not in _known:
-        if len(_known) >= 100:
-            _known.clear()
-        plain = part.model_dump(mode="json", exclude={"root"})
-        _known[id(part)] = part, (plain, json.dumps(plain, sort_keys=True))
-    return _known[id(part)][1]
+class _Shared(NamedTuple):
+    """What thousands of cells share: the text of their identities up to the seed, and that of their settings. ``parts`` are
+    held here, so that no other can have their place in memory."""
+
+    parts: tuple[Any, ...]
+    head: str
+    settings: str
+
+    @classmethod
+    def of(cls, cell: Cell, parts: tuple[Any, ...]) -> _Shared:
+        plain = {part: getattr(cell, part).model_dump(mode="json", exclude={"root"}) for part in _SHARED}
+        head = json.dumps(
+            {"algorithm": ALGORITHM, "pruner": cell.method or cell.pruner, **plain}, sort_keys=True
+        )[:-1]
+        return cls(parts, head, json.dumps(dict(cell.settings), sort_keys=True))
+
+
+_known: dict[tuple[Any, ...], _Shared] = {}
+# with the settings, held for the same reason
+_built: dict[tuple[Any, ...], tuple[Any, pruners.Pruner]] = {}
+
+
+def _make_room(cache: dict[Any, Any]) -> None:
+    if len(cache) >= 1000:
+        cache.clear()
+
+
+def how_measured(metric: str, settings: dict[str, Any]) -> str:
+    """Return the part of a record's name that all cells have in common."""
+    return f"{metric}-{digest([ALGORITHM, metric, settings])[:8]}"
 
 
 def digest(value: Any) -> str:
@@ -138,28 +166,50 @@ def expand(profile: Profile) -> list[Cell]:
         >>> [cell.label for cell in expand(load_profile("laptop"))][:2]
         ['dense 0.0% resnet8 fashion-mini seed 0', 'random 36.0% resnet8 fashion-mini seed 0']
     """
-    cells = []
+    if _last and _last[0] is profile:
+        return list(_last[1])
+    # full settings, so that a changed default of the library is another cell
+    built = {label: profile.pruner(label) for label in profile.pruners}
+    full = {
+        label: ("" if pruner.name == label else pruner.name, tuple(sorted(pruner.model_dump().items())))
+        for label, pruner in built.items()
+    }
+    cells, levels = [], profile.levels
     for model in profile.models:
         for seed in profile.seeds:
             dense = Cell(profile.dataset, model, DENSE, (), 0.0, seed, profile.recipe)
             cells.append(dense)
-            for pruner in profile.pruners:
-                if seed not in profile.fewer_seeds.get(pruner, profile.seeds):
-                    continue
-                built = profile.pruner(pruner)
-                # full settings, so that a changed default of the library is another cell
-                full = tuple(sorted(built.model_dump().items()))
-                method = "" if built.name == pruner else built.name
-                of = replace(dense, pruner=pruner, settings=full, method=method)
-                cells += [replace(of, sparsity=s) for s in profile.levels]
+            for pruner, (method, settings) in full.items():
+                if seed in profile.fewer_seeds.get(pruner, profile.seeds):
+                    of = replace(dense, pruner=pruner, settings=settings, method=method)
+                    cells += [replace(of, sparsity=s) for s in levels]
             for training_seed in profile.control_seeds(seed):
                 cells.append(replace(dense, pruner=CONTROL, settings=(("training_seed", training_seed),)))
-    return cells
+    _last[:] = profile, cells
+    return list(cells)
 
 
-def wanted(profile: Profile) -> list[tuple[Cell, str, dict[str, Any]]]:
-    """Return every measurement that the profile asks for: (cell, metric, settings)."""
-    return [(cell, m, s) for cell in expand(profile) for m, s in profile.metrics_at(cell.seed).items()]
+# the profile that was expanded last, and its cells, whose names are known by now
+_last: list[Any] = []
+
+
+class Asked(NamedTuple):
+    """A measurement that a profile asks for; ``id`` is the name of its record."""
+
+    cell: Cell
+    metric: str
+    settings: dict[str, Any]
+    id: str
+
+
+def wanted(profile: Profile) -> list[Asked]:
+    """Return every measurement that the profile asks for."""
+    how = {metric: how_measured(metric, settings) for metric, settings in profile.metrics.items()}
+    return [
+        Asked(cell, metric, settings, f"{cell.id}-{how[metric]}")
+        for cell in expand(profile)
+        for metric, settings in profile.metrics_at(cell.seed).items()
+    ]
 
 
 def with_ancestors(cells: list[Cell], found: Callable[[Cell], bool] = lambda cell: False) -> list[Cell]:

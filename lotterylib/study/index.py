@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ..files import is_remote, names
+from ..results import slim
 from ..ticket import is_whole
 from .cells import Cell
 from .store import Record, Shelf, Store, parse_record, read_record
@@ -20,8 +23,9 @@ FILE = "index.sqlite"
 WORTH_KEEPING = 1000
 # what most questions ask is apart from the records themselves, which are a hundred times as large
 _TABLES = """
-CREATE TABLE IF NOT EXISTS known (path TEXT PRIMARY KEY, stamp TEXT, whole INT, metric INT, pruner INT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known (path TEXT PRIMARY KEY, stamp INT, whole INT, metric INT, pruner INT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, content BLOB);
+CREATE TABLE IF NOT EXISTS slim (path TEXT PRIMARY KEY, content BLOB, crc INT) WITHOUT ROWID;
 """
 
 
@@ -82,6 +86,20 @@ class Index(Shelf):
         for id in ids:
             yield self._record(f"records/{id}.json") if self.has_record(id) else None
 
+    def slim(self, ids: Iterable[str]) -> Iterator[Record | None]:
+        """Yield what tables need of these records, None for those that are missing or damaged."""
+        for id in ids:
+            path, row = f"records/{id}.json", None
+            if self._database and path in self._whole:
+                with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
+                    question = "SELECT content, crc FROM slim WHERE path = ?"
+                    for content, crc in self._database.execute(question, (path,)):
+                        row = json.loads(content) if zlib.crc32(content) == crc else None
+            if row is None and path in self._whole:
+                found = self._record(path)
+                row = found and slim(found)
+            yield row
+
     def _record(self, path: str) -> Record | None:
         if self._database:
             with contextlib.suppress(sqlite3.DatabaseError):
@@ -99,6 +117,7 @@ class _Read(NamedTuple):
     whole: bool
     made: Made = Made()
     content: bytes | None = None
+    slim: bytes | None = None
 
 
 def _ticket(path: Path) -> _Read:
@@ -111,7 +130,9 @@ def _record(path: Path) -> _Read:
     except OSError:
         return _Read(False)
     record = parse_record(content)
-    return _Read(False) if record is None else _Read(True, Made.of(record), content)
+    if record is None:
+        return _Read(False)
+    return _Read(True, Made.of(record), content, json.dumps(slim(record)).encode())
 
 
 _READ = {"tickets": _ticket, "records": _record}
@@ -134,28 +155,31 @@ def _database(root: Path) -> sqlite3.Connection:
     return _updated(sqlite3.connect(":memory:"), root, stamps)
 
 
-def _stamps(root: Path) -> Iterator[tuple[str, str]]:
+def _stamps(root: Path) -> Iterator[tuple[str, int]]:
+    """Yield each file with a number that changes when it does."""
     for part in _READ:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / part) as entries:
             for entry in entries:
                 # temporary files begin with a dot
                 if not entry.name.startswith("."):
                     about = entry.stat()
-                    yield f"{part}/{entry.name}", f"{about.st_size} {about.st_mtime_ns}"
+                    yield f"{part}/{entry.name}", (about.st_mtime_ns * 1_000_003 + about.st_size) % 2**63
 
 
-def _updated(database: sqlite3.Connection, root: Path, stamps: dict[str, str]) -> sqlite3.Connection:
+def _updated(database: sqlite3.Connection, root: Path, stamps: dict[str, int]) -> sqlite3.Connection:
     database.executescript(_TABLES)
     known = dict(database.execute("SELECT path, stamp FROM known"))
     gone = [(path,) for path in known.keys() - stamps.keys()]
     with database:
-        for table in ("known", "contents"):
+        for table in ("known", "contents", "slim"):
             database.executemany(f"DELETE FROM {table} WHERE path = ?", gone)
         for path, stamp in stamps.items():
             if known.get(path) != stamp:
                 read = _READ[path.partition("/")[0]](root / path)
                 row = (path, stamp, read.whole, *read.made)
                 database.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", row)
-                if read.content is not None:
+                if read.content is not None and read.slim is not None:
                     database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?)", (path, read.content))
+                    row = (path, read.slim, zlib.crc32(read.slim))
+                    database.execute("INSERT OR REPLACE INTO slim VALUES (?, ?, ?)", row)
     return database

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from ..errors import DataError
 from ..files import is_remote, names
@@ -18,15 +18,57 @@ from .reference import Reference
 from .store import Record, Store, open_store
 from .versions import Made, outdated
 
+# records that are held in memory together
+MANY = 5000
 # a cell, and what to measure on it: metric → settings
 Todo = tuple[Cell, dict[str, Record]]
 
 
-def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+class Rows(Sequence[Record]):
+    """The records of a study too large for memory, read one by one as they are asked for; ``slim`` yields what
+    ``results.tidy`` needs of them, quickly."""
+
+    def __init__(self, index: Index, asked: dict[str, str], reference: dict[str, Record]):
+        self._index, self._reference, self._pruners = index, reference, asked
+        self._ids = [id for id in asked if index.has_record(id) or id in reference]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        if isinstance(place, slice):
+            return list(self._rows(self._index.records, self._ids[place]))
+        return next(self._rows(self._index.records, [self._ids[place]]))
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._rows(self._index.records, self._ids)
+
+    def slim(self) -> Iterator[Record]:
+        """Yield the part of each record that tables need."""
+        return self._rows(self._index.slim, self._ids)
+
+    def _rows(
+        self, read: Callable[[Iterable[str]], Iterator[Record | None]], ids: list[str]
+    ) -> Iterator[Record]:
+        for id, row in zip(ids, read(ids), strict=True):
+            if row := row or self._reference.get(id):
+                yield named(row, self._pruners[id])
+
+
+def named(row: Record, pruner: str) -> Record:
+    """Return the record under the pruner's label in this profile; another may have measured the same network under its own."""
+    return row if row["pruner"] == pruner else row | {"pruner": pruner}
+
+
+def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> Sequence[Record]:
     """Return the measurements of a profile that are there: from the store, else from the package's reference run. Those of
     controls are left out (``controls``).
 
-    Those that are damaged count as missing; the error output names them.
+    Those that are damaged count as missing; the error output names them. More than ``MANY`` are read as they are asked for.
 
     Example:
         >>> records("laptop")[0]["metric"]
@@ -35,7 +77,7 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
     return _records(load_profile(profile), store, lambda cell: cell.pruner != CONTROL)
 
 
-def controls(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+def controls(profile: Profile | str | Path, store: Store | str | Path | None = None) -> Sequence[Record]:
     """Return the measurements of a profile's controls that are there, as ``records`` does: dense networks trained anew, with
     "control" for their pruner and a difference to a dense network of the study. Empty for a profile without ``controls``.
 
@@ -48,24 +90,19 @@ def controls(profile: Profile | str | Path, store: Store | str | Path | None = N
 
 def _records(
     profile: Profile, store: Store | str | Path | None, chosen: Callable[[Cell], bool]
-) -> list[Record]:
+) -> Sequence[Record]:
     reference, local = Reference(profile.name).rows, open_store(store)
-    asked = [(cell, cell.metric_id(m, s)) for cell, m, s in measurements(profile) if chosen(cell)]
+    asked = {a.id: a.cell.pruner for a in measurements(profile) if chosen(a.cell)}
     if local:
         index = Index(local)
         for path in index.damaged:
             print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
-        stored = index.records([id for _, id in asked])
-    else:
-        stored = [None] * len(asked)
-    found = ((cell, row or reference.get(id)) for (cell, id), row in zip(asked, stored, strict=True))
-    # another profile may have measured the same network under another label
-    return [
-        row if row["pruner"] == cell.pruner else row | {"pruner": cell.pruner} for cell, row in found if row
-    ]
+        rows = Rows(index, asked, reference)
+        return rows if len(rows) > MANY else list(rows)
+    return [named(reference[id], pruner) for id, pruner in asked.items() if id in reference]
 
 
-def beside(profile: Profile | str | Path, store: Store | str | Path | None = None) -> list[Record]:
+def beside(profile: Profile | str | Path, store: Store | str | Path | None = None) -> Sequence[Record]:
     """Return the records of the study that a profile wants shown with its own: none where it names none, or where there are none.
 
     Example:
@@ -152,8 +189,7 @@ def missing(
     ``refresh`` also those that another version of metric or pruner made."""
     known: Iterable[str] = Reference(profile.name).rows if reference else ()
     index, todo = Index.of(store), {}
-    for cell, metric, settings in measurements(profile):
-        id = cell.metric_id(metric, settings)
+    for cell, metric, settings, id in measurements(profile):
         stale = refresh and index.has_record(id) and index.made(id) != Made.now(metric, cell.pruner)
         if stale or id not in known and not index.has_record(id):
             todo.setdefault(cell.id, (cell, {}))[1][metric] = settings
@@ -166,8 +202,8 @@ def mixture(profile: Profile, store: Store | Index) -> list[str]:
     index = Index.of(store)
     if is_remote(index.store.root):
         return []
-    asked = ((cell, metric, cell.metric_id(metric, own)) for cell, metric, own in measurements(profile))
-    return outdated((m, cell.pruner, index.made(id)) for cell, m, id in asked if index.has_record(id))
+    there = (asked for asked in measurements(profile) if index.has_record(asked.id))
+    return outdated((asked.metric, asked.cell.pruner, index.made(asked.id)) for asked in there)
 
 
 def remaining(todo: list[Todo], store: Store | Index) -> list[Cell]:
@@ -188,8 +224,8 @@ def failures(profile: Profile, store: Store | Index) -> dict[str, dict[str, str]
         elif cell.id in damaged:
             found[cell.label] = {"kind": "damaged", "reason": _DAMAGED.format(index.store.ticket_path(cell))}
     tried = {Path(name).stem for name in names(index.store.root / "unmeasured")}
-    for cell, metric, settings in measurements(profile) if tried or damaged else ():
-        id, label = cell.metric_id(metric, settings), f"{metric} of {cell.label}"
+    for cell, metric, settings, id in measurements(profile) if tried or damaged else ():
+        label = f"{metric} of {cell.label}"
         if id in damaged:
             path = index.store.record_path(cell, metric, settings)
             found[label] = {"kind": "damaged", "reason": _DAMAGED.format(path)}

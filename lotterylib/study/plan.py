@@ -110,8 +110,12 @@ def plan(
         kept = network.parameters - cell.sparsity * network.prunable
         # float32 weights and one bit per weight for the mask; of dense networks also the weights of the rewind step
         storage[cell.pruner] += 4 * kept * (2 if cell.unpruned else 1) + network.prunable / 8
+    # most cells lack the same metrics, of the profile's settings
+    known: dict[tuple[str, ...], dict[str, float]] = {}
     for cell, wanted in todo:
-        for metric, count in passes(wanted, data).items():
+        if (names_of := tuple(wanted)) not in known:
+            known[names_of] = passes(wanted, data)
+        for metric, count in known[names_of].items():
             row = measuring[cell.pruner]
             row[metric] = row.get(metric, 0.0) + count * sizes[cell.model.name].forward
             work[cell.model.name] += count / (1 + BACKWARD)

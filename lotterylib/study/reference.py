@@ -81,8 +81,8 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
     """
     rows: dict[str, list[Record]] = {}
     asked = wanted(profile)
-    found = Index(store).records(cell.metric_id(metric, settings) for cell, metric, settings in asked)
-    for (cell, metric, settings), row in zip(asked, found, strict=True):
+    found = Index(store).records(each.id for each in asked)
+    for (cell, metric, settings, _), row in zip(asked, found, strict=True):
         if row is None:
             state = "damaged" if exists(store.record_path(cell, metric, settings)) else "missing"
             raise DataError(

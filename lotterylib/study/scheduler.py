@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
 from tqdm import tqdm
 
-from ..errors import LotteryError, SettingError
+from ..errors import LotteryError, SettingError, one_line
 from ..files import is_remote, names, remove, write_whole
 from ..machine.devices import pick_device, places, processors
 from ..training import Launch
@@ -152,6 +153,16 @@ def open_enough_files(workers: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def check_semaphores() -> None:
+    """Raise ``SettingError`` if this machine gives none, where workers would not start."""
+    try:
+        multiprocessing.get_context("spawn").SimpleQueue()
+    except (OSError, ImportError) as error:
+        raise SettingError(
+            f"no worker can be started, since there are no semaphores ({one_line(error)}): /dev/shm must be writable"
+        ) from None
+
+
 def hush() -> None:
     """Silence Dask's own log for the rest of this process, where it would print tracebacks of connections that end
     because we end. What matters of it, ``run`` says in the summary or raises."""
@@ -202,6 +213,7 @@ def run(
     devices = how.devices()
     if not how.scheduler:
         open_enough_files(len(devices))
+        check_semaphores()
     marks = store.open_for_writing().root / "attempts" / f"{_HERE}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     _forget_the_dead(marks.parent)
     job = _Job(worker, store, marks, how.threads, devices, how.launch(devices), how.refresh, limit)
@@ -277,7 +289,7 @@ class _Study:
         self.to_find = sorted((c for c in cells if not found(c)), key=lambda cell: -self.steps[cell.id])
         self.to_measure = [cell for cell in cells if metrics.get(cell.id)]
         # of those that were given to the scheduler; of tickets until what came of them is known
-        self.cells: dict[str, Cell] = {}
+        self.cells: dict[Any, Cell] = {}
         self.tickets: dict[str, Future] = {}
 
     def __len__(self) -> int:
@@ -331,7 +343,7 @@ def _watch(study: _Study, store: Store, summary: Summary, progress: bool, runnin
             bar.update()
 
 
-def _outcome(task: Future, cells: dict[str, Cell], store: Store) -> Outcome:
+def _outcome(task: Future, cells: dict[Any, Cell], store: Store) -> Outcome:
     """Return what came of a task, also where its worker could not say."""
     cell = cells[task.key]
     try:
@@ -388,7 +400,8 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
         with _connected(scheduler, share) as client:
             yield client
         return
-    cluster = client = None
+    # seconds in which each side says goodbye
+    cluster, client, patience = None, None, 3
     with dask.config.set(_LOCAL):
         try:
             with _sigint_held():
@@ -407,6 +420,7 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
             client = Client(cluster)
             yield client
         except KeyboardInterrupt:
+            patience = 1
             print("\nstopping …", file=sys.stderr)
             if cluster:
                 _kill(cluster)
@@ -415,7 +429,7 @@ def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Ite
             for part in (client, cluster):
                 with contextlib.suppress(Exception):
                     if part:
-                        part.close(timeout=3)
+                        part.close(timeout=patience)
 
 
 def _key_for_this_run() -> Security:

@@ -123,7 +123,7 @@ def evaluation_batches(
         yield from images.split(size)
         return
     pieces = [range(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    largest = size * math.prod(images.shape[1:])
+    largest = size * images[0].numel() if pieces else 0
     yield from _from_processes(Levels(images), pieces, _workers(workers, len(pieces)), largest, pin)
 
 

@@ -82,9 +82,13 @@ def test_a_profile_counts_with_those_that_it_extends(tmp_path):
     assert key(notebook, mine) != before
 
 
-def test_data_on_disk_count(tmp_path):
+@pytest.mark.parametrize("named", [True, False])
+def test_data_on_disk_count(tmp_path, monkeypatch, named):
+    """Also in the folder where they are looked for if a profile names none."""
+    monkeypatch.chdir(tmp_path)
     notebook, mine = write_notebook(tmp_path / "a.ipynb"), tmp_path / "mine.yaml"
-    mine.write_text(f"extends: smoke\ndataset: {{root: {tmp_path / 'data'}}}\n")
+    own = f"root: {tmp_path / 'data'}" if named else "name: fashion-mnist"
+    mine.write_text(f"extends: smoke\ndataset: {{{own}}}\n")
     (tmp_path / "data").mkdir()
     before = key(notebook, mine)
     (tmp_path / "data" / "images.gz").write_bytes(b"1")

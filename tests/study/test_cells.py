@@ -112,7 +112,7 @@ def test_fewer_seeds_must_be_seeds_of_a_pruner_of_the_profile(fewer):
 
 def test_more_than_accuracy_may_be_measured_on_some_seeds_only():
     profile = tiny(seeds=[0, 1], metrics=["accuracy", "nll"], metric_seeds=[1])
-    counted = Counter((m, cell.seed) for cell, m, _ in wanted(profile))
+    counted = Counter((m, cell.seed) for cell, m, *_ in wanted(profile))
     assert counted == {("accuracy", 0): 7, ("accuracy", 1): 7, ("nll", 1): 7}
     with pytest.raises(ValueError, match="metric_seeds: want some of the seeds"):
         tiny(metric_seeds=[3])

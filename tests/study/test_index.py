@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lotterylib.results import tidy
 from lotterylib.study import index as index_module
-from lotterylib.study import records
+from lotterylib.study import lookup, records, reference
 from lotterylib.study.index import FILE, Index
 from lotterylib.study.lookup import failures, missing
 from tests.study.helpers import PROFILE, cell_of
@@ -96,3 +97,44 @@ def test_small_stores_have_none(finished, monkeypatch):
     monkeypatch.setattr(index_module, "WORTH_KEEPING", 1000)
     everything(finished)
     assert not (finished.root / FILE).exists()
+
+
+@pytest.fixture
+def every_study_is_large(monkeypatch):
+    monkeypatch.setattr(lookup, "MANY", 1)
+
+
+def test_a_study_too_large_for_memory_is_read_as_it_is_asked_for(finished, monkeypatch):
+    before = records(PROFILE, finished)
+    monkeypatch.setattr(lookup, "MANY", 1)
+    rows = records(PROFILE, finished)
+    assert not isinstance(rows, list) and len(rows) == 5
+    assert list(rows) == list(rows) == before and rows[-1] == before[-1] and rows[1:3] == before[1:3]
+    finished.record_path(cell_of(PROFILE, "random"), "accuracy", {}).unlink()
+    assert len(records(PROFILE, finished)) == 4
+
+
+def test_its_table_is_that_of_its_records_and_needs_only_a_part_of_them(
+    finished, every_study_is_large, monkeypatch
+):
+    rows = records(PROFILE, finished)
+    table = tidy(list(rows))
+    monkeypatch.setattr(index_module, "parse_record", lambda content: pytest.fail("a whole record is read"))
+    assert tidy(rows).equals(table)
+
+
+def test_a_damaged_part_of_its_table_is_read_from_the_records(finished, every_study_is_large):
+    table = tidy(records(PROFILE, finished))
+    with sqlite3.connect(finished.root / FILE) as index:
+        index.execute(
+            "UPDATE slim SET content = replace(CAST(content AS TEXT), '\"value\": 0.', '\"value\": 1.')"
+        )
+    assert tidy(records(PROFILE, finished)).equals(table)
+
+
+def test_a_study_of_a_store_and_of_its_reference(finished, every_study_is_large, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    table = tidy(records(PROFILE, finished))
+    reference.export(PROFILE, finished)
+    finished.record_path(cell_of(PROFILE, "random"), "accuracy", {}).unlink()
+    assert tidy(records(PROFILE, finished)).equals(table)

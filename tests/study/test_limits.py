@@ -1,5 +1,6 @@
 """What is small, full, dead or without end is met in time and by name."""
 
+import errno
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import namedtuple
+from multiprocessing import synchronize
 
 import pytest
 from distributed import Client, LocalCluster
@@ -17,7 +19,7 @@ from lotterylib.study import Store, records, scheduler
 from lotterylib.study.lookup import failures, missing
 from lotterylib.study.scheduler import How, open_enough_files, run
 from lotterylib.study.work import attempt
-from tests.study.helpers import PROFILE, TINY, cell_of, write
+from tests.study.helpers import PROFILE, TINY, cell_of, tiny, write
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +30,20 @@ def cluster():
 
 def test_a_scheduler_is_given_little_at_a_time(cluster, tmp_path, monkeypatch):
     """So a study of thousands of cells starts, and stops, as quickly as a small one; and it is all done."""
-    store, submit, given, waiting = Store(tmp_path / "s"), Client.submit, [], []
+    profile, store = tiny(pruners=["lottery"], rounds=[2]), Store(tmp_path / "s")
+    submit, given, waiting = Client.submit, [], []
 
     def watched(*arguments, **options):
         waiting.append(sum(not future.done() for future in given))
         given.append(submit(*arguments, **options))
         return given[-1]
 
-    monkeypatch.setattr(scheduler, "AHEAD", 2)
+    monkeypatch.setattr(scheduler, "AHEAD", 1)
     monkeypatch.setattr(Client, "submit", watched)
-    summary = run(missing(PROFILE, store), store, How(cluster, device="cpu"), progress=False)
-    assert summary.counts == {"found": 11} and not summary.failures
-    assert len(given) == 11 and max(waiting) <= 2
-    assert missing(PROFILE, store) == [] and len(records(PROFILE, store)) == 5
+    summary = run(missing(profile, store), store, How(cluster, device="cpu"), progress=False)
+    assert summary.counts == {"found": 5} and not summary.failures
+    assert len(given) == 5 and max(waiting) <= 1
+    assert missing(profile, store) == [] and len(records(profile, store)) == 2
 
 
 def test_marks_of_killed_runs_go_and_those_of_others_stay(cluster, tmp_path):
@@ -75,6 +78,18 @@ def test_too_few_open_files_are_one_line_and_not_a_wait(monkeypatch, tmp_path):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (40, 40))
     with pytest.raises(SettingError, match=r"2 worker\(s\) take about 192 .* may have 40 \(ulimit -n\)"):
         run(missing(PROFILE, store := Store(tmp_path / "s")), store, How(workers=2, device="cpu"))
+    assert not store.root.exists()
+
+
+def test_a_machine_without_semaphores_is_one_line(monkeypatch, tmp_path):
+    """As where /dev/shm may only be read."""
+
+    def none(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(synchronize.SemLock, "__init__", none)
+    with pytest.raises(SettingError, match="Read-only file system.*/dev/shm must be writable"):
+        run(missing(PROFILE, store := Store(tmp_path / "s")), store, How(workers=1, device="cpu"))
     assert not store.root.exists()
 
 

@@ -76,6 +76,7 @@ def test_killed_in_the_middle_resumes_to_the_same_bits(undisturbed, tmp_path):
     )
     assert status == 0, errors
     assert errors == ""  # --quiet
+    assert not (tmp_path / "s" / "attempts").exists()
     assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
 
@@ -98,7 +99,8 @@ def test_an_interrupt_ends_it_in_seconds_and_leaves_nobody(undisturbed, tmp_path
     (os.killpg if to_all else os.kill)(run.pid, signal.SIGINT)
     status, _, errors = finish(run, 20)
     assert status == 130
-    assert "Traceback" not in errors and "resumes" in errors
+    assert "Traceback" not in errors and "semaphore" not in errors and "resumes" in errors
+    assert not (tmp_path / "s" / "attempts").exists()
     psutil.wait_procs(everyone, timeout=3)
     assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert not failures(SLOW_PROFILE, Store(tmp_path / "s"))  # interrupted is not failed

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DataError
+from ...text import amount
 
 # major version of the archive's graph format
 _SCHEMA = 8
@@ -59,10 +60,20 @@ def is_program(path: Path) -> bool:
         return any(_inner(name).startswith("models/") for name in archive.namelist())
 
 
+def check_honest(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise ``DataError`` for an archive that unpacks to more than it holds: PyTorch does not compress."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > 2 * path.stat().st_size + 10**6:
+        raise DataError(
+            f"{path} would unpack to {amount(unpacked, 'B')}, which PyTorch never writes: not read"
+        )
+
+
 def load_program(path: Path) -> Program:
     """Read an archive. Raises ``DataError``, in one line, for whatever is damaged, unknown, or would have to be executed."""
     try:
         with zipfile.ZipFile(path) as archive:
+            check_honest(path, archive)
             files = {_inner(name): name for name in archive.namelist()}
             for name in files:
                 if name.startswith("data/aotinductor/"):

@@ -24,7 +24,7 @@ from ...errors import DataError, LotteryError
 from ...masks import Mask
 from ...ticket import FORMAT, Ticket
 from .modules import mask_of, plain
-from .programs import is_program, load_program
+from .programs import check_honest, is_program, load_program
 
 # Where training scripts keep the state dict; a moving average of it is taken only where there is no other.
 _NESTED = tuple("state_dict model_state_dict model_state model net network module weights params".split())  # noqa: SIM905
@@ -254,6 +254,7 @@ def _read(path: Path, key: str | None) -> Checkpoint:
         return Checkpoint(path, model=load_program(path))
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            check_honest(path, archive)
             if any(name.endswith("constants.pkl") for name in archive.namelist()):
                 raise DataError(
                     f"{path} is a TorchScript program, which is code: save its state dict or torch.export it"

@@ -3,6 +3,7 @@
 import copy
 import random
 import re
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -259,3 +260,11 @@ def test_the_small_stem_of_another_network_is_not_taken_for_pruned(tmp_path):
         DataError, match=r"conv1.weight has shape \[64, 3, 3, 3\], the network's is \[64, 3, 7, 7\]"
     ):
         fit(read(tmp_path / "p.pt"), build("torchvision:resnet18", 2, 3, 64))
+
+
+@pytest.mark.parametrize("name", ["models/model.json", "data/0"], ids=["program", "state dict"])
+def test_an_archive_that_unpacks_to_far_more_is_not_read(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"toy/{name}", bytes(20_000_000))
+    with pytest.raises(DataError, match=r"small\.pt would unpack to 20 MB"):
+        read(tmp_path / "small.pt")
