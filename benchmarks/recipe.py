@@ -34,10 +34,9 @@ CHANGES = {
     },
     "cifar10-cpu": {
         "as in the profile": {},
-        "lr 0.1, weight decay 1e-3": {"lr": 0.1, "weight_decay": 1e-3},
-        "lr 0.1": {"lr": 0.1},
-        "16 epochs": {"epochs": 16},
-        "48 epochs": {"epochs": 48},
+        "batch 128, lr 0.2": {"batch_size": 128, "lr": 0.2},
+        "lr 0.05": {"lr": 0.05},
+        "24 epochs": {"epochs": 24},
     },
 }
 
