@@ -117,7 +117,8 @@ def anchors(path: Path) -> set[str]:
     headings = [
         re.sub(r"[*`$]|\{[\w:]+\}", "", line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     ]
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("path", [*TEXTS, *DOCUMENTS], ids=name)

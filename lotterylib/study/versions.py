@@ -38,8 +38,8 @@ def outdated(made: Iterable[tuple[str, str, Made]]) -> list[str]:
         made: Metric, pruner and versions of each record.
 
     Example:
-        >>> outdated([("ece", "snip", Made()), ("ece", "snip", Made(metric=7))])
-        ['metric ece: 1 record(s) of version 1, 1 of version 7; the present one is 1']
+        >>> outdated([("nll", "snip", Made()), ("nll", "snip", Made(metric=7))])
+        ['metric nll: 1 record(s) of version 1, 1 of version 7; the present one is 1']
     """
     counts: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
     for metric, pruner, versions in made:

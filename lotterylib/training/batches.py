@@ -118,7 +118,7 @@ def evaluation_batches(
 ) -> Iterator[Tensor]:
     """Yield consecutive pieces of at most ``size`` images [n, C, H, W]: float32 of a tensor, and of images in files uint8
     (``in_unit`` makes numbers of them), a quarter of that on the way. These are read by ``workers``, as in
-    ``training_batches``, and ``pin``ned for the way to a GPU."""
+    ``training_batches``; ``pin`` puts them where a GPU fetches them faster."""
     if isinstance(images, Tensor):
         yield from images.split(size)
         return

@@ -110,7 +110,7 @@ def test_records_and_tickets_count_where_the_notebook_can_read_them(tmp_path, wh
     cell = expand(smoke)[0]
     found = [key(notebook, profile, store.root)]
     other = key(stranger, "laptop", store.root)
-    store.save_record(cell, "accuracy", smoke.metrics["accuracy"], {"value": 0.5})
+    store.save_record(cell, "accuracy", smoke.metrics["accuracy"], {"value": 0.5, "pruner": cell.pruner})
     found.append(key(notebook, profile, store.root))
     store.ticket_path(cell).parent.mkdir()
     store.ticket_path(cell).write_bytes(b"a ticket")

@@ -31,7 +31,9 @@ def networks():
         torch.nn.functional.cross_entropy(dense(data.train[0]), data.train[1]).backward()
         optimizer.step()
     ticket = copy.deepcopy(dense.eval())
-    prune.random_unstructured(ticket[5], "weight", amount=0.9)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        prune.random_unstructured(ticket[5], "weight", amount=0.9)
     return dense, ticket
 
 

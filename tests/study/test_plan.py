@@ -55,13 +55,13 @@ def test_passes_are_what_networks_are_asked():
     """Metrics of a ticket, one after another as a study does, with its network's work counted on the way. Corruptions, which
     take seconds to make, are left to the count by hand."""
     profile = load_profile("smoke")
-    data, few = profile.dataset.load(), {"images": 2}
+    data, few, more = profile.dataset.load(), {"images": 2}, {"images": 12}
     settings = {
         "accuracy": {}, "recall_loss": {}, "ood_auroc": {"images": 20}, "fgsm_accuracy": few,
         "pgd_accuracy": few | {"steps": 2}, "fidelity": few | {"samples": 60}, "fidelity_r2": few | {"samples": 60},
         "stability": few | {"samples": 60, "draws": 2},
-        "unit_iou": {"images": 20, "length": 1, "beam": 1}, "hessian_trace": few | {"max_probes": 4, "steps": 2}, "hessian_top": few | {"steps": 3},
-        "input_trace": few | {"max_probes": 4, "steps": 2}, "input_top": few | {"steps": 3},
+        "unit_iou": {"images": 20, "length": 1, "beam": 1}, "hessian_trace": more | {"max_probes": 4, "steps": 2}, "hessian_top": more | {"steps": 3},
+        "input_trace": more | {"max_probes": 4, "steps": 2}, "input_top": more | {"steps": 3},
         "pac_bayes_sigma": {"images": 10, "draws": 2},
     }  # fmt: skip
     dense, network = (profile.models[0].build(data, seed) for seed in (0, 1))

@@ -13,6 +13,7 @@ from lotterylib.errors import DataError, SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.metrics import Subject
 from lotterylib.metrics.geometry import pac_bayes_sigma
+from lotterylib.metrics.resampling import DRAWS
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 
@@ -192,8 +193,8 @@ def test_what_is_measured_is_what_the_function_says():
     ticket = Subject(mask.apply_(network), toy_data(), mask, 3, "cpu")
     found = metrics.evaluate(ticket, "pac_bayes_sigma", dict(images=30, draws=4))
     batch = ticket.sample(30, "train")
-    relative = pac_bayes_sigma(network, *batch, mask, draws=4, seed=3)
-    absolute = pac_bayes_sigma(network, *batch, mask, draws=4, seed=3, relative=False)
+    relative = pac_bayes_sigma(network, *batch, mask, draws=4, seed=DRAWS)
+    absolute = pac_bayes_sigma(network, *batch, mask, draws=4, seed=DRAWS, relative=False)
     assert (found.value, found.error, found.samples) == (relative, relative.error, 4)
     assert (found.variants["absolute"].value, found.variants["absolute"].error) == (absolute, absolute.error)
     with torch.no_grad():
