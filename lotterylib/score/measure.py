@@ -131,6 +131,8 @@ def compare(
         if name not in Wishes.__dataclass_fields__:
             raise UnknownNameError("option", name, Wishes.__dataclass_fields__)
     wishes, say = Wishes(**options), on_message or (lambda line: None)
+    if not networks:
+        raise SettingError("give one pruned network or more: there is none to compare")
     return Comparison(_cards(list(networks), _several(dense), data, Reading(**reading), wishes, say))
 
 

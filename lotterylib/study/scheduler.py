@@ -153,8 +153,17 @@ def open_enough_files(workers: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _start_tracker() -> None:
+    """Start the process that removes what killed workers leave behind, and let it do so without a word."""
+    quiet = "ignore:resource_tracker"
+    sys.warnoptions.append(quiet)
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(quiet)
+
+
 def check_semaphores() -> None:
     """Raise ``SettingError`` if this machine gives none, where workers would not start."""
+    _start_tracker()
     try:
         multiprocessing.get_context("spawn").SimpleQueue()
     except (OSError, ImportError) as error:
@@ -467,11 +476,8 @@ def _sigint_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # it would let go of the signal in the thread that starts it; what killed workers leave it removes without a word
-    quiet = "ignore:resource_tracker"
-    sys.warnoptions.append(quiet)
-    resource_tracker.ensure_running()
-    sys.warnoptions.remove(quiet)
+    # it would let go of the signal in the thread that starts it
+    _start_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

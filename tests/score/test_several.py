@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 
 import lotterylib
 from lotterylib import metrics
-from lotterylib.errors import UnknownNameError
+from lotterylib.errors import SettingError, UnknownNameError
 from lotterylib.score import Row, compare
 from lotterylib.verdict.controls import Band
 from tests.conftest import toy_data, toy_network
@@ -143,3 +143,8 @@ def test_the_answer_and_the_grades(dense):
     assert all(image["dense"] != image["ticket"] for image in found["changed"])
     assert [share["name"] for share in found["classes"]] == ["a", "b", "c"]
     assert "±0.0100" in str(card) and "torch" in str(card) and "Class by class" in card.to_html()
+
+
+def test_no_network_is_one_line(dense):
+    with pytest.raises(SettingError, match="give one pruned network or more"):
+        compare([], dense, toy_data(), **QUICK)

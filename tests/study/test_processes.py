@@ -133,6 +133,7 @@ def test_a_worker_that_dies_is_replaced(undisturbed, tmp_path):
     assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
 
+@pytest.mark.long
 def test_cells_of_several_processes_each(tmp_path):
     """A worker is killed while two processes train for it: they end with it, and its successor finds the rest."""
     content = SLOW | {"rounds": [1], "seeds": [0], "recipe": SLOW["recipe"] | {"epochs": 60}}
@@ -216,6 +217,7 @@ def test_a_full_disk_fails_cells_by_name_and_leaves_no_half_file(tmp_path):
     assert not list((tmp_path / "s").rglob("*.partial"))
 
 
+@pytest.mark.long
 def test_an_external_scheduler_gives_the_same_study(undisturbed, tmp_path):
     """Started from another folder than the workers', with a relative store, and with one of the two workers gone in the
     middle; the scheduler's end is one clear line."""
