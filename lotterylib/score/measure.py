@@ -142,6 +142,8 @@ def _several(dense: Given | Sequence[Given] | None) -> list[Given]:
     return list(dense) if isinstance(dense, (list, tuple)) else [dense]  # type: ignore[list-item]
 
 
+# a caller in inference mode would get copies that know no gradient
+@torch.inference_mode(False)
 def _cards(
     tickets: list[Given], denses: list[Given], source: Any, how: Reading, wishes: Wishes, say: Callable[[str], object]
 ) -> list[Report]:  # fmt: skip
@@ -289,8 +291,14 @@ def _first_look(
 
 
 def _preparation(model: nn.Module, case: Case, where: torch.device) -> str:
-    wrapped = isinstance(model, Network)
-    stem, images = (model.net if wrapped else model), case.data.limited(100).test[0][:]
+    wrapped, (shots, labels) = isinstance(model, Network), case.data.limited(100).test
+    stem, images = (model.net if wrapped else model), shots[:]
+    if (
+        wrapped
+        and model.normalises
+        and (found := checks.twice(model, model.bare(), images, labels.cpu(), where))
+    ):
+        return found
     grey = wrapped and model.grey
     shown = images.expand(-1, 3, -1, -1) if grey else images
     return checks.preprocessing(model, stem, images, shown, where)

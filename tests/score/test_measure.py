@@ -151,6 +151,15 @@ def test_verdicts_by_hand(low, high, direction, verdict):
     assert judge(low, high, direction, 1.0) == verdict
 
 
+def test_inference_mode_hides_no_gradient(networks):
+    dense, ticket = networks
+    how = dict(only=["fgsm_accuracy", "hessian_trace"], images=20, speed=False, progress=False)
+    expected = lotterylib.scorecard(ticket, dense, toy_data(), **how)
+    with torch.inference_mode():
+        found = lotterylib.scorecard(ticket, dense, toy_data(), **how)
+    assert not found.skipped and [r.ticket for r in found.rows] == [r.ticket for r in expected.rows]
+
+
 def test_bad_requests_are_one_line(networks, tmp_path):
     dense, ticket = networks
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
