@@ -224,6 +224,12 @@ def test_a_cache_that_cannot_be_written_to_is_noticed_first(networks, tmp_path):
         quick(*networks[::-1], ["accuracy"], cache=tmp_path / "file")
 
 
+def test_no_place_for_temporary_files_is_one_line(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SettingError, match="no temporary folder can be made .*: set TMPDIR, or give a cache"):
+        quick(*networks[::-1], ["accuracy"])
+
+
 class Twice(torch.nn.Module):
     """One layer under two names."""
 
