@@ -228,7 +228,10 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 def _folders(folder: Path) -> list[str]:
     """Return the names of visible folders, links included, in order."""
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+    entries = _entries(folder)
+    for entry in entries:
+        _check_link(entry)
+    return [entry.name for entry in entries if entry.is_dir()]
 
 
 def _class_names(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
@@ -287,9 +290,13 @@ def _is_picture(entry: os.DirEntry) -> bool:
     """Tell pictures by their names; pipes and devices are none, and opening one would wait for ever."""
     if not entry.name.lower().endswith(ENDINGS):
         return False
+    _check_link(entry)
+    return entry.is_file()
+
+
+def _check_link(entry: os.DirEntry) -> None:
     if entry.is_symlink() and not os.path.exists(entry.path):
         raise DataError(f"{entry.path} is a link to nothing")
-    return entry.is_file()
 
 
 def _listed(names: Sequence[str] | dict[str, str], most: int = 10) -> str:

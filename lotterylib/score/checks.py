@@ -131,6 +131,38 @@ def preprocessing(
     )
 
 
+def twice(network: nn.Module, bare: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> str:
+    """Return what to do where pixels are normalised twice, nothing where they seem not to be.
+
+    Args:
+        bare: The network without the normalisation that it was given: it has one of its own, or is right on more images so.
+    """
+    value = strangeness(network, images, device)
+    if value is not None and value <= STRANGE:
+        return ""
+    if (own := next((name for name, each in bare.named_modules() if _normalises(each)), None)) is not None:
+        name = own.removeprefix("net.")
+        return f"the dense network normalises its images by itself (in {name}): leave out mean and std"
+    given, without = (right(predict(each, images, device=device), labels) for each in (network, bare))
+    both, alone, other = (without * given).sum(), (without * (1 - given)).sum(), ((1 - without) * given).sum()
+    counts = int(both), int(alone), int(other)
+    if verdict.paired_proportions(*counts, len(labels) - sum(counts)).low <= 0:
+        return ""
+    return (
+        f"the dense network is right on {given.mean():.1%} of {len(labels)} images as mean and std prepare them and on "
+        f"{without.mean():.1%} without: does it normalise its images by itself? Then leave them out"
+    )
+
+
+def _normalises(layer: nn.Module) -> bool:
+    """Return whether a layer does nothing but subtract a mean and divide by a std, as this library's and torchvision's do."""
+    held = [getattr(layer, name, None) for name in ("mean", "std")]
+    if list(layer.parameters()) or not all(isinstance(each, (Tensor, list, tuple)) for each in held):
+        return False
+    mean, std = (torch.as_tensor(each) for each in held)
+    return bool((mean != 0).any() or (std != 1).any())
+
+
 def _trained(layer: nn.BatchNorm2d) -> bool:
     mean, variance = layer.running_mean, layer.running_var
     return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())

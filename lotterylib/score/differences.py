@@ -70,7 +70,8 @@ def difference(
     found = paired(ours, theirs)
     if about.over == "classes":
         counts = list(_class_counts(*pair).values())
-        value, at = found.value, lambda k: _worst_of(counts, k)
+        # of equal networks there is no bias to take off
+        value, at = 0.0 if same else found.value, lambda k: _worst_of(counts, k)
         return _ended(value, at, "images", len(pair[0].test_labels), same)
     if counts := share_counts(ours, theirs):
         return _ended(found.value, lambda k: _newcombe(counts, k), "images", sum(counts), same)

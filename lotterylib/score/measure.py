@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .. import metrics
 from ..efficiency.speed import Size, Speed, size_of, speeds
-from ..errors import DataError, SettingError, UnknownNameError
+from ..errors import DataError, SettingError, UnknownNameError, one_line
 from ..machine.devices import device_name, pick_device
 from ..machine.revision import versions
 from ..masks import Mask
@@ -142,6 +142,8 @@ def _several(dense: Given | Sequence[Given] | None) -> list[Given]:
     return list(dense) if isinstance(dense, (list, tuple)) else [dense]  # type: ignore[list-item]
 
 
+# a caller in inference mode would get copies that know no gradient
+@torch.inference_mode(False)
 def _cards(
     tickets: list[Given], denses: list[Given], source: Any, how: Reading, wishes: Wishes, say: Callable[[str], object]
 ) -> list[Report]:  # fmt: skip
@@ -157,8 +159,7 @@ def _cards(
         check_folder(wishes.cache)
     case = prepare(tickets, denses, source, how)
     with contextlib.ExitStack() as stack:
-        temporary = tempfile.TemporaryDirectory(prefix="lottery-")
-        folder = Path(wishes.cache or stack.enter_context(temporary))
+        folder = Path(wishes.cache or stack.enter_context(_temporary()))
         plan = Plan.of(wishes, case, where)
         bench = Bench(case, plan, wishes, how.seed, where, folder)
         _announce(case, plan, wishes, where, say)
@@ -220,6 +221,15 @@ def _about(case: Case, ticket: Judged, how: Reading, plan: Plan, where: torch.de
         "settings": plan.settings,
         "versions": versions(),
     }
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="lottery-")
+    except OSError as error:
+        raise SettingError(
+            f"no temporary folder can be made ({one_line(error)}): set TMPDIR, or give a cache"
+        ) from None
 
 
 # --- before the long work
@@ -289,11 +299,13 @@ def _first_look(
 
 
 def _preparation(model: nn.Module, case: Case, where: torch.device) -> str:
-    wrapped = isinstance(model, Network)
-    stem, images = (model.net if wrapped else model), case.data.limited(100).test[0][:]
-    grey = wrapped and model.grey
-    shown = images.expand(-1, 3, -1, -1) if grey else images
-    return checks.preprocessing(model, stem, images, shown, where)
+    shots, labels = case.data.limited(100).test
+    images = shots[:]
+    if not isinstance(model, Network):
+        return checks.preprocessing(model, model, images, images, where)
+    twice = model.normalises and checks.twice(model, model.bare(), images, labels.cpu(), where)
+    shown = images.expand(-1, 3, -1, -1) if model.grey else images
+    return twice or checks.preprocessing(model, model.net, images, shown, where)
 
 
 # --- beside the metrics

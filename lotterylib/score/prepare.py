@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import bfloat16, float16, nn
+from torch import Tensor, bfloat16, float16, nn
 
 from ..datasets import Dataset
 from ..errors import DataError, SettingError
@@ -78,7 +79,7 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     """
     given = [*tickets, *denses]
     found = [_opened(each, how) for each in given]
-    channels, side = _takes(found, how.arch)
+    channels, side = _takes(found, how, source)
     # a network that is found in the file, or built here, may bring its own normalisation
     usual = usual_images(how.arch)
     if usual:
@@ -157,13 +158,13 @@ def _opened(given: Given, how: Reading) -> Checkpoint:
     raise SettingError(f"want a module, a ticket or the path of a file, got {type(given).__name__}")
 
 
-def _takes(found: Iterable[Checkpoint], arch: str | nn.Module | None) -> tuple[int | None, int | None]:
+def _takes(found: Iterable[Checkpoint], how: Reading, source: Any) -> tuple[int | None, int | None]:
     """Return channels, and pixels a side where they are fixed, that the networks take; None where nothing says so."""
     channels = size = None
     for each in found:
-        network = arch if each.model is None and isinstance(arch, nn.Module) else each.model
+        network = how.arch if each.model is None and isinstance(how.arch, nn.Module) else each.model
         if network is not None:
-            channels = channels or _channels(network)
+            channels = channels or _channels(network, how, source)
         else:
             channels = channels or next((t.shape[1] for t in each.state.values() if t.dim() == 4), None)
         if each.model is not None:
@@ -171,10 +172,27 @@ def _takes(found: Iterable[Checkpoint], arch: str | nn.Module | None) -> tuple[i
     return channels, size
 
 
-def _channels(network: nn.Module) -> int | None:
+def _channels(network: nn.Module, how: Reading, source: Any) -> int | None:
+    """Return the channels with which a network runs; where no size is known with which it does, those of the layer that was
+    registered first and could take images."""
     if isinstance(network, Program):
         return network.input_shape[1]
-    return next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    found = [m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)]
+    likely = list(dict.fromkeys([count for count in found if count in (1, 3)] + [3, 1]))
+    side, copied = _side(network) or how.size or _pixels(source) or 32, modules.plain(network)
+    for count in likely:
+        with contextlib.suppress(DataError):
+            modules.outputs(copied, (count, side, side), "it")
+            return count
+    return likely[0] if found and found[0] == likely[0] else None
+
+
+def _pixels(source: Any) -> int | None:
+    """Return the side of images that are in memory already."""
+    if isinstance(source, Dataset):
+        return source.size
+    images = source[0] if isinstance(source, tuple) and source else None
+    return images.shape[-1] if isinstance(images, Tensor) and images.ndim == 4 else None
 
 
 def _side(network: nn.Module) -> int | None:

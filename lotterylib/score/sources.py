@@ -96,7 +96,10 @@ def dataset(
             raise DataError(
                 f"want a data set with len() and [i] → (image, label), got {type(source).__name__}"
             )
-        first = list(itertools.islice(source, most))
+        try:
+            first = list(itertools.islice(source, most))
+        except Exception as error:
+            raise DataError(f"the data cannot be read ({one_line(error, named=True)})") from error
         data, notes = _indexable(first, reader, most, seed)
         return replace(data, name=type(source).__name__), [
             *notes,
@@ -194,12 +197,13 @@ def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Datas
             image, label = _pair(source[i])
             images.append(_read(image, reader))
             found.append(int(label))
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            if isinstance(error, DataError):
-                raise
+        except DataError:
+            raise
+        # decoders raise anything
+        except Exception as error:
             raise DataError(
-                f"item {i} of the data is no pair (image, label): {type(error).__name__} {error}"
-            ) from None
+                f"item {i} of the data is no pair (image, label) that can be read ({one_line(error, named=True)})"
+            ) from error
     if not found or min(found) < 0:
         raise DataError(
             "the data have no images" if not found else f"labels must be 0 or more, got {min(found)}"

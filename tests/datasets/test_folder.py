@@ -241,6 +241,7 @@ def test_what_is_no_picture_is_left_out(tmp_path):
     (lambda r: [(s / "dog").rename(s / r"$\foo$") for s in r.iterdir()], r"cannot be called '\$"),
     (lambda r: [(s / "dog").rename(s / "a\x1b[31m") for s in r.iterdir()], r"cannot be called 'a\\x1b"),
     (lambda r: (r / "train" / "cat" / "up").symlink_to(r / "train" / "cat"), "leads back to a folder that it lies in"),
+    (lambda r: (r / "train" / "bird").symlink_to(r / "gone"), "train/bird is a link to nothing"),
     (lambda r: (r / "train" / "cat" / "x.png").symlink_to(r / "gone.png"), r"x\.png is a link to nothing"),
 ])  # fmt: skip
 def test_folders_of_another_form_are_one_line(tmp_path, change, words):

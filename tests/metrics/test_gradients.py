@@ -65,3 +65,18 @@ def test_inference_mode_changes_nothing():
         assert torch.equal(fgsm(network, inner.test[0], inner.test[1], epsilon=0.1), moved)
         same = hessian_trace(network, *inner.test, wrt="inputs", steps=3, max_probes=4)
     assert found == expected and same == curved != 0
+
+
+class InPlace(Whole):
+    def forward(self, images):
+        return super().forward(images.sub_(0.1).div_(0.9))
+
+
+def test_a_network_that_normalises_in_place_can_be_attacked():
+    images, labels = toy_data(10).test
+    before, network = images.clone(), Whole().eval()
+    network.forward = lambda images: Whole.forward(network, (images - 0.1) / 0.9)
+    for attack in (fgsm, pgd):
+        expected = attack(network, images, labels, epsilon=0.1)
+        assert torch.equal(attack(InPlace().eval(), images, labels, epsilon=0.1), expected)
+    assert torch.equal(images, before)

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2 as transforms
 
 import lotterylib
+from lotterylib import models
 from lotterylib.datasets import Dataset
 from lotterylib.errors import SettingError
 from lotterylib.score.checks import guessing, strangeness
@@ -110,3 +112,50 @@ def test_a_network_that_learnt_is_not_strange_to_itself():
     for _ in range(60):
         network(data.train[0])
     assert strangeness(network.eval(), data.test[0], CPU) < 0.07
+
+
+def learnt(first, body):
+    """A network that prepares its images by its ``first`` layer, and has learnt its toys."""
+    network, data = nn.Sequential(first, body), toy_data()
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(data.train[0]), data.train[1]).backward()
+        optimizer.step()
+    return network.eval()
+
+
+def without_batchnorm():
+    body = toy_network()
+    body[1] = nn.Identity()
+    return body
+
+
+class Arithmetic(nn.Module):
+    """A mean and a std that are no attributes."""
+
+    def forward(self, images):
+        return (images - 0.5) / 0.05
+
+
+@pytest.mark.parametrize("first", [models.Normalize([0.3], [0.2]), transforms.Normalize([0.3], [0.2])])
+@pytest.mark.parametrize("body", [toy_network, without_batchnorm])
+def test_a_network_that_normalises_by_itself_needs_no_constants(first, body):
+    network = learnt(first, body())
+    twice, _ = card(network, toy_data(), mean=[0.3], std=[0.2])
+    assert twice.doubts == [
+        "the dense network normalises its images by itself (in 0): leave out mean and std"
+    ]
+    once, _ = card(network, toy_data())
+    assert not once.doubts
+
+
+def test_constants_that_cost_a_network_its_answers_are_noticed():
+    network = learnt(Arithmetic(), without_batchnorm())
+    twice, _ = card(network, toy_data(), mean=[0.9], std=[0.01])
+    assert "and on 100.0% without: does it normalise its images by itself?" in twice.doubts[0]
+    needed, _ = card(network[1], toy_data(), mean=[0.5], std=[0.05])
+    assert not needed.doubts
+    # a layer that changes nothing normalises nothing
+    idle = nn.Sequential(models.Normalize([0.0], [1.0]), network[1]).eval()
+    assert not card(idle, toy_data(), mean=[0.5], std=[0.05])[0].doubts

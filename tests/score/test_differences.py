@@ -105,3 +105,14 @@ def test_what_images_cannot_decide():
         -0.01, -0.02, 0.0, "images", 100, lambda k: (-0.01 - 0.01 / k**0.5, -0.01 + 0.01 / k**0.5)
     )
     assert images_needed(edge, "higher", 0.01) is None  # on the tolerance itself
+
+
+def test_identical_networks_have_lost_no_recall():
+    """The worst of many classes seems to have lost something by chance; of one network and itself nothing is by chance."""
+    data = toy_data()
+    dense = Subject(toy_network().eval(), data)
+    ticket = Subject(toy_network().eval(), data, dense=dense)
+    ours, theirs = (metrics.evaluate(each, "recall_loss") for each in (ticket, dense))
+    assert (ours.value, ours.error, ours.bias) == (0.0, 0.0, 0.0)
+    found = difference(RECALL, ours, theirs, (ticket, dense), None, len(data.test[1]), same=True)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)

@@ -151,6 +151,15 @@ def test_verdicts_by_hand(low, high, direction, verdict):
     assert judge(low, high, direction, 1.0) == verdict
 
 
+def test_inference_mode_hides_no_gradient(networks):
+    dense, ticket = networks
+    how = dict(only=["fgsm_accuracy", "hessian_trace"], images=20, speed=False, progress=False)
+    expected = lotterylib.scorecard(ticket, dense, toy_data(), **how)
+    with torch.inference_mode():
+        found = lotterylib.scorecard(ticket, dense, toy_data(), **how)
+    assert not found.skipped and [r.ticket for r in found.rows] == [r.ticket for r in expected.rows]
+
+
 def test_bad_requests_are_one_line(networks, tmp_path):
     dense, ticket = networks
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
@@ -213,6 +222,12 @@ def test_a_cache_that_cannot_be_written_to_is_noticed_first(networks, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="file is no folder that can be written to"):
         quick(*networks[::-1], ["accuracy"], cache=tmp_path / "file")
+
+
+def test_no_place_for_temporary_files_is_one_line(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SettingError, match="no temporary folder can be made .*: set TMPDIR, or give a cache"):
+        quick(*networks[::-1], ["accuracy"])
 
 
 class Twice(torch.nn.Module):

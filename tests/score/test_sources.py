@@ -123,6 +123,13 @@ def test_tensors_and_data_sets():
         dataset((torch.rand(20, 1, 8, 8), torch.eye(4).repeat(5, 1)))
 
 
+class Bombs(Pairs):
+    targets = [0] * 20
+
+    def __getitem__(self, i):
+        raise Image.DecompressionBombError("too large")
+
+
 @pytest.mark.parametrize(
     "source, error, words",
     [
@@ -132,6 +139,8 @@ def test_tensors_and_data_sets():
         (Pairs(torch.rand(3, 8, 9)), DataError, "square"),
         ([1, 2, 3], DataError, "no pair"),
         (7, DataError, "got int"),
+        (Bombs("picture"), DataError, "can be read .DecompressionBombError too large"),
+        ((1 / 0 for _ in range(20)), DataError, "cannot be read .ZeroDivisionError"),
     ],
 )
 def test_what_is_no_data_is_one_line(source, error, words):

@@ -194,7 +194,8 @@ def _input_gradient(model: nn.Module, images: Tensor, labels: Tensor, check: boo
             # made in inference mode, they would know no gradient
             pixels = pixels.clone() if pixels.is_inference() else pixels
             pixels = pixels.detach().to(device).requires_grad_()
-            logits = model(pixels).float()
+            # a network may normalise in place
+            logits = model(pixels.clone()).float()
             if check:
                 check_labels(truth, logits.shape[1])
             truth = truth.clone() if truth.is_inference() else truth

@@ -134,7 +134,8 @@ class RecallLoss(Metric):
         errors = {n: change_error(gain[labels == names.index(n)]) for n in known}
         worst = min(known, key=known.__getitem__)
         bias, error = 0.0, 0.0
-        if subject.dense is not None:
+        # equal networks have lost nothing, for certain
+        if subject.dense is not None and not torch.equal(logits, dense):
             losses = torch.tensor([-known[n] for n in known], dtype=torch.float64)
             bias, error = worst_of(losses, torch.tensor([errors[n] for n in known], dtype=torch.float64))
         extra = {

@@ -53,6 +53,15 @@ class Network(nn.Module):
         self.net, self.grey, self.batch, self.probabilities = net, grey, batch, probabilities
         self.chosen = None if chosen is None else list(chosen)
 
+    @property
+    def normalises(self) -> bool:
+        """Return whether it was given a mean and a std."""
+        return isinstance(self.normalize, models.Normalize)
+
+    def bare(self) -> Network:
+        """Return it without its mean and std."""
+        return Network(self.net, None, None, self.grey, self.batch, self.chosen, self.probabilities).eval()
+
     def forward(self, images: Tensor) -> Tensor:
         images = images.expand(-1, 3, -1, -1) if self.grey else images
         if not self.batch or len(images) <= self.batch:

@@ -28,10 +28,12 @@ from .programs import check_honest, is_program, load_program
 
 # Where training scripts keep the state dict; a moving average of it is taken only where there is no other.
 _NESTED = tuple("state_dict model_state_dict model_state model net network module weights params".split())  # noqa: SIM905
-_AVERAGED = tuple("ema model_ema ema_model state_dict_ema ema_state_dict params_ema averaged_model".split())  # noqa: SIM905
+_AVERAGED = (
+    "ema", "model_ema", "ema_model", "net_ema", "state_dict_ema", "ema_state_dict", "params_ema", "averaged_model"
+)  # fmt: skip
 # What DataParallel, torch.compile, Lightning and the like put before every name, and what stands within names.
 _WRAPPERS = ("module", "model", "net", "network", *_AVERAGED)
-_INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_INNER = ("_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # AveragedModel's own
 _COUNT = "n_averaged"
 

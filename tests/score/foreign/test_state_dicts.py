@@ -158,6 +158,7 @@ def renamed(state, prefix):
         "_orig_mod.module.",
         "model.module._orig_mod.",
         "net.net.",
+        "_forward_module.model.",
     ],
 )
 def test_prefixes_in_any_order_and_depth(tmp_path, prefix):
@@ -195,6 +196,7 @@ def test_a_moving_average_is_named_where_it_is_left_aside(tmp_path):
         {"ema": average, "model": renamed(own, "module."), "epoch": 3},
         {"state_dict": renamed(average, "model_ema.module.") | renamed(own, "model.")},
         renamed(own, "net.") | renamed(average, "ema."),
+        {"state_dict": renamed(own, "net.") | renamed(average, "net_ema.")},
     )
     for content in contents:
         torch.save(content, tmp_path / "p.pt")
