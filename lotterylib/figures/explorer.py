@@ -186,7 +186,8 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
         choice = ipywidgets.Dropdown(options=names, value=name, description=side)
         outer = ipywidgets.Stack(rows, selected_index=names.index(name))
         ipywidgets.jslink((choice, "index"), (outer, "selected_index"))
-        columns.append(ipywidgets.VBox([choice, outer]))
+        # beside one another where a page is wide enough for two
+        columns.append(ipywidgets.VBox([choice, outer], layout={"flex": "1 1 320px", "min_width": "0"}))
     return ipywidgets.VBox([removed, ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})])
 
 

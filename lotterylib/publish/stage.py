@@ -100,7 +100,10 @@ def run_card(card: Mapping[str, Any]) -> str:
         f"revision <code>{escape(str(card['revision']))}</code>" if card.get("revision") else "",
         f"ran in {card['seconds']:.0f} s" if "seconds" in card else "",
     ]
-    parts += [escape(line) for line in card.get("outdated", ())]
+    if lines := card.get("outdated"):
+        parts.append(
+            f'<span title="{escape("; ".join(lines))}">measured in part by older versions ({len(lines)})</span>'
+        )
     line = " · ".join(filter(None, parts))
     return (SMOKE if card.get("smoke") else "") + f'<div class="run-card">{line}</div>'
 
