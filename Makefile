@@ -22,7 +22,7 @@ cover: .venv/dev  ## all tests, and how much of the library they run: written to
 		--cov=lotterylib --cov-report=json:_build/coverage.json
 	@$(BIN)/python -m tools.cover _build/coverage.json
 
-long: .venv/dev  ## what takes long and rarely fails: every notebook under a tiny CIFAR-10, CIFAR-100 and ImageNet
+long: .venv/dev  ## what takes long and rarely fails: notebooks under tiny CIFAR and ImageNet, drills of whole studies
 	@OMP_NUM_THREADS=1 LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop

@@ -3,12 +3,12 @@ mix its tensors with the processor's."""
 
 import pytest
 
-from tests.families.running import every_notebook, study_of
+from tests.families.running import quick_or_long, study_of
 
 pytestmark = pytest.mark.timeout(600)
 study = study_of("few", gpu=True)
 
 
-@every_notebook
+@quick_or_long
 def test_it_runs(study, path):
     study.run(path)

@@ -156,6 +156,7 @@ def test_cells_of_several_processes_each(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_cell_that_always_kills_its_worker_fails_by_name_and_takes_no_other_along(tmp_path):
     profile, store = tiny(pruners=["random", "magnitude"], rounds=[1], seeds=[0, 1]), Store(tmp_path / "s")
     todo, guilty = missing(profile, store), cell_of(profile, "magnitude").label
@@ -168,6 +169,7 @@ def test_a_cell_that_always_kills_its_worker_fails_by_name_and_takes_no_other_al
     assert not (tmp_path / "s" / "attempts").exists()
 
 
+@pytest.mark.long
 def test_divergence_is_recorded_named_and_final_and_the_others_go_on(tmp_path, capsys):
     """Fine-tuning at an absurd rate: the first round diverges, later rounds need it, other pruners do not care."""
     content = TINY | {
