@@ -15,10 +15,10 @@ from tests.families.tiny import compute, write_profile
 from tests.sources import NOTEBOOKS
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
-# half of the time of all on an emulated GPU
-SLOW = ("hessian_weights", "hessian_inputs", "synflow", "lime", "structured", "pac_bayes", "landscape")
+# on an emulated GPU, which is slow: some in every run of the tests, the others in the long one
+QUICK = ("accuracy", "adversarial", "calibration", "lth_pass", "magnitude", "quickstart", "rigl", "snip")
 quick_or_long = pytest.mark.parametrize(
-    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.long] * (p.stem in SLOW)) for p in NOTEBOOKS]
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.long] * (p.stem not in QUICK)) for p in NOTEBOOKS]
 )
 
 

@@ -80,6 +80,7 @@ def test_killed_in_the_middle_resumes_to_the_same_bits(undisturbed, tmp_path):
     assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
 
+@pytest.mark.long
 def test_two_runs_at_once_on_one_store(undisturbed, tmp_path):
     profile, whole = undisturbed
     arguments = ("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 1, "--quiet")
