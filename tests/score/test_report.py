@@ -26,7 +26,9 @@ def test_the_page_needs_nothing_else(card):
         assert row.label in page
 
 
-def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card):
+def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card, monkeypatch):
+    # in a narrower one, long labels take two lines
+    monkeypatch.setenv("COLUMNS", "100")
     table = str(card)
     words = ("holds up", "worse", "better", "undecided", "at the floor")
     rows = [line for line in table.splitlines() if line.endswith(words) and re.match(r".* [↑↓] ", line)]
