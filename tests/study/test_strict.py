@@ -2,7 +2,6 @@
 
 import copy
 import os
-import time
 
 import pytest
 import yaml
@@ -82,6 +81,8 @@ def bomb(levels: int, wide: int = 9) -> str:
     return "\n".join(lines)
 
 
+# what grows without end takes for ever, not a little longer
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "text, says",
     [
@@ -99,9 +100,7 @@ def bomb(levels: int, wide: int = 9) -> str:
     ],
 )
 def test_files_that_would_grow_without_end_are_one_line_at_once(tmp_path, text, says):
-    began = time.process_time()
     assert says in refused(tmp_path, text)
-    assert time.process_time() - began < 5
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
