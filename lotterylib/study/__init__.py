@@ -4,7 +4,7 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 """
 
 from .cells import Cell, expand
-from .lookup import beside, controls, records, ticket, tickets
+from .lookup import beside, controls, records, table, ticket, tickets
 from .profile import Live, Profile, load_profile, profile_names
 from .store import Store
 
@@ -19,6 +19,7 @@ __all__ = [
     "load_profile",
     "profile_names",
     "records",
+    "table",
     "ticket",
     "tickets",
 ]

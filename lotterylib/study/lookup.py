@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import DataError
 from ..files import is_remote, names
@@ -17,6 +18,9 @@ from .profile import Profile, load_profile
 from .reference import Reference
 from .store import Record, Store, open_store
 from .versions import Made, outdated
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # records that are held in memory together
 MANY = 5000
@@ -111,6 +115,47 @@ def beside(profile: Profile | str | Path, store: Store | str | Path | None = Non
     """
     other = load_profile(profile).beside
     return records(other, store) if other else []
+
+
+def table(
+    profile: Profile | str | Path,
+    store: Store | str | Path | None = None,
+    *,
+    control: bool = False,
+    other: bool = False,
+) -> pd.DataFrame:
+    """Return the tidy table of a study (``results.tidy``) with the column ``cost``: what a retraining of the dense network usually
+    costs in a metric (``verdict.retraining.usual``), NaN where too few dense networks tell. Verdicts are judged by it.
+
+    Args:
+        control: With the rows of the controls.
+        other: With those of the study that the profile wants shown beside it.
+
+    Raises:
+        DataError: if there are no records.
+
+    Example:
+        >>> {"metric", "value", "difference", "cost"} <= set(table("laptop"))
+        True
+    """
+    # a study is planned and run without pandas
+    import pandas as pd
+
+    from ..results import tidy
+    from ..verdict.retraining import usual
+
+    profile = load_profile(profile)
+    found = tidy(records(profile, store))
+    if again := controls(profile, store):
+        found = pd.concat([found, tidy(again)], ignore_index=True)
+    costs = usual(found)
+    keys = found[["dataset", "model", "metric"]].itertuples(index=False, name=None)
+    found["cost"] = [costs.get(key, math.nan) for key in keys]
+    if not control:
+        found = found[found.pruner != CONTROL].reset_index(drop=True)
+    if other and profile.beside and records(profile.beside, store):
+        found = pd.concat([found, table(profile.beside, store, control=control)], ignore_index=True)
+    return found
 
 
 def ticket(

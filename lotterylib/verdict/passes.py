@@ -1,7 +1,10 @@
 """Does a ticket hold up? A verdict per metric, and LTH-PASS: every metric at once.
 
 A ticket passes a metric if it is, beyond the doubt that seeds and test images leave, no worse than the dense network of
-the same seeds by more than a tolerance. Whether it is pass, fail or undecided is read off the interval of the difference.
+the same seeds by more than a tolerance: the metric's own, or what a retraining of the dense network usually costs, whichever
+is more. Nobody who trains the dense network once can have it better. (Limits that grow with what the reference itself varies
+are the rule for medicines of high variability: Haidar et al., 2008.) Whether it is pass, fail or undecided is read off the
+interval of the difference.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from .. import metrics
@@ -20,6 +24,7 @@ from .intervals import NETWORK, differences
 from .retraining import within_retraining
 
 Verdict = Literal["pass", "fail", "undecided"]
+_SETTING = ["dataset", "model", "metric"]
 
 
 def judge(low: float, high: float, direction: Literal["higher", "lower"], tolerance: float) -> Verdict:
@@ -61,13 +66,15 @@ def passes(
     variants. Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
 
     Args:
-        records: Of a study, or the table that ``results.tidy`` makes of them.
+        records: Of a study, or the table that ``study.table`` or ``results.tidy`` makes of them. Where a table says what a
+            retraining costs (its column ``cost``), no tolerance is less.
         strict: Ask for better than dense in place of comparable.
-        scale: Multiplies all tolerances.
+        scale: Multiplies the metrics' own tolerances.
         moderated: Pool the variances between seeds over tickets, see ``differences``.
 
     Returns:
-        ``differences`` with the columns ``dimension``, ``tolerance`` (in the metric's unit), ``verdict``, and ``retraining`` with
+        ``differences`` with the columns ``dimension``, ``tolerance`` (in the metric's unit), ``widened`` (whether it is what a
+        retraining costs), ``verdict``, and ``retraining`` with
         its ``chance``: whether the ticket lies within what a retraining of the dense network changes
         (``retraining.within_retraining``; "unknown" where too few dense networks were trained).
 
@@ -84,9 +91,11 @@ def passes(
     found = differences(table.loc[table.metric.isin(list(tolerances))], confidence, moderated=moderated)
     about = {name: metrics.describe(name) for name in found.metric.unique()}
     found["dimension"] = [about[m].dimension for m in found.metric]
-    found["tolerance"] = [
-        0.0 if strict else scale * tolerances[m].of(d) for m, d in zip(found.metric, found.dense, strict=True)
-    ]
+    own = [scale * tolerances[m].of(d) for m, d in zip(found.metric, found.dense, strict=True)]
+    costs = _costs(table)
+    cost = [costs.get(key, 0.0) for key in found[_SETTING].itertuples(index=False, name=None)]
+    found["tolerance"] = 0.0 if strict else np.maximum(own, cost)
+    found["widened"] = (found.tolerance > own) & (not strict)
     columns = (found[c] for c in ("metric", "difference", "low", "high", "tolerance"))
     found["verdict"] = [
         _verdict(difference, low, high, about[metric].direction, tolerance)
@@ -98,10 +107,16 @@ def passes(
 
 
 def tolerances(table: pd.DataFrame, names: Iterable[str]) -> dict[tuple[str, str, str], float]:
-    """Return (dataset, model, metric) → the metric's own tolerance, in its unit."""
+    """Return (dataset, model, metric) → the tolerance that ``passes`` judges by, in the metric's unit."""
     dense: Any = table[(table.pruner == "dense") & table.metric.isin(list(names))]
-    means = dense.groupby(["dataset", "model", "metric"]).value.mean()
-    return {key: metrics.describe(key[2]).tolerance.of(mean) for key, mean in means.items()}
+    means, costs = dense.groupby(_SETTING).value.mean(), _costs(table)
+    own = {key: metrics.describe(key[2]).tolerance.of(mean) for key, mean in means.items()}
+    return {key: max(amount, costs.get(key, 0.0)) for key, amount in own.items()}
+
+
+def _costs(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Return (dataset, model, metric) → what a retraining costs, where the table says so."""
+    return table.groupby(_SETTING).cost.first().dropna().to_dict() if "cost" in table else {}
 
 
 def _verdict(

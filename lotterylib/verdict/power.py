@@ -16,7 +16,7 @@ import pandas as pd
 from .. import metrics
 from ..errors import SettingError
 from .moderation import FEWEST, SHARED, together
-from .retraining import CONTROL, of_table
+from .retraining import CONTROL, of_table, usual
 
 
 def power(
@@ -125,12 +125,13 @@ def needed(table: pd.DataFrame, seeds: int, tickets: int = 1, chance: float = 0.
         tickets: Of the study, whose variances are pooled.
 
     Returns:
-        One row per metric with a retraining band: ``tolerance``, ``sd`` of the difference of two trainings, ``error`` over
+        One row per metric with a retraining band: ``tolerance`` (as ``passes`` would judge by), ``sd`` of the difference of two trainings, ``error`` over
         images, ``samples``, the ``chance`` to pass with these seeds, and the ``seeds`` and ``images`` that raise it to
         ``chance``, each with the other as it is (NaN: no number does, or there is one seed, which says nothing of others).
     """
-    rows = {}
-    for (_, _, metric), band in of_table(table).items():
+    rows, costs = {}, usual(table)
+    for key, band in of_table(table).items():
+        metric = key[2]
         measured = table[table.metric == metric]
         again, own = (measured[measured.pruner == pruner] for pruner in (CONTROL, "dense"))
         # what is measured relative to dense is a difference of two trainings already
@@ -138,7 +139,7 @@ def needed(table: pd.DataFrame, seeds: int, tickets: int = 1, chance: float = 0.
         paired = again.difference_error.median()
         error = np.nan_to_num(2**0.5 * own.error.median() if np.isnan(paired) else paired)
         samples = measured.samples.median()
-        tolerance = metrics.describe(metric).tolerance.of(own.value.mean())
+        tolerance = max(metrics.describe(metric).tolerance.of(own.value.mean()), costs.get(key, 0.0))
         how = (between, float(error) ** 2, tolerance)
         countable = error > 0 and samples >= 1
         rows[metric] = {

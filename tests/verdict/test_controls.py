@@ -7,7 +7,7 @@ from scipy import stats
 
 from lotterylib.errors import DataError
 from lotterylib.results import tidy
-from lotterylib.verdict import lth_pass, passes
+from lotterylib.verdict import interval, lth_pass, passes
 from lotterylib.verdict.controls import (
     Band,
     bands,
@@ -18,6 +18,8 @@ from lotterylib.verdict.controls import (
     tried,
     within_retraining,
 )
+from lotterylib.verdict.moderation import Prior
+from lotterylib.verdict.retraining import usual
 from tests.test_results import row
 
 METRICS = {"accuracy": (0.9, 0.003), "ece": (0.05, 0.002), "recall_loss": (0.0, 0.0)}
@@ -192,3 +194,46 @@ def test_a_study_without_controls_says_so():
     found = tried(tidy(dense(3) + tickets({"accuracy": -0.4, "ece": 0.2})))
     assert found.positive is None and found.drawn.empty and found.negative.pruner == "lottery"
     assert found.said["positive"].startswith("This study has no controls")
+
+
+def test_what_a_retraining_costs_by_hand():
+    """Values 0 and 1 in turn: sd √.3; two trainings differ by √2 times that. A relative metric is the controls' alone."""
+    common = dict(dataset="d", model="m", pruner="dense", error=0.0, samples=1)
+    own = [common | dict(metric="nll", seed=s, sparsity=0.0, value=s % 2) for s in range(6)]
+    assert usual(tidy(own)) == pytest.approx({("d", "m", "nll"): 1.96 * math.sqrt(2 * 0.3)})
+    assert usual(tidy(own[:5])) == {}
+    churned = [common | dict(metric="churn", seed=s, sparsity=0.0, value=0.0) for s in range(3)] + [
+        common | dict(metric="churn", seed=s, sparsity=0.0, pruner="control", value=v, difference={"value": v, "error": 0})
+        for s, v in enumerate([0.05, 0.07] * 3)
+    ]  # fmt: skip
+    sd = np.std([0.05, 0.07] * 3, ddof=1)
+    assert usual(tidy(churned)) == pytest.approx({("d", "m", "churn"): 0.06 + 1.96 * sd})
+
+
+def test_no_tolerance_is_below_what_a_retraining_costs():
+    """A difference of .03 in accuracy, at tolerance .01, passes where retrainings differ by .05 and fails where nothing is said."""
+    rows = tidy(dense(3) + tickets({"accuracy": -0.03}))
+    assert passes(rows).verdict.tolist() == ["fail"] and not passes(rows).widened.any()
+    told = rows.assign(cost=0.05)
+    found = passes(told).iloc[0]
+    assert (found.verdict, found.tolerance, bool(found.widened)) == ("pass", 0.05, True)
+    assert passes(told, scale=0.1).tolerance.tolist() == [0.05]
+    assert passes(told, strict=True).tolerance.tolist() == [0.0]
+    # less than the metric's own changes nothing
+    assert passes(rows.assign(cost=0.001)).tolerance.tolist() == [0.01]
+    assert lth_pass(told).lth_pass.tolist() == ["pass"]
+
+
+def test_equal_networks_pass_and_worse_ones_do_not_where_retraining_sets_the_limit():
+    """Simulated: five seeds, fifteen dense networks, variances pooled. As good as dense: nearly all pass. Worse by the very
+    limit: 2.5 % would if the limit were known, and a few more do, since fifteen networks only estimate it."""
+    random = np.random.default_rng(0)
+    pooled = Prior(variance=2.0, freedom=20.0, pooled=40.0)
+    passed = {0.0: 0, 1.96 * math.sqrt(2): 0}
+    for shift in passed:
+        for _ in range(1000):
+            known = 1.96 * Band.of(random.normal(size=15)).sd * math.sqrt(2)
+            gaps = shift + random.normal(size=5) - random.normal(size=5)
+            passed[shift] += interval(gaps, prior=pooled).high <= known
+    equal, worse = (count / 1000 for count in passed.values())
+    assert equal > 0.94 and 0.02 < worse < 0.09
