@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..errors import SettingError, UnknownNameError, one_line
+from ..errors import SettingError, UnknownNameError
 from .options import parser
 
 
@@ -27,10 +25,10 @@ def from_config(path: Path) -> list[str]:
 
     Raises ``SettingError`` in one line for a file of another form, ``UnknownNameError`` for an option that there is none of.
     """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingError(f"{path} cannot be read: {one_line(error)}") from None
+    # what it imports takes seconds
+    from ..study.strict import read_yaml
+
+    found = read_yaml(path)
     if not isinstance(found, dict):
         raise SettingError(f"{path}: want options, one per line, e.g. fail-on: worse")
     score_parser: Any = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))

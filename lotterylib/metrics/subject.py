@@ -200,7 +200,8 @@ def paired(measured: Measurement, dense: Measurement) -> Measurement:
     value -= measured.bias - dense.bias
     if measured.error is None or dense.error is None:
         return Measurement(value, None, samples, variants)
-    ours, theirs = measured.draws, dense.draws
+    # a single image has no spread
+    ours, theirs = (None if d is None or len(d) < 2 else d for d in (measured.draws, dense.draws))
     if ours is None or theirs is None or ours.shape != theirs.shape or not (ours - theirs).isfinite().all():
         return Measurement(value, math.hypot(measured.error, dense.error), samples, variants)
     if not measured.pairs:

@@ -31,7 +31,7 @@ from ..verdict import Tolerance, proportion, student
 from ..verdict.controls import Band
 from . import checks
 from .card import Row
-from .differences import Share, at_the_floor, by_corruption, difference, hits, images_needed, judge
+from .differences import NOTHING, Share, at_the_floor, by_corruption, difference, hits, images_needed, judge
 from .estimate import LARGE, Estimate
 from .prepare import Case
 
@@ -181,14 +181,13 @@ class Bench:
                 *common, *nothing, low, high, limit.of(ours.value), "measured", ours.samples, "images", images, extra=extra
             )  # fmt: skip
         fifths = fifths_error(name, settings, ticket, dense) if about.over == "fifths" else None
-        same = checks.alike(ticket.test_logits, dense.test_logits)
+        same = checks.one_network(ticket, dense)
         found = difference(about, ours, theirs[0], (ticket, dense), fifths, int(images), same)
         tolerance = limit.of(theirs[0].value)
         low, high = found.low, found.high
-        if high - low < 2e-6 * tolerance:
-            # what rounding leaves of equal networks
-            low = high = found.value
         word = judge(low, high, about.direction, tolerance, math.inf if same else found.images)
+        if found.over == NOTHING:
+            word = "undecided"
         if word != "better" and at_the_floor(about, theirs[0], tolerance):
             word = "floor"
         needed = images_needed(found, about.direction, tolerance) if word == "undecided" else None

@@ -33,7 +33,9 @@ class Row:
       bear) is measured again on five disjoint fifths of it, ± 2.78 standard errors.
     - "… and random probes", "… and random draws of noise": what these add is in the interval. Without images in front:
       these alone, where a fifth gave no number.
-    - "nothing": there is no interval.
+    - "nothing": there is no interval, and so no verdict.
+    - "one network": the two are the same to the bit, and differ by nothing whatever the images. Two that merely answer all
+      images alike have an interval: of N images, others may be answered otherwise (Wilson's limit of their share).
 
     ``tolerance`` is what counts as comparable, in the metric's own unit. ``verdict``: "better" or "worse" if the interval
     lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"; "floor" where the

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import verdict
+from ..metrics import Subject
 from ..metrics.generalization.accuracy import right
 from ..training import predict
 
@@ -64,6 +65,17 @@ def alike(logits: Tensor, others: Tensor) -> bool:
     """Return whether two networks give the same outputs, to rounding."""
     scale = others.abs().max().item()
     return torch.allclose(logits, others, rtol=1e-5, atol=1e-5 * scale)
+
+
+def one_network(ticket: Subject, dense: Subject) -> bool:
+    """Return whether two networks are one: the same layers with the same numbers, to the bit, and the same answers."""
+    ours, theirs = ticket.model.state_dict(), dense.model.state_dict()
+    return (
+        repr(ticket.model) == repr(dense.model)
+        and ours.keys() == theirs.keys()
+        and all(torch.equal(tensor.cpu(), theirs[name].cpu()) for name, tensor in ours.items())
+        and alike(ticket.test_logits, dense.test_logits)
+    )
 
 
 def against_expected(logits: Tensor, labels: Tensor, expected: float) -> str:

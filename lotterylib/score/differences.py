@@ -16,6 +16,8 @@ from ..metrics.generalization.accuracy import right
 
 # images without which nothing is called as good: a normal interval from fewer promises too much
 FEW = 30
+# what a difference is over where there is no interval, and where there need be none
+NOTHING, ONE = "nothing", "one network"
 # more images than this decide nothing that anybody would wait for
 _MOST = 1_000_000
 Ends = tuple[float, float]
@@ -65,16 +67,17 @@ def difference(
     Args:
         fifths: The standard error over fifths, where a metric has one.
         images: As many as the metric looks at.
-        same: Whether the networks answer alike, so that shares of images differ by nothing at all.
+        same: Whether they are one network, which differs from itself by nothing on any images. Two that answer all images
+            alike may differ on others.
     """
+    if same:
+        return Difference(0.0, 0.0, 0.0, ONE, images)
     found = paired(ours, theirs)
     if about.over == "classes":
         counts = list(_class_counts(*pair).values())
-        # of equal networks there is no bias to take off
-        value, at = 0.0 if same else found.value, lambda k: _worst_of(counts, k)
-        return _ended(value, at, "images", len(pair[0].test_labels), same)
+        return _ended(found.value, lambda k: _worst_of(counts, k), len(pair[0].test_labels))
     if counts := share_counts(ours, theirs):
-        return _ended(found.value, lambda k: _newcombe(counts, k), "images", sum(counts), same)
+        return _ended(found.value, lambda k: _newcombe(counts, k), sum(counts))
     if fifths is not None:
         # five numbers tell what one standard error is
         width = verdict.student(math.hypot(fifths, found.error or 0.0), freedom=4)
@@ -84,20 +87,29 @@ def difference(
         width = verdict.student(found.error, max(images - 1, 1))
         over = [] if about.over == "fifths" else ["images"]
     else:
-        return Difference(found.value, found.value, found.value, "nothing", images)
+        width, over = math.nan, []
+    least = _unseen(theirs, images)
+    # but for rounding, no image tells the networks apart
+    if width <= 1e-3 * least or width < 1e-9 * max(abs(ours.value), abs(theirs.value)):
+        width = least
+    if not width > 0:
+        return Difference(found.value, found.value, found.value, NOTHING, images)
     if about.noise and found.error is not None:
         over.append(about.noise)
-    if width < 1e-9 * max(abs(ours.value), abs(theirs.value)):
-        # what rounding leaves of equal networks
-        width = 0.0
-    value, grows = found.value, over[0].startswith("images") and width > 0
+    value, grows = found.value, over[0].startswith("images")
     at = (lambda k: (value - width / math.sqrt(k), value + width / math.sqrt(k))) if grows else None
     return Difference(value, value - width, value + width, " and ".join(over), images, at)
 
 
-def _ended(value: float, at: Callable[[float], Ends], over: str, images: int, same: bool) -> Difference:
-    low, high = (value, value) if same else at(1)
-    return Difference(value, low, high, over, images, at)
+def _ended(value: float, at: Callable[[float], Ends], images: int) -> Difference:
+    return Difference(value, *at(1), "images", images, at)
+
+
+def _unseen(theirs: Measurement, images: int) -> float:
+    """Return half the width of the interval of a difference that no image shows, NaN where it cannot be known: from the dense
+    network's own error, or where that is 0 too, at an end of the scale, by the share of images that may lie elsewhere."""
+    error = math.nan if theirs.error is None else verdict.error_unseen(theirs.error, images)
+    return verdict.proportion(0, images).high if error == 0 else verdict.student(error, max(images - 1, 1))
 
 
 def judge(

@@ -291,8 +291,12 @@ def _first_look(
             doubts[ticket.name] = [f"{ticket.name} gives the same answer for every image"]
         elif checks.guessing(subject.test_logits, labels):
             case.notes.append(f"{ticket.name} is not measurably better than guessing")
-        if bench.denses and checks.alike(subject.test_logits, bench.denses[0].test_logits):
-            case.notes.append(f"{ticket.name} and the dense network give the same outputs for every image")
+        if bench.denses and checks.one_network(subject, bench.denses[0]):
+            case.notes.append(f"{ticket.name} and the dense network are one: the same weights")
+        elif bench.denses and checks.alike(subject.test_logits, bench.denses[0].test_logits):
+            case.notes.append(
+                f"{ticket.name} and the dense network answer alike on all {len(labels):,} images; on others they may not"
+            )
     for note in [*doubts[""], *case.notes]:
         say(note)
     return doubts

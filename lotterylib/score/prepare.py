@@ -206,10 +206,11 @@ def _judged(
     found: Checkpoint, name: str, how: Reading, channels: int, grey: bool, data: Dataset, known: classes.Names | None
 ) -> Judged:  # fmt: skip
     """Return a network that takes the data's images and gives a logit for each of their classes."""
+    shape = (3, *data.train[0].shape[2:]) if grey else data.train[0].shape[1:]
     if found.model is not None:
         network, mask = found.model, modules.mask_of(found.model, found.masks)
     elif isinstance(how.arch, nn.Module):
-        network, mask = state_dicts.fit(found, how.arch)
+        network, mask = state_dicts.fit(found, how.arch, shape=shape)
     else:
         arch, count = str(how.arch), len(known) if known else data.classes
         if not known and arch.startswith(TORCHVISION) and found.outputs != count:
@@ -217,12 +218,11 @@ def _judged(
             known = classes.torchvision_classes(found.outputs)
             count = len(known) if known else count
         built = modules.build(arch, count, channels, data.size, how.arch_settings)
-        network, mask = state_dicts.fit(found, built, count)
+        network, mask = state_dicts.fit(found, built, count, shape)
     wrap = {"mean": how.mean, "std": how.std, "grey": grey, "probabilities": how.outputs == "probabilities"}
     if how.batch or data.size > LARGE:
         wrap["batch"] = how.batch or 32
     if known:
-        shape = (3, *data.train[0].shape[2:]) if grey else data.train[0].shape[1:]
         if (count := modules.outputs(network, shape, name)) != len(known):
             raise DataError(f"{name} gives {count} logits, but {len(known)} classes are listed")
         wrap["chosen"] = classes.outputs_of(data.class_names, known, str(how.classes or "ImageNet"))

@@ -22,7 +22,7 @@ from ..text import amount, printable
 from ..text import table as aligned
 from . import exports
 from .card import TRAININGS, VERDICTS, Row, Scorecard, finite
-from .differences import FEW, Share
+from .differences import FEW, NOTHING, ONE, Share
 from .structure import in_words
 
 # classes or corruptions that are named
@@ -293,15 +293,19 @@ def intervals(card: Scorecard) -> list[str]:
     drawn = dict.fromkeys(
         row.over.removeprefix("images, by fifths").removeprefix("images") for row in card.rows
     )
-    for over in sorted({part.removeprefix(" and ") for part in drawn} - {"", "nothing"}, reverse=True):
+    for over in sorted({part.removeprefix(" and ") for part in drawn} - {"", NOTHING, ONE}, reverse=True):
         if named := [row.label for row in card.rows if row.over.endswith(f"and {over}")]:
             lines.append(f"With what {over} add: {', '.join(named)}.")
         if named := [row.label for row in card.rows if row.over == over]:
             lines.append(
                 f"Over {over}, not over images (others could change more than this says): {', '.join(named)}."
             )
-    if bare := [row.label for row in card.rows if row.over == "nothing"]:
-        lines.append(f"Without an interval: {', '.join(bare)}.")
+    if bare := [row.label for row in card.rows if row.over == NOTHING]:
+        lines.append(f"Without an interval, and so undecided: {', '.join(bare)}.")
+    if any(row.over == ONE for row in card.rows):
+        lines.append(
+            "The two networks are one, which differs from itself by nothing: here no images are needed."
+        )
     if not card.compared:
         return ["95 % intervals of the values, over images: Wilson's for shares of images, else Student's."]
     if _banded(card):
@@ -541,7 +545,9 @@ def _section(card: Scorecard) -> dict[str, Any]:
 
 
 def _aside(row: Row) -> str:
-    return {"images": "", "nothing": "; no interval"}.get(row.over, f"; interval over {row.over}")
+    return {"images": "", NOTHING: "; no interval", ONE: "; one network"}.get(
+        row.over, f"; interval over {row.over}"
+    )
 
 
 def _positions(row: Row) -> dict[str, Any]:

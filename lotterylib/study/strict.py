@@ -13,8 +13,11 @@ from ..errors import SettingError
 
 BYTES, VALUES = 1_000_000, 10_000
 # how people write numbers, and YAML 1.1 takes for text
-_LIKE_A_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+|\s*/\s*\d+)")
-_PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][\d_]*)")
+_LIKE_A_NUMBER = re.compile(
+    r"[-+]?(\d+\.?\d*|\.\d+)([eE](?P<exponent>[-+]?\d+)|\s*/\s*(?P<under>\d+))?|0[oO](?P<octal>[0-7]+)"
+)
+_PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9]\d*|[1-9]\d{0,2}(_\d{3})+)")
+_PLAIN_FLOAT = re.compile(r"[-+]?(\d+|[1-9]\d{0,2}(_\d{3})+)?\.\d*([eE][-+]\d+)?")
 
 
 def read_yaml(path: Path) -> Any:
@@ -116,15 +119,10 @@ def _check(node: yaml.Node, path: Path, key: str) -> None:
 def _misleading(node: yaml.ScalarNode) -> str:
     """Return what is wrong with a plain value, and what would be right; nothing if it is as it seems."""
     text, kind = node.value, node.tag.rpartition(":")[2]
-    if kind == "str" and node.style is None and _LIKE_A_NUMBER.fullmatch(text):
-        if "/" in text:
-            over, under = map(float, text.split("/"))
-            right = f"{over / under:.6g}" if under else "a number"
-        else:
-            mantissa, exponent = re.split("[eE]", text)
-            mantissa += "" if "." in mantissa else ".0"
-            right = f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"
-        return f"YAML reads {text} as text; write {right}, or '{text}' if text is meant"
+    if kind == "str" and node.style is None and (like := _LIKE_A_NUMBER.fullmatch(text)):
+        return f"YAML reads {text} as text; write {_written_out(text, like)}"
+    if kind == "timestamp" and node.style is None:
+        return f"YAML reads {text} as a date; write '{text}'"
     if kind == "int" and not _PLAIN_INTEGER.fullmatch(text):
         value = yaml.SafeLoader("").construct_yaml_int(node)
         return f"YAML reads {text} as {value}; write {value} if that is meant"
@@ -132,4 +130,20 @@ def _misleading(node: yaml.ScalarNode) -> str:
         value = yaml.SafeLoader("").construct_yaml_float(node)
         if abs(value) == float("inf") or value != value:
             return f"want a finite number, got {value!r}"
+        if not _PLAIN_FLOAT.fullmatch(text):
+            return f"YAML reads {text} as {value!r}; write {value!r} if that is meant"
     return ""
+
+
+def _written_out(text: str, like: re.Match[str]) -> str:
+    """Return a number as YAML 1.1 wants it."""
+    if like["octal"]:
+        return str(int(like["octal"], 8))
+    if like["under"]:
+        under = int(like["under"])
+        return f"{float(text.partition('/')[0]) / under:.6g}" if under else "a number"
+    if like["exponent"] is None:
+        return f"{float(text):g}"
+    mantissa, exponent = re.split("[eE]", text)
+    mantissa += "" if "." in mantissa else ".0"
+    return f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"

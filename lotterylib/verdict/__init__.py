@@ -5,6 +5,7 @@ from .intervals import (
     NETWORK,
     Interval,
     differences,
+    error_unseen,
     interval,
     over_seeds,
     paired_change,
@@ -26,7 +27,7 @@ from .passes import (
 from .regions import TOLERANCE, Region, region
 
 __all__ = [
-    "NETWORK", "TOLERANCE", "Interval", "Region", "Tolerance", "Verdict", "differences", "interval",
-    "judge", "limits", "lth_pass", "over_seeds", "paired_change", "paired_gap", "paired_proportions", "passes",
+    "NETWORK", "TOLERANCE", "Interval", "Region", "Tolerance", "Verdict", "differences",
+    "error_unseen", "interval", "judge", "limits", "lth_pass", "over_seeds", "paired_change", "paired_gap", "paired_proportions", "passes",
     "proportion", "rank_agreement", "region", "resolution", "student", "together",
 ]  # fmt: skip

@@ -135,6 +135,20 @@ def paired_proportions(
     return Interval(difference, difference - below, difference + above, count)
 
 
+def error_unseen(error: float, images: float) -> float:
+    """Return the standard error of a difference that is 0 on each of so many images: others may be answered otherwise.
+
+        error · √(2u),   u = z²/(N + z²)
+
+    u is Wilson's limit of the share of such images, having seen none; on them the networks count as independent. ``error``: of
+    one network's own value over the images. NaN for a single image, which says nothing of others.
+
+    >>> round(error_unseen(0.01, 1000), 5)
+    0.00087
+    """
+    return error * math.sqrt(2 * proportion(0, round(images)).high) if images >= 2 else math.nan
+
+
 def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: bool = False) -> pd.DataFrame:
     """Return ticket − dense of the same seed, over seeds, with the interval that ``interval`` gives.
 
@@ -144,8 +158,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     ``moderated`` pools the variances between seeds over the tickets of a metric (``moderation.Prior``): those in the accuracy
     region of winning tickets, and all others, whose spread is another; fewer than ``moderation.FEWEST`` are left alone.
 
-    An error of 0 over images, of two networks that are right on the same ones, is no certainty: shares of images have at
-    least the error of Newcombe's interval for no image that tells them apart.
+    An error of 0 over images, of two networks that no image tells apart, is no certainty: shares of images have at least the
+    error of Newcombe's interval for it, other metrics that of ``error_unseen``.
 
     Returns:
         One row per (dataset, model, metric, pruner, sparsity): the mean ``difference``, ``low``, ``high``, the number of
@@ -193,17 +207,20 @@ def _winning(table: pd.DataFrame) -> set[tuple[Any, ...]]:
 
 
 def _least_error(rows: pd.DataFrame) -> list[float]:
-    """Return the error over images that the difference of two shares of the same images has at least; 0 for other metrics."""
+    """Return the error over images that a difference on the same images has at least, NaN where it cannot be known."""
     counted = {m: m in metrics.names() and metrics.describe(m).unit == SHARE for m in rows.metric.unique()}
 
-    def least(metric: str, value: float, samples: float) -> float:
-        if not counted[metric] or not (samples >= 1 and 0 <= value <= 1):
+    def least(metric: str, value: float, error: float, samples: float, seen: float) -> float:
+        if not counted[metric]:
+            return error_unseen(error, samples) if seen == 0 else 0.0
+        if not (samples >= 1 and 0 <= value <= 1):
             return 0.0
         both = round(value * samples)
         found = paired_proportions(both, 0, 0, round(samples) - both)
         return max(found.high, -found.low) / student(1.0)
 
-    return [least(*row) for row in zip(rows.metric, rows.value, rows.samples.astype(float), strict=True)]
+    numbers = (rows[name].astype(float) for name in ("value", "error", "samples", "difference_error"))
+    return [least(*row) for row in zip(rows.metric, *numbers, strict=True)]
 
 
 def over_seeds(table: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:

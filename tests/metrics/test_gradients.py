@@ -40,6 +40,69 @@ def test_attacks_need_a_gradient_too(attack):
         attack(Probe().eval(), images, labels, epsilon=0.1)
 
 
+class Rounding(Probe):
+    """A network that sees eight shades of grey: between them its gradient is 0, and so is its curvature."""
+
+    def forward(self, images):
+        return self.head(self.backbone((7 * images).round() / 7))
+
+
+class Quantised(Probe):
+    """A network whose first weights are rounded to four bits as it runs."""
+
+    def forward(self, images):
+        first, *rest = self.backbone
+        scale = first.weight.detach().abs().max() / 7
+        images = nn.functional.conv2d(images, (first.weight / scale).round() * scale, first.bias, padding=1)
+        return self.head(nn.Sequential(*rest)(images))
+
+
+@pytest.mark.parametrize("ask", [hessian_trace, top_eigenvalue, spectral_density])
+def test_a_network_that_answers_in_steps_is_not_flat(ask):
+    images, labels = toy_data(10).test
+    with pytest.raises(
+        DataError, match="no gradient reaches the images, which would pass for flat: .* rounds"
+    ):
+        ask(Rounding().eval(), images, labels, wrt="inputs")
+    with pytest.raises(DataError, match="no gradient reaches backbone.0.weight, which would pass for flat"):
+        ask(Quantised().eval(), images, labels, wrt="weights")
+    assert ask(Rounding().eval(), images, labels, wrt="weights") is not None
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd])
+@pytest.mark.parametrize("count", [1, 10])
+def test_a_network_that_answers_in_steps_is_not_robust(attack, count):
+    images, labels = toy_data(10).test
+    with pytest.raises(
+        DataError, match="no gradient reaches the images, which would pass for robust: .* rounds"
+    ):
+        attack(Rounding().eval(), images[:count], labels[:count], epsilon=0.1)
+
+
+class Dead(Probe):
+    """Units that never fire, beside a head that answers all images alike: flat indeed."""
+
+    def forward(self, images):
+        return self.head(torch.relu(self.backbone(images) - 1e3))
+
+
+@pytest.mark.parametrize("wrt", ["weights", "inputs"])
+def test_a_dead_network_is_flat(wrt):
+    images, labels = toy_data(10).test
+    assert hessian_trace(Dead().eval(), images, labels, wrt=wrt) == 0
+    assert torch.equal(fgsm(Dead().eval(), images, labels, epsilon=0.1), images)
+
+
+def test_a_confident_network_has_a_gradient():
+    """That of the loss vanishes in float32, and that of the answers does not: it cannot be attacked, and is not broken."""
+    images, labels = toy_data(10).test
+    sure = Whole().eval()
+    with torch.no_grad():
+        sure.head.weight.mul_(1e5)
+        labels = sure(images).argmax(dim=1)
+    assert torch.equal(fgsm(sure, images, labels, epsilon=0.1), images)
+
+
 class Whole(Probe):
     def forward(self, images):
         return self.head(self.backbone(images))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from lotterylib.verdict import paired_proportions
 from tests.conftest import toy_data, toy_network
 
 ACCURACY, RECALL = metrics.describe("accuracy"), metrics.describe("recall_loss")
+NLL, AUROC = metrics.describe("nll"), metrics.describe("ood_auroc")
 
 
 def share(right):
@@ -37,6 +39,44 @@ def test_no_difference_seen_is_not_no_difference(count):
     more = images_needed(found, "higher", 0.01)
     assert judge(*found.at((count + more) / count), "higher", 0.01, count + more) == "holds"
     assert judge(*found.at((count + more - 2) / count), "higher", 0.01, count) == "undecided"
+
+
+def test_no_difference_seen_of_a_mean_is_not_no_difference():
+    """As for shares: the interval is that of networks which answer otherwise the largest share of images of which 400 may show
+    none (3.84 of 403.84), and there have nothing to do with each other."""
+    dice, count = np.random.default_rng(0), 400
+    scores = torch.from_numpy(dice.exponential(size=count))
+    one = Measurement.mean_of(scores)
+    found = difference(NLL, one, one, None, None, count)
+    ours, theirs, unseen = (*dice.exponential(size=(2, 10**6)), dice.random(10**6) < 3.84 / 403.84)
+    width = 1.96 * np.where(unseen, ours - theirs, 0.0).std() / math.sqrt(count)
+    assert found.high == -found.low == pytest.approx(width * scores.std().item(), rel=0.02)
+    assert found.over == "images" and judge(found.low, found.high, "lower", 0.1, count) == "holds"
+
+
+def test_what_is_left_of_rounding_is_no_difference():
+    scores = torch.rand(100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, other = Measurement.mean_of(scores), Measurement.mean_of(scores * (1 + 1e-7))
+    found, none = (difference(NLL, ours, one, None, None, 100) for ours in (other, one))
+    assert (found.low, found.high) == pytest.approx((none.low, none.high), rel=1e-3) and none.high > 0
+
+
+def test_two_networks_at_the_end_of_a_scale():
+    perfect = Measurement(1.0, 0.0, 100)
+    found = difference(AUROC, perfect, perfect, None, None, 100)
+    assert found.high == -found.low == pytest.approx(3.84 / 103.84, rel=1e-3)
+
+
+def test_a_single_image_tells_nothing():
+    one = Measurement.mean_of(torch.tensor([0.3]))
+    found = difference(NLL, one, one, None, None, 1)
+    assert found.over == "nothing" and found.at is None
+
+
+def test_one_network_needs_no_images():
+    one = Measurement.mean_of(torch.rand(10))
+    found = difference(NLL, one, one, None, None, 10, same=True)
+    assert (found.low, found.high, found.over) == (0.0, 0.0, "one network")
 
 
 def test_a_few_images_never_pass():

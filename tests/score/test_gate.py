@@ -59,7 +59,7 @@ def test_a_config_is_typed_before_the_command_line(files, tmp_path):
 
 @pytest.mark.parametrize(
     "text, words",
-    [("fail_onn: worse", "did you mean 'fail-on'"), ("- a", "want options"), ("variants: 3", "true or false"), ("a: [", "cannot be read")],
+    [("fail_onn: worse", "did you mean 'fail-on'"), ("- a", "want options"), ("variants: 3", "true or false"), ("a: [", "no YAML")],
 )  # fmt: skip
 def test_a_bad_config_is_one_line(tmp_path, capsys, text, words):
     (tmp_path / "score.yaml").write_text(text)

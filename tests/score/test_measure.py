@@ -57,6 +57,24 @@ def test_a_network_holds_up_against_itself(networks):
     )
     assert same.passes and {row.verdict for row in same.rows} == {"holds"}
     assert all(row.difference == row.low == row.high == 0 for row in same.rows)
+    assert {row.over for row in same.rows} == {"one network"}
+    assert any("are one: the same weights" in note for note in same.notes)
+
+
+def test_networks_that_answer_alike_are_not_one(networks):
+    """A filter behind which nothing is ever left is pruned: no image of these tells, and 64 decide nothing of accuracy."""
+    dense = copy.deepcopy(networks[0])
+    with torch.no_grad():
+        dense[1].weight[0], dense[1].bias[0] = 0.0, -1.0
+    ticket = copy.deepcopy(dense)
+    with torch.no_grad():
+        ticket[0].weight[0] = 0.0
+    card = lotterylib.scorecard(
+        ticket, dense=dense, data=toy_data(), only=["accuracy", "nll"], speed=False, progress=False
+    )
+    assert all(row.difference == 0 and row.low < 0 < row.high and row.over == "images" for row in card.rows)
+    assert card["accuracy"].verdict == "undecided" and not card.passes
+    assert any("answer alike on all 64 images" in note for note in card.notes)
 
 
 def test_a_program_for_an_image_at_a_time_is_told_to_take_long(networks, tmp_path):

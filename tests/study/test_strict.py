@@ -6,6 +6,7 @@ import os
 import pytest
 import yaml
 
+from lotterylib.cli.score_config import from_config
 from lotterylib.errors import SettingError
 from lotterylib.study import load_profile, profile_names
 from lotterylib.study.strict import read_yaml
@@ -36,7 +37,7 @@ def refused(folder, text: str) -> str:
         ("seeds:\n- 0\n", "seeds: ['1']\n", "seeds.0: want a number of type int, got '1'"),
         ("seeds:\n- 0\n", "seeds: [1e1]\n", "seeds.0: YAML reads 1e1 as text; write 1.0e+1"),
         ("  epochs: 1\n", "  epochs: true\n", "recipe.epochs: want a number, not true or false, got True"),
-        ("  epochs: 1\n", "  epochs: 1\n  lr: 1e-3\n", "recipe.lr: YAML reads 1e-3 as text; write 1.0e-3, or '1e-3'"),
+        ("  epochs: 1\n", "  epochs: 1\n  lr: 1e-3\n", "recipe.lr: YAML reads 1e-3 as text; write 1.0e-3"),
         ("  epochs: 1\n", "  epochs: 1\n  lr: 8/255\n", "recipe.lr: YAML reads 8/255 as text; write 0.0313725"),
         ("  epochs: 1\n", "  epochs: 1\n  lr: 1/0\n", "recipe.lr: YAML reads 1/0 as text; write a number"),
         ("  epochs: 1\n", "  epochs: 1\n  lr: '0.1'\n", "recipe.lr: want a number, not text: write 0.1 without quotes, got '0.1'"),
@@ -54,6 +55,35 @@ def refused(folder, text: str) -> str:
 def test_values_that_are_not_what_they_seem(tmp_path, old, new, says):
     assert old in TEXT
     assert says in refused(tmp_path, TEXT.replace(old, new, 1))
+
+
+SURPRISES = {
+    "1_0": "YAML reads 1_0 as 10; write 10 if that is meant",
+    "1_": "YAML reads 1_ as 1; write 1 if that is meant",
+    "1_00_000": "YAML reads 1_00_000 as 100000; write 100000 if that is meant",
+    "0b11": "YAML reads 0b11 as 3; write 3 if that is meant",
+    "0o10": "YAML reads 0o10 as text; write 8",
+    "08": "YAML reads 08 as text; write 8",
+    "-1:30": "YAML reads -1:30 as -90; write -90 if that is meant",
+    "1:30.5": "YAML reads 1:30.5 as 90.5; write 90.5 if that is meant",
+    "1_0.5": "YAML reads 1_0.5 as 10.5; write 10.5 if that is meant",
+    ".5e1": "YAML reads .5e1 as text; write .5e+1",
+    "-.5": "YAML reads -.5 as text; write -0.5",
+    "4/255": "YAML reads 4/255 as text; write 0.0156863",
+    "2026-01-02": "YAML reads 2026-01-02 as a date; write '2026-01-02'",
+}
+
+
+@pytest.mark.parametrize("text, says", SURPRISES.items())
+def test_numbers_that_yaml_reads_in_its_own_way(tmp_path, text, says):
+    """In one line that ends with what to write; the same in a profile and in the options of ``lottery score``."""
+    for read in (read_yaml, from_config):
+        (tmp_path / "mine.yaml").write_text(f"tolerance:\n  nll: {text}\n")
+        with pytest.raises(SettingError) as caught:
+            read(tmp_path / "mine.yaml")
+        assert str(caught.value) == f"{tmp_path / 'mine.yaml'}: line 2: tolerance.nll: {says}"
+    (tmp_path / "mine.yaml").write_text(f"tolerance: '{text}'\n")
+    assert read_yaml(tmp_path / "mine.yaml") == {"tolerance": text}
 
 
 @pytest.mark.parametrize("key", ["seeds", "recipe", "pruners", "live"])

@@ -129,6 +129,19 @@ def test_identical_answers_on_few_images_prove_nothing():
     assert 0 < differences(tidy(many)).high.iloc[0] < 0.001
 
 
+def test_a_mean_that_no_image_tells_apart_is_not_known_for_certain():
+    """Of one network's error and Wilson's limit for none of N images; a single image says nothing at all."""
+    rows = [row("dense", 0.0, 0, 0.9, "nll"), apart(0, 0.0, 0.0, "nll")]
+
+    def of(samples):
+        return differences(tidy([r | {"samples": samples} for r in rows])).iloc[0]
+
+    unseen = 1.959964**2 / (100 + 1.959964**2)
+    assert of(100).high == -of(100).low == pytest.approx(1.959964 * 0.003 * math.sqrt(2 * unseen))
+    assert 0 < of(10_000).high < of(100).high / 5
+    assert math.isnan(of(1).low) and math.isnan(of(1).high)
+
+
 @pytest.mark.parametrize(
     "values, errors, bounded",
     [([0.1], [], False), ([0.1], [math.nan], False), ([0.1], [0.02], True), ([0.1, 0.1], [], True),

@@ -21,7 +21,7 @@ from ...machine.devices import device_of
 from ...rng import generator
 from ...training.prediction import in_mode
 from ..base import About, Metric, Question, Shape, Tolerance, register
-from ..checks import at_once, check_labels, check_pixels
+from ..checks import CUT, NEARLY_ALL, answers_in_steps, at_once, check_labels, check_pixels
 from ..resampling import DRAWS
 from ..subject import Measurement, Subject
 from .accuracy import right, share
@@ -30,6 +30,7 @@ from .accuracy import right, share
 _BATCH = 250
 # attack strengths of a curve, in 1/255
 _CURVE = (0, 1, 2, 4, 8, 16)
+_UNSEEN = f"no gradient reaches the images, which would pass for robust: {CUT}"
 
 # the largest change of a pixel
 Epsilon = Annotated[float, Field(ge=0, le=1)]
@@ -44,8 +45,9 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
     pixel, in [0, 1]. Returns images of the same form, on the same device; exactly the same ones at ε = 0. A pixel
     whose gradient is exactly 0 stays. The model, its gradients and the global random state are left as found.
 
-    Raises ``DataError`` for no images, pixels outside [0, 1], labels that do not fit, or a gradient that is not finite;
-    ``SettingError`` for an ``epsilon`` outside [0, 1]. Goodfellow et al. (2015), section 4.
+    Raises ``DataError`` for no images, pixels outside [0, 1], labels that do not fit, or a gradient that is not finite,
+    is cut off, or is 0 in nearly all images though the answers change with them; ``SettingError`` for an ``epsilon``
+    outside [0, 1]. Goodfellow et al. (2015), section 4.
 
     Example:
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -203,12 +205,14 @@ def _input_gradient(model: nn.Module, images: Tensor, labels: Tensor, check: boo
             # with respect to the pixels alone: no parameter's .grad is written
             [found] = torch.autograd.grad(loss, [pixels], allow_unused=True) if loss.requires_grad else [None]
             if found is None:
-                raise DataError(
-                    "no gradient reaches the images, which would pass for robust: the network's forward runs under "
-                    "torch.no_grad or detaches what it computes"
-                )
+                raise DataError(_UNSEEN)
             gradients.append(found)
-    return torch.cat(gradients)
+        gradient = torch.cat(gradients)
+        # of a confident network, the gradient of the loss may be 0 though that of the answers is not
+        flat = (gradient == 0).flatten(1).all(dim=1).to(images.device) if check else torch.zeros(1)
+        if flat.double().mean() >= NEARLY_ALL and answers_in_steps(model, images[flat].to(device)):
+            raise DataError(_UNSEEN)
+    return gradient
 
 
 def _check_finite(finite: Tensor) -> None:

@@ -27,7 +27,7 @@ from ...errors import DataError, SettingError
 from ...masks import Mask, prunable
 from ...rng import generator
 from ..base import About, Metric, Question, Shape, Tolerance, register
-from ..checks import at_once, check_labels
+from ..checks import CUT, answers_in_steps, at_once, check_labels, differ, have_slope
 from ..resampling import DRAWS, of_images, standard_error
 from ..subject import Measurement, Subject, paired
 
@@ -342,7 +342,7 @@ class Hessian:
         if within is not None:
             keep |= {name: keep[name] & kept.to(keep[name].device) for name, kept in within.items()}
         images, labels = check_batch(model, images, labels, batch_size, loss)
-        _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:2])
+        _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:10])
         parts = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
         if wrt == "inputs":
             return cls._in_inputs(model, parts, loss)
@@ -470,29 +470,32 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
 
 @torch.enable_grad()
 def _check_gradients(model: nn.Module, weights: list[str], images: Tensor) -> None:
-    """Raise ``DataError`` if something matters to the network that no gradient reaches, which would pass for flat: the named
-    ``weights``, or, without any, the images."""
-    named = {name: model.get_parameter(name) for name in weights} or {"the images": images}
+    """Raise ``DataError`` if something matters to the network that no gradient reaches, or one of exactly 0, which would pass for
+    flat: the named ``weights``, or, without any, the images."""
+    if not weights:
+        if answers_in_steps(model, images):
+            raise DataError(f"no gradient reaches the images, which would pass for flat: {CUT}")
+        return
 
     def answer(leaves: dict[str, Tensor]) -> Tensor:
-        return functional_call(model, leaves, (images,)) if weights else model(leaves["the images"])
+        return functional_call(model, leaves, (images.clone(),))
 
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in named.items()}
+    leaves = {name: model.get_parameter(name).clone().requires_grad_() for name in weights}
     logits = answer(leaves)
-    for name in _unreached(logits, leaves):
-        # what nobody uses has no gradient either, and makes no difference
-        if not torch.equal(answer(named | {name: 0.5 * named[name] + 0.1}), logits):
-            raise DataError(
-                f"no gradient reaches {name}, which would pass for flat: the network's forward runs under torch.no_grad or "
-                "detaches what it computes"
-            )
+    for name, rows in zip(leaves, have_slope(logits, list(leaves.values())), strict=True):
+        if rows.any():
+            continue
+        # what nobody uses makes no difference, and a dead unit that wakes up has a gradient
+        moved = _nudged(leaves[name].detach()).requires_grad_()
+        again = answer(leaves | {name: moved})
+        if differ(again.detach(), logits.detach()).any() and not have_slope(again, [moved])[0].any():
+            raise DataError(f"no gradient reaches {name}, which would pass for flat: {CUT}")
 
 
-def _unreached(logits: Tensor, leaves: dict[str, Tensor]) -> list[str]:
-    if not logits.requires_grad:
-        return list(leaves)
-    found = torch.autograd.grad(logits.sum(), list(leaves.values()), allow_unused=True)
-    return [name for name, gradient in zip(leaves, found, strict=True) if gradient is None]
+def _nudged(weight: Tensor) -> Tensor:
+    """Return a weight with every number of it moved by 2 % of the largest, enough for some to be rounded otherwise."""
+    step = 0.02 * weight.abs().max()
+    return weight + step * signs(weight.shape, generator=generator(DRAWS, "nudge")).to(weight)
 
 
 # --- measured on a trained network

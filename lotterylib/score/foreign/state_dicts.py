@@ -23,6 +23,7 @@ from ... import models
 from ...errors import DataError, LotteryError
 from ...masks import Mask
 from ...ticket import FORMAT, Ticket
+from .cuts import check_broadcasts, check_cuts
 from .modules import mask_of, plain
 from .programs import check_honest, is_program, load_program
 
@@ -81,13 +82,16 @@ def read(path: str | Path, key: str | None = None) -> Checkpoint:
         raise DataError(f"{path} is damaged or no checkpoint ({reason}); copy or save it again") from None
 
 
-def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple[nn.Module, Mask]:
+def fit(
+    found: Checkpoint, arch: nn.Module, classes: int | None = None, shape: Sequence[int] | None = None
+) -> tuple[nn.Module, Mask]:
     """Put a state dict into a copy of ``arch``, cut to the state's shapes where channels were pruned away.
 
     Args:
         found: The state dict; what wrappers put before its names is taken off.
         arch: Any network of the same layers.
         classes: Of the data that ``arch`` was built for, so that an output layer for another number is named as such.
+        shape: Of an image [C, H, W], to follow what was cut away through the network.
 
     Returns:
         The network in eval mode and the mask of its surviving weights.
@@ -102,9 +106,11 @@ def fit(found: Checkpoint, arch: nn.Module, classes: int | None = None) -> tuple
     masks = {name: found.masks[theirs] for name, theirs in names.items() if theirs in found.masks}
     _check_kinds(found.path, state, wanted)
     cut = {n: list(t.shape) for n, t in state.items() if t.shape != wanted[n].shape}
-    _check_cuts(found.path, model, cut, classes)
+    check_cuts(found.path, model, cut, classes)
     models.resize_(model, cut)
     model.load_state_dict(state, strict=False)
+    if cut and shape:
+        check_broadcasts(found.path, model, plain(arch), shape)
     return model, mask_of(model, masks)
 
 
@@ -173,36 +179,6 @@ def _check_kinds(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, T
         if wanted[name].is_floating_point() and not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")
             raise DataError(f"{path}: {name} holds {kind}, want floating-point numbers: save it dequantized")
-
-
-def _check_cuts(path: Path, model: nn.Module, cut: Mapping[str, list[int]], classes: int | None) -> None:
-    """Raise ``DataError`` unless all that is smaller is channels: dimensions 0 and 1, the same throughout a layer."""
-    wanted = model.state_dict()
-    last = next((n for n in reversed(wanted) if n.endswith("weight")), None)
-    for name, shape in cut.items():
-        theirs, ours = tuple(shape), tuple(wanted[name].shape)
-        if name == last and shape and ours[0] == classes != shape[0]:
-            raise DataError(
-                f"{path} is a network of {shape[0]} classes ({name} has shape {shape}), but the data have {classes}"
-            )
-        fewer = len(theirs) == len(ours) and all(a <= b for a, b in zip(theirs, ours, strict=True))
-        if not fewer or theirs[2:] != ours[2:]:
-            why = "; only channels may have been cut away" if fewer else ""
-            raise DataError(
-                f"{path} does not fit the network: {name} has shape {shape}, the network's is {list(ours)}{why}"
-            )
-    for name, layer in model.named_modules():
-        if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)):
-            continue
-        tensors = [*layer._parameters.items(), *layer._buffers.items()]
-        sizes = {
-            key: cut.get(f"{name}.{key}" if name else key, t.shape)[0]
-            for key, t in tensors
-            if t is not None and t.dim()
-        }
-        if len(set(sizes.values())) > 1:
-            said = ", ".join(f"{key} {size}" for key, size in sizes.items())
-            raise DataError(f"{path} does not fit the network: the channels of {name} are {said}")
 
 
 # --- content

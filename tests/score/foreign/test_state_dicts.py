@@ -255,6 +255,74 @@ def test_only_channels_may_be_fewer_and_of_a_whole_layer(tmp_path, change, words
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+class Block(nn.Module):
+    """A residual sum, scaled channel by channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.scale = nn.Parameter(torch.ones(6, 1, 1))
+
+    def forward(self, x):
+        # one map for all channels, which is meant to be spread over them
+        where = x.mean(dim=1, keepdim=True).sigmoid()
+        return torch.relu(x * where + self.bn(self.conv(x)) * self.scale)
+
+
+def residual():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    ).eval()
+
+
+def one_channel(*names):
+    """Entries of a state dict with one channel left, of the first dimension or (``@1``) the second."""
+    state, found = residual().state_dict(), {}
+    for name in names:
+        key, _, second = name.partition("@")
+        found[key] = found.get(key, state[key])[(slice(None), slice(1)) if second else slice(1)]
+    return found
+
+
+BRANCH = [
+    "1.conv.weight",
+    "1.conv.bias",
+    *(f"1.bn.{n}" for n in ("weight", "bias", "running_mean", "running_var")),
+]
+STEM = ["0.weight", "0.bias", "1.conv.weight@1"]
+
+
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        ([*BRANCH], r"in 1 \(mul\) one channel stands for 6, where the network has 6"),
+        ([*BRANCH, "1.scale"], r"in 1 \(add\) one channel stands for 6"),
+        (["1.scale"], r"in 1 \(mul\) one channel stands for 6"),
+        (STEM, r"in 1 \(add\) one channel stands for 6"),
+    ],
+)  # fmt: skip
+def test_one_channel_that_is_spread_over_others_is_refused(tmp_path, names, words):
+    """It runs, by broadcasting, and is another network."""
+    torch.save(residual().state_dict() | one_channel(*names), tmp_path / "p.pt")
+    with pytest.raises(DataError, match=words) as error:
+        fit(read(tmp_path / "p.pt"), residual(), shape=(1, 8, 8))
+    assert "\n" not in str(error.value)
+
+
+def test_one_channel_all_along_is_taken(tmp_path):
+    state = residual().state_dict() | one_channel(*BRANCH, "1.scale", *STEM, "4.weight@1")
+    torch.save(state, tmp_path / "p.pt")
+    model, _ = fit(read(tmp_path / "p.pt"), residual(), shape=(1, 8, 8))
+    images = torch.rand(2, 1, 8, 8)
+    x = nn.functional.conv2d(images, state["0.weight"], state["0.bias"])
+    y = nn.functional.conv2d(x, state["1.conv.weight"], state["1.conv.bias"], padding=1)
+    y = nn.functional.batch_norm(
+        y, *(state[f"1.bn.{n}"] for n in ("running_mean", "running_var", "weight", "bias"))
+    )
+    x = torch.relu(x * x.sigmoid() + y * state["1.scale"]).mean(dim=(2, 3))
+    assert torch.allclose(model(images), x @ state["4.weight"].T + state["4.bias"], atol=1e-6)
+
+
 def test_the_small_stem_of_another_network_is_not_taken_for_pruned(tmp_path):
     state = build("torchvision:resnet18", 2, 3, 64).state_dict()
     torch.save(state | {"conv1.weight": torch.ones(64, 3, 3, 3)}, tmp_path / "p.pt")
