@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import SettingError
 from ..masks import Mask
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Launch:
     images in files (None: the processors, shared out). ``checkpoints``: folder where a training leaves its state ``every``
     so many epochs, but no sooner than after ``spacing`` seconds, to go on from if it is killed. ``sync_batchnorm``: on GPUs,
     BatchNorm takes its statistics over the whole batch, as one process does, and not over each process's share.
-    ``precision``: meaning of a recipe's "auto", "float32" or "bfloat16" (None: whichever is measured to be faster).
+    ``precision``: meaning of a recipe's "auto", "float32", "bfloat16" or "float16" (None: whichever is measured to be faster).
     """
 
     processes: int = 1
@@ -45,7 +45,9 @@ class Launch:
                 f"and {self.workers}"
             )
         if self.precision not in (None, *PRECISIONS):
-            raise SettingError(f"want precision {' or '.join(PRECISIONS)}, got {self.precision!r}")
+            raise SettingError(
+                f"want precision {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {self.precision!r}"
+            )
 
 
 _current: ContextVar[Launch] = ContextVar("launch", default=Launch())  # noqa: B039 (frozen)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..datasets import Dataset
 from ..errors import DivergedError, SettingError
-from ..machine.devices import pick_device
+from ..machine.devices import device_of, pick_device
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
 from ..masks import Mask
@@ -67,6 +67,13 @@ class Run:
     def __init__(self, model: nn.Module, job: Job, group: Group, layout: torch.memory_format):
         self.model, self.job, self.group, self.layout = model, job, group, layout
         self.optimizer = _optimizer(model, job.recipe)
+        # float16's small gradients are zeros unless scaled; with other precisions it does nothing
+        device = device_of(model).type
+        self.scaler = torch.amp.GradScaler(device, enabled=job.precision == "float16")
+        if self.scaler.is_enabled() and job.recipe.optimizer == "sgd" and job.recipe.momentum:
+            # a first step that is left out would leave PyTorch's fused SGD with memory that nobody has written to
+            for weight in model.parameters():
+                self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.step = self.begin = job.start
         self.result = Training(precision=job.precision, processes=group.size)
         self.losses: list[Tensor] = []
@@ -92,22 +99,31 @@ class Run:
         if self._masked[0]:
             torch._foreach_mul_(*self._masked)  # pyright: ignore[reportPrivateImportUsage]
 
-    def backward(self, images: Tensor, labels: Tensor) -> None:
-        """Compute the batch's loss and its gradients, seeded and with the learning rate of this step."""
-        # for layers that draw at random, such as dropout
+    def begin_step(self, device: torch.device) -> None:
+        """Seed, for layers that draw at random, such as dropout, and set the learning rate of this step."""
         rank = [self.group.rank] if self.group.rank else []
-        reseed(images.device, derive(self.job.seed, "step", self.step, *rank))
+        reseed(device, derive(self.job.seed, "step", self.step, *rank))
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = self.job.recipe.lr_at(self.step, self.job.count)
-        images, smoothing = images.contiguous(memory_format=self.layout), self.job.recipe.label_smoothing
-        loss = batch_loss(self.forward, images, labels, self.job.precision, smoothing)
+
+    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take a step of the optimizer, unless gradients of float16 overflow; return the batch's loss."""
+        loss = self._loss(images, labels, self.job.precision)
+        self.model.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.enforce_mask()
+        return loss.detach()
+
+    def move_mask(self, images: Tensor, labels: Tensor, update: MaskUpdate, before: Mask) -> Tensor:
+        """Let an update move the mask by a batch's gradients, and note how many connections it grew (it drops as many);
+        return the batch's loss."""
+        # overflowing gradients of float16 would decide what grows
+        precision = "float32" if self.scaler.is_enabled() else self.job.precision
+        loss = self._loss(images, labels, precision)
         self.model.zero_grad()
         loss.backward()
-        self.losses.append(loss.detach())
-        self.result.images += self.job.batch
-
-    def move_mask(self, update: MaskUpdate, before: Mask) -> None:
-        """Let an update move the mask, and note how many connections it grew (it drops as many)."""
         after = update.apply(self.model, self.optimizer, before, self.step, self.job.total)
         self.group.check_agreed(after, self.step)
         self.set_mask(after)
@@ -115,6 +131,12 @@ class Run:
         moved = {"step": self.step, "grown": grown, "changed_share": grown / max(1, after.kept)}
         self.result.updates.append(moved)
         self.result.update_images += self.job.batch
+        self.enforce_mask()
+        return loss.detach()
+
+    def _loss(self, images: Tensor, labels: Tensor, precision: str) -> Tensor:
+        images = images.contiguous(memory_format=self.layout)
+        return batch_loss(self.forward, images, labels, precision, self.job.recipe.label_smoothing)
 
     def elapsed(self) -> float:
         """Return seconds of training so far, those before a checkpoint included."""
@@ -133,12 +155,14 @@ def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) 
     for images, labels in batches:
         for hook in hooks:
             hook(run)
-        run.backward(images, labels)
-        if update is not None and run.result.mask is not None and update.due(run.step, total):
-            run.move_mask(update, run.result.mask)
+        run.begin_step(images.device)
+        mask = run.result.mask
+        if update is not None and mask is not None and update.due(run.step, total):
+            loss = run.move_mask(images, labels, update, mask)
         else:
-            run.optimizer.step()
-        run.enforce_mask()
+            loss = run.learn(images, labels)
+        run.losses.append(loss)
+        run.result.images += run.job.batch
         run.step += 1
     for hook in hooks:
         hook(run)

@@ -282,7 +282,20 @@ def _patches(device: Device) -> Iterable[Any]:
         device.counts["pickled"] += on_device(tensor)
         return packed(tensor, protocol)
 
+    grouped = torch.optim.Optimizer._group_tensors_by_device_and_dtype
+
+    def by_device(lists: Any, with_indices: bool = False) -> Any:
+        """Fused optimizers fetch what scales gradients to the device of each group."""
+        groups = grouped(lists, with_indices)
+        return {
+            (CUDA if any(map(on_device, tensors_in(found[0]))) else at, kind): found
+            for (at, kind), found in groups.items()
+        }
+
     patches = [patch.object(torch.cuda, name, answer) for name, answer in answers.items()]
+    patches.append(
+        patch.object(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(by_device))
+    )
     patches.append(patch.object(torch.cuda, "default_generators", (torch.Generator(),)))
     # it asks the driver
     check = "_accelerator_graph_capture_health_check"
