@@ -34,7 +34,7 @@ from lotterylib.machine.devices import describe_device, half_precision, processo
 from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy
 from lotterylib.study.estimate import images_per_second, noise
-from lotterylib.training import predict
+from lotterylib.training import Launch, launching, predict
 from lotterylib.training.state import state_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +141,26 @@ def compiled(visit: Visit) -> str:
     return f"{speeds[0]:,.0f} images/s, compiled (with the time to compile) {speeds[1]:,.0f}"
 
 
+def captured(visit: Visit) -> str:
+    """A step in a CUDA graph is the step, launched at once."""
+    data, size, half = (
+        visit.data(),
+        min(128, max(1, visit.images // 5)),
+        half_precision(torch.device(visit.device)),
+    )
+    losses, speeds = [], []
+    for launch in (Launch(), Launch(cuda_graphs=True)):
+        with launching(launch):
+            losses.append(visit.trained(data, batch_size=size, deterministic=True)[1])
+            speeds.append(visit.trained(data, batch_size=size, precision=half)[2])
+    most = max(abs(a - b) for a, b in zip(*losses, strict=True))
+    assert most < 0.01, f"losses differ by up to {most:.2g}: {losses}"
+    return (
+        f"losses differ by up to {most:.2g}; {half} at {speeds[0]:,.0f} images/s, "
+        f"captured (with the capture) {speeds[1]:,.0f}"
+    )
+
+
 def attacks_and_curvature(visit: Visit) -> str:
     """Metrics that differentiate give the processor's numbers, up to rounding."""
     data, said = visit.data(), []
@@ -232,6 +252,7 @@ CHECKS: dict[str, Callable[[Visit], str]] = {
     "equal runs": equal_runs,
     "precision": precisions,
     "waits": waits,
+    "CUDA graph": captured,
     "metrics": attacks_and_curvature,
     "hessian memory": hessian_memory,
     "four to a GPU": partial(shared, mps=False),

@@ -101,6 +101,7 @@ class How:
         per_gpu: So many cells share a GPU.
         processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
             ``processes``/``per_gpu`` of the resource ``GPU``.
+        cuda_graphs: Record each training's step once on a GPU, and replay it.
         refresh: Make anew what another version of a pruner or metric made.
     """
 
@@ -110,6 +111,7 @@ class How:
     device: str | None = None
     per_gpu: int | None = None
     processes: int = 1
+    cuda_graphs: bool = False
     refresh: bool = False
 
     def devices(self) -> tuple[str | None, ...]:
@@ -122,10 +124,10 @@ class How:
         """Return how trainings are launched. Beside each training process of a local worker, the processors that GPUs
         leave idle read images in files, shared out; a worker elsewhere knows best itself."""
         if self.scheduler:
-            return Launch(self.processes)
+            return Launch(self.processes, cuda_graphs=self.cuda_graphs)
         on_gpus = pick_device(devices[0]).type == "cuda"
         readers = processors() // (len(devices) * self.processes) if on_gpus else 0
-        return Launch(self.processes, workers=readers)
+        return Launch(self.processes, workers=readers, cuda_graphs=self.cuda_graphs)
 
     def share(self, processes: int | None = None) -> dict[str, float]:
         """Return what a task of so many processes (by default those of a training) asks of a running scheduler's workers."""

@@ -6,6 +6,7 @@ uninterrupted run would have seen from there: what rewinding needs.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ..masks import Mask
 from ..rng import derive, forked, reseed
 from .batches import training_batches
 from .checkpoint import Checkpoints
+from .graph import CapturedStep, Step, own_stream
 from .launch import Group, Launch, current
 from .precision import batch_loss, pick_precision
 from .recipe import Recipe
@@ -78,33 +80,39 @@ class Run:
         self.result = Training(precision=job.precision, processes=group.size)
         self.losses: list[Tensor] = []
         self.began = time.perf_counter()
+        self._masks: dict[str, Tensor] = {}
         self.set_mask(job.mask)
 
     def set_mask(self, mask: Mask | None) -> None:
         """Prune by this mask from now on. Raise ``SettingError`` if it does not fit the model."""
-        self.result.mask = mask
-        self._masked: tuple[list[Tensor], list[Tensor]] = [], []
-        if mask is not None:
-            weights = dict(self.model.named_parameters())
-            mask.check_matches({n: w.shape for n, w in weights.items()})
-            masked = [weights[name].data for name in mask]
-            # in the weights' own strides, so that one call multiplies them all
-            self._masked = (
-                masked,
-                [torch.empty_like(w).copy_(mask[n]) for w, n in zip(masked, mask, strict=True)],
-            )
+        self.result.mask, self._masked = mask, []
+        if mask is None:
+            return
+        weights = {name: weight.data for name, weight in self.model.named_parameters()}
+        mask.check_matches({name: weight.shape for name, weight in weights.items()})
+        self._masked = [weights[name] for name in mask]
+        # in the weights' own strides, so that one call multiplies them all; those that are there are overwritten, for a
+        # captured step reads them where they are
+        before = self._masks
+        self._masks = {n: before[n] if n in before else torch.empty_like(weights[n]) for n in mask}
+        for name, kept in mask.items():
+            self._masks[name].copy_(kept)
 
     def enforce_mask(self) -> None:
         """Set removed weights to 0."""
-        if self._masked[0]:
-            torch._foreach_mul_(*self._masked)  # pyright: ignore[reportPrivateImportUsage]
+        if self._masked:
+            torch._foreach_mul_(self._masked, [*self._masks.values()])  # pyright: ignore[reportPrivateImportUsage]
 
     def begin_step(self, device: torch.device) -> None:
         """Seed, for layers that draw at random, such as dropout, and set the learning rate of this step."""
         rank = [self.group.rank] if self.group.rank else []
         reseed(device, derive(self.job.seed, "step", self.step, *rank))
+        rate = self.job.recipe.lr_at(self.step, self.job.count)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.job.recipe.lr_at(self.step, self.job.count)
+            if isinstance(parameters["lr"], Tensor):
+                parameters["lr"].fill_(rate)
+            else:
+                parameters["lr"] = rate
 
     def learn(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step of the optimizer, unless gradients of float16 overflow; return the batch's loss."""
@@ -146,8 +154,9 @@ class Run:
 Hook = Callable[[Run], None]
 
 
-def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) -> None:
-    """Train to the end. Each hook is called before every step, and once more after the last.
+def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook], learn: Step) -> None:
+    """Train to the end by ``learn``, ``run.learn`` or what replays it. Each hook is called before every step, and once more
+    after the last.
 
     A step on which the job's update is due moves the mask in place of the weights.
     """
@@ -160,7 +169,7 @@ def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) 
         if update is not None and mask is not None and update.due(run.step, total):
             loss = run.move_mask(images, labels, update, mask)
         else:
-            loss = run.learn(images, labels)
+            loss = learn(images, labels)
         run.losses.append(loss)
         run.result.images += run.job.batch
         run.step += 1
@@ -276,9 +285,11 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     shown: dict[str, Any] = {} if progress else {"disable": True}
     bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **shown)
     hooks = [keep_rewind_state, end_epoch, checkpoints, lambda run: bar.update(run.step - first - bar.n)]
-    exact = recipe.deterministic
-    with bar, forked(device), numerics(tf32=recipe.tf32, autotune=not exact, deterministic=exact):
-        loop(run, batches, hooks)
+    exact, learn, stream = recipe.deterministic, run.learn, contextlib.nullcontext()
+    if launch.cuda_graphs and device.type == "cuda":
+        learn, stream = CapturedStep(run.learn, run.optimizer, device), own_stream(device)
+    with bar, forked(device), numerics(tf32=recipe.tf32, autotune=not exact, deterministic=exact), stream:
+        loop(run, batches, hooks, learn)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     run.result.seconds = run.elapsed()

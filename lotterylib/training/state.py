@@ -59,5 +59,6 @@ class MaskUpdate(Protocol):
     def apply(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, step: int, total: int
     ) -> Mask:
-        """Return the new mask, from the weights and their ``.grad``, and see to the optimizer's state of what moves."""
+        """Return the new mask, from the weights and their ``.grad``, and see to the optimizer's state of what moves; weights
+        and state are changed in place."""
         ...
