@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -29,8 +28,9 @@ import torch
 
 from lotterylib import Recipe, datasets, metrics, models, results, study, train
 from lotterylib.datasets import Dataset
-from lotterylib.errors import one_line
+from lotterylib.errors import SettingError, one_line
 from lotterylib.machine.devices import describe_device, half_precision, processors
+from lotterylib.machine.mps import PIPES, mps
 from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy
 from lotterylib.study.estimate import images_per_second, noise
@@ -208,10 +208,11 @@ def speeds(visit: Visit, names: list[str] | None = None, seconds: float = 1.0) -
     return "; ".join(found)
 
 
-def shared(visit: Visit, mps: bool, profile: str = "smoke", only: str = "magnitude,random") -> str:
+def shared(visit: Visit, by_mps: bool, profile: str = "smoke", only: str = "magnitude,random") -> str:
     """Four cells share the GPU: records are the processor's up to rounding; how long it takes."""
-    store = visit.out / ("mps" if mps else "shared")
-    with _mps() if mps else contextlib.nullcontext({}) as environment:
+    store = visit.out / ("mps" if by_mps else "shared")
+    # a place where no daemon is, so that the study starts none either
+    with _mps() if by_mps else contextlib.nullcontext({PIPES: str(visit.out.resolve())}) as environment:
         seconds = _run_study(
             visit, store, profile, only, ["--device", visit.device, "--per-gpu", "4"], environment
         )
@@ -255,8 +256,8 @@ CHECKS: dict[str, Callable[[Visit], str]] = {
     "CUDA graph": captured,
     "metrics": attacks_and_curvature,
     "hessian memory": hessian_memory,
-    "four to a GPU": partial(shared, mps=False),
-    "four to a GPU, MPS": partial(shared, mps=True),
+    "four to a GPU": partial(shared, by_mps=False),
+    "four to a GPU, MPS": partial(shared, by_mps=True),
     "notebooks": notebooks,
     "speed": speeds,
     "compiled": compiled,
@@ -347,24 +348,12 @@ def _on_failure(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mps() -> Iterator[dict[str, str]]:
-    """Give the environment of a control daemon of its own, which ends with the block."""
-    control = shutil.which("nvidia-cuda-mps-control")
-    if control is None:
-        raise Skipped("no nvidia-cuda-mps-control here")
-    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
-        places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        environment = os.environ | places
-        began = subprocess.run([control, "-d"], env=environment, capture_output=True, text=True)
-        if began.returncode:
-            raise Skipped(
-                f"MPS does not start: {' '.join((began.stderr or began.stdout).split()) or 'it does not say why'}"
-            )
+    with contextlib.ExitStack() as stack:
         try:
-            yield places
-        finally:
-            subprocess.run(
-                [control], input="quit\n", env=environment, capture_output=True, text=True, timeout=30
-            )
+            environment = stack.enter_context(mps())
+        except SettingError as reason:
+            raise Skipped(str(reason)) from None
+        yield environment
 
 
 def _run_study(

@@ -76,7 +76,7 @@ def test_a_shared_device_is_held_against_the_processor(tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", ran)
     monkeypatch.setattr(gpu, "_accuracies", lambda profile, store: {("random", 0.2, 0): values[store.name]})
-    said = gpu.shared(gpu.Visit(out=tmp_path), mps=False)
+    said = gpu.shared(gpu.Visit(out=tmp_path), by_mps=False)
     assert said.startswith("1 accuracies in ") and said.endswith("at most 0.020 from the processor's")
     assert [(a.device, a.per_gpu, a.only) for a in asked] == [
         ("cuda", 4, ["magnitude", "random"]),
