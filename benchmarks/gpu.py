@@ -25,9 +25,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from lotterylib import Recipe, datasets, metrics, models, results, study, train
-from lotterylib.datasets import Dataset
+from lotterylib.datasets import Dataset, LazyImages
 from lotterylib.errors import SettingError, one_line
 from lotterylib.machine.devices import describe_device, half_precision, processors
 from lotterylib.machine.mps import PIPES, mps
@@ -35,6 +36,7 @@ from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy
 from lotterylib.study.estimate import images_per_second, noise
 from lotterylib.training import Launch, launching, predict
+from lotterylib.training.batches import decodes_jpeg, training_batches
 from lotterylib.training.state import state_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,6 +163,33 @@ def captured(visit: Visit) -> str:
     )
 
 
+def views(visit: Visit, workers: int | None = None) -> str:
+    """Photographs cut on the device are those cut by processors, up to rounding; how fast each goes."""
+    photographs, device = (
+        _photographs(visit.out / "photographs", min(512, visit.images)),
+        torch.device(visit.device),
+    )
+    recipe, made, speeds = visit.recipe(crop="resized", batch_size=min(64, len(photographs))), [], []
+    split = photographs, torch.zeros(len(photographs), dtype=torch.int64)
+    steps = range(recipe.steps_per_epoch(len(photographs)))
+    for there in (False, True):
+        began, first, count = time.perf_counter(), None, 0
+        for images, _ in training_batches(
+            split, recipe, 0, steps, device, workers=workers, views_on_device=there
+        ):
+            first, count = images.cpu() if first is None else first, count + len(images)
+        torch.cuda.synchronize()
+        speeds.append(count / (time.perf_counter() - began))
+        made.append(first)
+    apart = (made[0] - made[1]).abs().mean().item()
+    assert apart < 0.02, f"pixels differ by {apart:.3f} on average"
+    by = "nvJPEG" if decodes_jpeg(device) else "the processors"
+    return (
+        f"pixels differ by {apart:.2g} on average; {speeds[0]:,.0f} images/s cut by {processors()} processors, "
+        f"{speeds[1]:,.0f} on the device, decoded by {by}"
+    )
+
+
 def attacks_and_curvature(visit: Visit) -> str:
     """Metrics that differentiate give the processor's numbers, up to rounding."""
     data, said = visit.data(), []
@@ -254,6 +283,7 @@ CHECKS: dict[str, Callable[[Visit], str]] = {
     "precision": precisions,
     "waits": waits,
     "CUDA graph": captured,
+    "views": views,
     "metrics": attacks_and_curvature,
     "hessian memory": hessian_memory,
     "four to a GPU": partial(shared, by_mps=False),
@@ -328,6 +358,17 @@ def _noise(size: int, count: int) -> Dataset:
     random = torch.Generator().manual_seed(0)
     split = torch.rand(count, 3, size, size, generator=random), torch.arange(count)
     return Dataset(name="noise", train=split, val=split, test=split, class_names=tuple(map(str, range(1000))))
+
+
+def _photographs(folder: Path, count: int) -> LazyImages:
+    """Write JPEG files as large as ImageNet's, of smooth noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random, names = torch.Generator().manual_seed(0), [f"{i}.jpeg" for i in range(count)]
+    for name in names:
+        few = torch.rand(1, 3, 24, 32, generator=random)
+        image = torch.nn.functional.interpolate(few, (375, 500), mode="bilinear")[0]
+        Image.fromarray((image * 255).byte().movedim(0, -1).numpy()).save(folder / name, quality=90)
+    return LazyImages(folder, names, 224, 256)
 
 
 def _profiles() -> list[str]:

@@ -171,6 +171,11 @@ def _cluster(how: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="on a GPU, record a training's step once and replay it: small networks wait for launches",
     )
+    how.add_argument(
+        "--views-on-device",
+        action="store_true",
+        help="images in files: cut, resize and mirror on the GPU, and decode there if it can",
+    )
     how.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

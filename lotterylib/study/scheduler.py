@@ -16,7 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ class How:
         processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
             ``processes``/``per_gpu`` of the resource ``GPU``.
         cuda_graphs: Record each training's step once on a GPU, and replay it.
+        views_on_device: Bring parts of images in files to size on the device.
         refresh: Make anew what another version of a pruner or metric made.
     """
 
@@ -113,6 +114,7 @@ class How:
     per_gpu: int | None = None
     processes: int = 1
     cuda_graphs: bool = False
+    views_on_device: bool = False
     refresh: bool = False
 
     def devices(self) -> tuple[str | None, ...]:
@@ -124,11 +126,12 @@ class How:
     def launch(self, devices: tuple[str | None, ...]) -> Launch:
         """Return how trainings are launched. Beside each training process of a local worker, the processors that GPUs
         leave idle read images in files, shared out; a worker elsewhere knows best itself."""
+        launch = Launch(self.processes, cuda_graphs=self.cuda_graphs, views_on_device=self.views_on_device)
         if self.scheduler:
-            return Launch(self.processes, cuda_graphs=self.cuda_graphs)
+            return launch
         on_gpus = pick_device(devices[0]).type == "cuda"
         readers = processors() // (len(devices) * self.processes) if on_gpus else 0
-        return Launch(self.processes, workers=readers, cuda_graphs=self.cuda_graphs)
+        return replace(launch, workers=readers)
 
     def share(self, processes: int | None = None) -> dict[str, float]:
         """Return what a task of so many processes (by default those of a training) asks of a running scheduler's workers."""

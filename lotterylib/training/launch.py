@@ -27,6 +27,7 @@ class Launch:
     images in files (None: the processors, shared out). ``checkpoints``: folder where a training leaves its state ``every``
     so many epochs, but no sooner than after ``spacing`` seconds, to go on from if it is killed. ``sync_batchnorm``: on GPUs,
     BatchNorm takes its statistics over the whole batch, as one process does, and not over each process's share.
+    ``views_on_device``: parts of images in files are brought to size on the device, and decoded there if it can.
     ``cuda_graphs``: on a GPU, record a step once and replay it, by one process.
     ``precision``: meaning of a recipe's "auto", "float32", "bfloat16" or "float16" (None: whichever is measured to be faster).
     """
@@ -39,6 +40,7 @@ class Launch:
     sync_batchnorm: bool = True
     precision: str | None = None
     cuda_graphs: bool = False
+    views_on_device: bool = False
 
     def __post_init__(self):
         if self.processes < 1 or self.every < 1 or (self.workers or 0) < 0:

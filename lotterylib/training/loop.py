@@ -279,8 +279,9 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     run.began = time.perf_counter() - run.result.seconds
     first, share = run.step, run.group.share(job.batch)
     batches = training_batches(
-        job.data.train, recipe, job.seed, range(first, job.total), device, share=share, workers=launch.workers
-    )
+        job.data.train, recipe, job.seed, range(first, job.total), device, share=share, workers=launch.workers,
+        views_on_device=launch.views_on_device,
+    )  # fmt: skip
     # said only if switched off, so that ``TQDM_DISABLE`` of the environment counts otherwise
     shown: dict[str, Any] = {} if progress else {"disable": True}
     bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **shown)

@@ -33,6 +33,7 @@ def test_an_unknown_check_is_named(capsys):
 
 CHECKS = gpu.CHECKS | {
     "hessian memory": partial(gpu.hessian_memory, name="resnet8", size=32, images=4),
+    "views": partial(gpu.views, workers=0),
     "speed": partial(gpu.speeds, names=["smoke"], seconds=0.01),
 }
 

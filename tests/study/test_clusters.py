@@ -115,7 +115,8 @@ def test_without_mps_one_line_says_that_cells_take_turns(one_gpu, tmp_path, monk
 
 
 def test_trainings_are_launched_as_asked(monkeypatch):
-    assert How(device="cpu", cuda_graphs=True).launch(("cpu",)).cuda_graphs
+    launch = How(device="cpu", cuda_graphs=True, views_on_device=True).launch(("cpu",))
+    assert launch.cuda_graphs and launch.views_on_device
     assert not How(scheduler="tcp://elsewhere").launch((None,)).cuda_graphs
     with pytest.raises(SettingError, match="trainings of one process"):
         How(device="cpu", cuda_graphs=True, processes=2).launch(("cpu",))
