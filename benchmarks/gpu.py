@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -26,15 +25,18 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from lotterylib import Recipe, datasets, metrics, models, results, study, train
-from lotterylib.datasets import Dataset
-from lotterylib.errors import one_line
-from lotterylib.machine.devices import describe_device, processors
+from lotterylib.datasets import Dataset, LazyImages
+from lotterylib.errors import SettingError, one_line
+from lotterylib.machine.devices import describe_device, half_precision, processors
+from lotterylib.machine.mps import PIPES, mps
 from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy
 from lotterylib.study.estimate import images_per_second, noise
-from lotterylib.training import predict
+from lotterylib.training import Launch, launching, predict
+from lotterylib.training.batches import decodes_jpeg, training_batches
 from lotterylib.training.state import state_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,12 +109,14 @@ def equal_runs(visit: Visit) -> str:
 def precisions(visit: Visit) -> str:
     """Half the bits learn as well, and faster."""
     data, found = visit.data(), {}
-    ways = {"float32": {}, "TF32": {"tf32": True}, "bfloat16": {"precision": "bfloat16"}}
+    ways = {"float32": {}, "TF32": {"tf32": True}, "float16": {"precision": "float16"}}
+    if half_precision(torch.device(visit.device)) == "bfloat16":
+        ways["bfloat16"] = {"precision": "bfloat16"}
     for name, changes in ways.items():
         model, _, speed = visit.trained(data, **changes)
         right = accuracy(predict(model, data.test[0], device=visit.device), data.test[1])
         found[name] = right, speed
-    assert abs(found["bfloat16"][0] - found["float32"][0]) < 0.1, found
+    assert all(abs(right - found["float32"][0]) < 0.1 for right, _ in found.values()), found
     return "; ".join(f"{name} {right:.1%} at {speed:,.0f} images/s" for name, (right, speed) in found.items())
 
 
@@ -137,6 +141,53 @@ def compiled(visit: Visit) -> str:
     data = visit.data()
     speeds = [visit.trained(data, compile=c, precision="bfloat16")[2] for c in (False, True)]
     return f"{speeds[0]:,.0f} images/s, compiled (with the time to compile) {speeds[1]:,.0f}"
+
+
+def captured(visit: Visit) -> str:
+    """A step in a CUDA graph is the step, launched at once."""
+    data, size, half = (
+        visit.data(),
+        min(128, max(1, visit.images // 5)),
+        half_precision(torch.device(visit.device)),
+    )
+    losses, speeds = [], []
+    for launch in (Launch(), Launch(cuda_graphs=True)):
+        with launching(launch):
+            losses.append(visit.trained(data, batch_size=size, deterministic=True)[1])
+            speeds.append(visit.trained(data, batch_size=size, precision=half)[2])
+    most = max(abs(a - b) for a, b in zip(*losses, strict=True))
+    assert most < 0.01, f"losses differ by up to {most:.2g}: {losses}"
+    return (
+        f"losses differ by up to {most:.2g}; {half} at {speeds[0]:,.0f} images/s, "
+        f"captured (with the capture) {speeds[1]:,.0f}"
+    )
+
+
+def views(visit: Visit, workers: int | None = None) -> str:
+    """Photographs cut on the device are those cut by processors, up to rounding; how fast each goes."""
+    photographs, device = (
+        _photographs(visit.out / "photographs", min(512, visit.images)),
+        torch.device(visit.device),
+    )
+    recipe, made, speeds = visit.recipe(crop="resized", batch_size=min(64, len(photographs))), [], []
+    split = photographs, torch.zeros(len(photographs), dtype=torch.int64)
+    steps = range(recipe.steps_per_epoch(len(photographs)))
+    for there in (False, True):
+        began, first, count = time.perf_counter(), None, 0
+        for images, _ in training_batches(
+            split, recipe, 0, steps, device, workers=workers, views_on_device=there
+        ):
+            first, count = images.cpu() if first is None else first, count + len(images)
+        torch.cuda.synchronize()
+        speeds.append(count / (time.perf_counter() - began))
+        made.append(first)
+    apart = (made[0] - made[1]).abs().mean().item()
+    assert apart < 0.02, f"pixels differ by {apart:.3f} on average"
+    by = "nvJPEG" if decodes_jpeg(device) else "the processors"
+    return (
+        f"pixels differ by {apart:.2g} on average; {speeds[0]:,.0f} images/s cut by {processors()} processors, "
+        f"{speeds[1]:,.0f} on the device, decoded by {by}"
+    )
 
 
 def attacks_and_curvature(visit: Visit) -> str:
@@ -186,10 +237,11 @@ def speeds(visit: Visit, names: list[str] | None = None, seconds: float = 1.0) -
     return "; ".join(found)
 
 
-def shared(visit: Visit, mps: bool, profile: str = "smoke", only: str = "magnitude,random") -> str:
+def shared(visit: Visit, by_mps: bool, profile: str = "smoke", only: str = "magnitude,random") -> str:
     """Four cells share the GPU: records are the processor's up to rounding; how long it takes."""
-    store = visit.out / ("mps" if mps else "shared")
-    with _mps() if mps else contextlib.nullcontext({}) as environment:
+    store = visit.out / ("mps" if by_mps else "shared")
+    # a place where no daemon is, so that the study starts none either
+    with _mps() if by_mps else contextlib.nullcontext({PIPES: str(visit.out.resolve())}) as environment:
         seconds = _run_study(
             visit, store, profile, only, ["--device", visit.device, "--per-gpu", "4"], environment
         )
@@ -230,10 +282,12 @@ CHECKS: dict[str, Callable[[Visit], str]] = {
     "equal runs": equal_runs,
     "precision": precisions,
     "waits": waits,
+    "CUDA graph": captured,
+    "views": views,
     "metrics": attacks_and_curvature,
     "hessian memory": hessian_memory,
-    "four to a GPU": partial(shared, mps=False),
-    "four to a GPU, MPS": partial(shared, mps=True),
+    "four to a GPU": partial(shared, by_mps=False),
+    "four to a GPU, MPS": partial(shared, by_mps=True),
     "notebooks": notebooks,
     "speed": speeds,
     "compiled": compiled,
@@ -306,6 +360,17 @@ def _noise(size: int, count: int) -> Dataset:
     return Dataset(name="noise", train=split, val=split, test=split, class_names=tuple(map(str, range(1000))))
 
 
+def _photographs(folder: Path, count: int) -> LazyImages:
+    """Write JPEG files as large as ImageNet's, of smooth noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random, names = torch.Generator().manual_seed(0), [f"{i}.jpeg" for i in range(count)]
+    for name in names:
+        few = torch.rand(1, 3, 24, 32, generator=random)
+        image = torch.nn.functional.interpolate(few, (375, 500), mode="bilinear")[0]
+        Image.fromarray((image * 255).byte().movedim(0, -1).numpy()).save(folder / name, quality=90)
+    return LazyImages(folder, names, 224, 256)
+
+
 def _profiles() -> list[str]:
     return sorted(
         p.name.removesuffix(".yaml")
@@ -324,24 +389,12 @@ def _on_failure(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mps() -> Iterator[dict[str, str]]:
-    """Give the environment of a control daemon of its own, which ends with the block."""
-    control = shutil.which("nvidia-cuda-mps-control")
-    if control is None:
-        raise Skipped("no nvidia-cuda-mps-control here")
-    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
-        places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        environment = os.environ | places
-        began = subprocess.run([control, "-d"], env=environment, capture_output=True, text=True)
-        if began.returncode:
-            raise Skipped(
-                f"MPS does not start: {' '.join((began.stderr or began.stdout).split()) or 'it does not say why'}"
-            )
+    with contextlib.ExitStack() as stack:
         try:
-            yield places
-        finally:
-            subprocess.run(
-                [control], input="quit\n", env=environment, capture_output=True, text=True, timeout=30
-            )
+            environment = stack.enter_context(mps())
+        except SettingError as reason:
+            raise Skipped(str(reason)) from None
+        yield environment
 
 
 def _run_study(

@@ -1,6 +1,7 @@
 """The command line, in this process; tests/study/test_processes.py starts real ones."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -146,6 +147,11 @@ def test_a_part_of_a_study_of_data_that_are_not_there_is_planned(capsys, tmp_pat
     status, out, _ = call(capsys, *arguments, "--images-per-second", "1e4", "--workers", 2)
     assert status == 0 and "reckoned with resnet20s 10,000 images/s per worker" in out
     assert "estimated time with 2 worker(s)" in out and not list(tmp_path.iterdir())
+    assert re.search(
+        r"^corruptions: of [\d,]+ images [\d,]+ are made, once, .*: [\d.]+ [MG]B, about .* of one processor",
+        out,
+        re.M,
+    )
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "status"])

@@ -166,6 +166,16 @@ def _cluster(how: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="so many cells share a GPU; workers of a --scheduler offer it with --resources GPU=…",
     )
+    how.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="on a GPU, record a training's step once and replay it: small networks wait for launches",
+    )
+    how.add_argument(
+        "--views-on-device",
+        action="store_true",
+        help="images in files: cut, resize and mirror on the GPU, and decode there if it can",
+    )
     how.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

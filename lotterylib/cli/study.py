@@ -9,16 +9,18 @@ import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, TextIO
 
+from ..datasets import Shape
+from ..datasets.corruptions import SEVERITIES
 from ..files import is_remote
 from ..machine.devices import device_name, places
 from ..machine.terminal import show
 from ..study import Cell, Profile, Store, controls, expand, load_profile, records
 from ..study.cells import with_ancestors
-from ..study.estimate import images_per_second
+from ..study.estimate import images_per_second, seconds_to_corrupt
 from ..study.index import Index
 from ..study.lookup import Todo, failures, missing, mixture, remaining
 from ..study.needs import needs
-from ..study.plan import Plan, rates
+from ..study.plan import Plan, images_to_corrupt, rates, shape
 from ..study.plan import plan as costs
 from ..study.reference import adopt
 from ..study.reference import export as write_reference
@@ -52,8 +54,21 @@ def plan(options: argparse.Namespace) -> int:
     for need in needed:
         if not need.met:
             show(f"missing: {need.what}: {need.remark or need.place}")
+    generated = any(need.what.startswith("corruptions") and need.state == "generated" for need in needed)
+    if generated and (count := images_to_corrupt(todo, shape(profile.dataset))):
+        show(_corruptions(count, shape(profile.dataset)))
     show(_time(profile, options, found, data_here=needed[0].met) if todo else "nothing to compute")
     return 0
+
+
+def _corruptions(count: int, data: Shape) -> str:
+    """Return what it takes to make the corrupted images."""
+    made = count * 15 * len(SEVERITIES)
+    return (
+        f"corruptions: of {count:,} images {made:,} are made, once, by all workers that need them: "
+        f"{amount(made * data.channels * data.size**2, 'B')}, about {duration(count * seconds_to_corrupt(data))} "
+        "of one processor (measured now)"
+    )
 
 
 def _power(profile: Profile, store: Store) -> str:

@@ -6,8 +6,9 @@ that their archives unpack to.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,30 +24,104 @@ from .corruptions import CORRUPTIONS, SEVERITIES, VERSION, check_choice, corrupt
 from .lazy import LazyImages
 from .sources import Source, fetch
 
+# values of the clean images of a part, and the images that a network answers at a time
+PART, BATCH = 1 << 26, 100
 _DIGEST = hashlib.sha256().digest_size
 
 
-def corrupted(images: Tensor, corruption: str, *, folder: Path | None = None, seed: int = 0) -> Tensor:
+def parts(images: Tensor) -> list[slice]:
+    """Return the parts in which many images are corrupted: what is in memory at a time, and in one file.
+
+    >>> parts(torch.zeros(1000, 3, 1, 1)), len(parts(torch.zeros(1, 3, 224, 224).expand(1000, -1, -1, -1)))
+    ([slice(0, 1000, None)], 3)
+    """
+    size = max(1, PART // images[0].numel() // BATCH) * BATCH
+    return [slice(i, min(i + size, len(images))) for i in range(0, len(images), size)]
+
+
+def generate(images: Tensor, corruptions: Sequence[str], folder: Path, seed: int = 0) -> None:
+    """Make the files of these corruptions that are not there yet, together with other processes that need the same: each
+    takes parts that no other is at, and waits at last for those that others are at.
+
+    Raises:
+        OSError: where the folder cannot be written.
+    """
+    todo = {}
+    for corruption in corruptions:
+        for part in parts(images):
+            path = _path(folder, images[part], corruption, seed, part.start)
+            if not path.exists():
+                todo[path] = corruption, part
+    for patient in (False, True):
+        for path, (corruption, part) in list(todo.items()):
+            with _held(path, patient) as mine:
+                if mine:
+                    del todo[path]
+                    if not path.exists():
+                        _make(path, images[part], corruption, seed, part.start)
+
+
+def corrupted(
+    images: Tensor, corruption: str, *, folder: Path | None = None, seed: int = 0, first: int = 0
+) -> Tensor:
     """Return images [N, C, H, W] under all severities of a corruption: float32 [5, N, C, H, W], as by ``corrupt``.
 
     With a ``folder`` they are generated once: kept there as 8-bit pixels behind their SHA-256, under a name that
     depends on the images, the corruption, the seed and the algorithm's version. A damaged file is generated anew.
-    Processes may share the folder.
+    Processes may share the folder. ``first``: number of the first image, where these are a part of more.
 
     Raises:
         OSError: where the folder cannot be written; and what ``corrupt`` raises.
     """
     if folder is None:
-        return torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
-    key = hashlib.sha256(f"{corruption} {seed} {VERSION} {list(images.shape)} {images.dtype}".encode())
-    key.update(images.contiguous().cpu().numpy().data)
-    path = folder / f"{corruption}-{key.hexdigest()[:16]}.pixels"
+        return _severities(images, corruption, seed, first)
+    path = _path(folder, images, corruption, seed, first)
     pixels = _read(path, len(SEVERITIES) * images.numel())
     if pixels is None:
-        result = torch.stack([corrupt(images, corruption, s, seed) for s in SEVERITIES])
-        pixels = (result * 255).round().byte().cpu().numpy()
-        write_whole(path, hashlib.sha256(pixels.data).digest() + pixels.tobytes())
+        pixels = _make(path, images, corruption, seed, first)
     return torch.from_numpy(pixels).view(len(SEVERITIES), *images.shape).float().div(255).to(images.device)
+
+
+def _severities(images: Tensor, corruption: str, seed: int, first: int) -> Tensor:
+    return torch.stack([corrupt(images, corruption, s, seed, None, first) for s in SEVERITIES])
+
+
+def _path(folder: Path, images: Tensor, corruption: str, seed: int, first: int) -> Path:
+    begin = f" {first}" if first else ""
+    key = hashlib.sha256(f"{corruption} {seed} {VERSION} {list(images.shape)} {images.dtype}{begin}".encode())
+    key.update(images.contiguous().cpu().numpy().data)
+    return folder / f"{corruption}-{key.hexdigest()[:16]}.pixels"
+
+
+def _make(path: Path, images: Tensor, corruption: str, seed: int, first: int) -> np.ndarray:
+    pixels = (_severities(images, corruption, seed, first) * 255).round().byte().cpu().numpy()
+    write_whole(path, hashlib.sha256(pixels.data).digest() + pixels.tobytes())
+    return pixels
+
+
+@contextlib.contextmanager
+def _held(path: Path, patient: bool) -> Iterator[bool]:
+    """Hold the lock of a file that is to be made, which ends with the process; give False while another holds it, unless
+    ``patient``."""
+    try:
+        import fcntl
+    # no such locks on Windows
+    except ImportError:
+        yield True
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".lock")
+    with open(beside, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # whoever waited for it finds the file made
+            beside.unlink(missing_ok=True)
 
 
 def _read(path: Path, size: int) -> np.ndarray | None:

@@ -107,6 +107,7 @@ def corrupt(
     severity: int,
     seed: int = 0,
     scale: Literal["cifar-c", "imagenet-c"] | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Return images under one corruption, as 8-bit pixels hold them: float32 in {0, 1/255, …, 1}, of the shape given.
 
@@ -115,6 +116,7 @@ def corrupt(
         severity: 1 to 5.
         seed: With the corruption, the severity and i it decides all that is drawn for image i.
         scale: Whose severities; None takes CIFAR-C's up to 64 pixels and ImageNet-C's above.
+        first: Number of the first image, where these are a part of more.
 
     Raises:
         UnknownNameError: for the corruption or the scale.
@@ -136,7 +138,8 @@ def corrupt(
     step = max(1, _CHUNK // clean[0].size)
     for start in range(0, len(clean), step):
         part = clean[start : start + step]
-        random = _Generators(seed, corruption, severity, range(start, start + len(part)))
+        numbers = range(first + start, first + start + len(part))
+        random = _Generators(seed, corruption, severity, numbers)
         changed = _FUNCTIONS[corruption](part, parameters, random)
         result[start : start + step] = np.rint(np.clip(changed, 0, 1) * 255) / np.float32(255)
     return torch.from_numpy(result).view(images.shape).to(images.device)

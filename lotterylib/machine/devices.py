@@ -52,14 +52,19 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies matrices of bfloat16 itself, rather than emulate it."""
+def half_precision(device: torch.device) -> str | None:
+    """Return the 16 bits worth trying on a device: "bfloat16" if it multiplies matrices of it itself, "float16" on older
+    GPUs (compute capability below 8, as Colab's T4), None on other processors.
+
+    >>> half_precision(torch.device("meta")) is None
+    True
+    """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     tests = (
         getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
-    return device.type == "cpu" and any(test() for test in tests)
+    return "bfloat16" if device.type == "cpu" and any(test() for test in tests) else None
 
 
 def check_gpus(processes: int, first: int | None) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..datasets import Dataset, LazyImages
 from ..datasets.base import data_root
-from ..datasets.corrupted import CORRUPTIONS, SEVERITIES, Published, corrupted, published_for
+from ..datasets.corrupted import CORRUPTIONS, SEVERITIES, Published, corrupted, generate, parts, published_for
 from ..datasets.ood import COUNT, outliers
 from ..errors import DataError
 from ..machine.devices import pick_device
@@ -110,13 +110,16 @@ class Subject:
         names = CORRUPTIONS[15:] if held_out else CORRUPTIONS[:15]
 
         def answer() -> dict[str, Tensor]:
+            def answers(name: str, part: slice) -> Tensor:
+                made = corrupted(clean[part], name, folder=self.cache, first=part.start)
+                return torch.stack([self.logits(images) for images in made])
+
             archive, (clean, labels) = published_for(self.data), self.sample(images)
             if archive:
                 return {name: self._published_logits(archive, name, labels.cpu()) for name in names}
-            return {
-                name: torch.stack([self.logits(s) for s in corrupted(clean, name, folder=self.cache)])
-                for name in names
-            }
+            if self.cache:
+                generate(clean, names, self.cache)
+            return {name: torch.cat([answers(name, part) for part in parts(clean)], dim=1) for name in names}
 
         return self.once(("corrupted", images, held_out), answer)
 

@@ -1,13 +1,15 @@
-"""The training speed of networks on this device."""
+"""The training speed of networks on this device, and that of corrupting images on a processor."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 
 import torch
 
-from ..datasets import Dataset
+from ..datasets import CORRUPTIONS, Dataset, Shape, corrupt
+from ..datasets.corruptions import SEVERITIES
 from ..machine.devices import device_name
 from ..rng import generator
 from ..training import Recipe, train
@@ -46,6 +48,17 @@ def images_per_second(
         while time.perf_counter() - began < seconds:
             rates.append(train_for(batches))
     return statistics.median(rates)
+
+
+def seconds_to_corrupt(data: Shape) -> float:
+    """Return the seconds that a processor takes for one image under all corruptions and severities, measured on noise under the
+    third severity."""
+    size = data.channels, data.size, data.size
+    images = torch.rand(max(2, min(100, 2**18 // math.prod(size))), *size, generator=generator(0, "speed"))
+    began = time.perf_counter()
+    for name in CORRUPTIONS[:15]:
+        corrupt(images, name, 3)
+    return (time.perf_counter() - began) / len(images) * len(SEVERITIES)
 
 
 def noise(source: DataSource, recipe: Recipe) -> tuple[Dataset, Recipe]:

@@ -78,6 +78,13 @@ def passes(wanted: dict[str, Record], data: Shape) -> dict[str, float]:
     return found
 
 
+def images_to_corrupt(todo: list[tuple[Cell, dict[str, Record]]], data: Shape) -> int:
+    """Return how many test images measuring needs under all corruptions."""
+    settings = {metric: own for _, wanted in todo for metric, own in wanted.items()}
+    asked = {q for metric, own in settings.items() for q in metrics.build(metric, **own).asks(data)}
+    return sum(min(q.of[0], data.test) for q in asked if q.kind == "corrupted")
+
+
 @dataclass(frozen=True)
 class Plan:
     """``training`` and ``measuring``: multiply-adds, pruner → metric → count for the latter; ``storage``: bytes, pruner →

@@ -16,7 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tqdm import tqdm
 from ..errors import LotteryError, SettingError, one_line
 from ..files import is_remote, names, remove, write_whole
 from ..machine.devices import pick_device, places, processors
+from ..machine.mps import mps
 from ..training import Launch
 from .cells import Cell, with_ancestors
 from .index import Index
@@ -98,9 +99,11 @@ class How:
         workers: Processes of the local cluster; by default one per GPU or, without GPUs, per core.
         threads: PyTorch threads of each worker.
         device: "cpu", "cuda", "cuda:1" …; by default a GPU if there is one.
-        per_gpu: So many cells share a GPU.
+        per_gpu: So many cells share a GPU, at the same time where NVIDIA's MPS can be had.
         processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
             ``processes``/``per_gpu`` of the resource ``GPU``.
+        cuda_graphs: Record each training's step once on a GPU, and replay it.
+        views_on_device: Bring parts of images in files to size on the device.
         refresh: Make anew what another version of a pruner or metric made.
     """
 
@@ -110,6 +113,8 @@ class How:
     device: str | None = None
     per_gpu: int | None = None
     processes: int = 1
+    cuda_graphs: bool = False
+    views_on_device: bool = False
     refresh: bool = False
 
     def devices(self) -> tuple[str | None, ...]:
@@ -121,11 +126,12 @@ class How:
     def launch(self, devices: tuple[str | None, ...]) -> Launch:
         """Return how trainings are launched. Beside each training process of a local worker, the processors that GPUs
         leave idle read images in files, shared out; a worker elsewhere knows best itself."""
+        launch = Launch(self.processes, cuda_graphs=self.cuda_graphs, views_on_device=self.views_on_device)
         if self.scheduler:
-            return Launch(self.processes)
+            return launch
         on_gpus = pick_device(devices[0]).type == "cuda"
         readers = processors() // (len(devices) * self.processes) if on_gpus else 0
-        return Launch(self.processes, workers=readers)
+        return replace(launch, workers=readers)
 
     def share(self, processes: int | None = None) -> dict[str, float]:
         """Return what a task of so many processes (by default those of a training) asks of a running scheduler's workers."""
@@ -229,7 +235,10 @@ def run(
     try:
         # a full or read-only store is better noticed now than after the first training
         write_whole(marks / "began", b"." * 4096)
-        with _client(how.scheduler, len(devices), how.share()) as client:
+        with (
+            _sharing(how, devices) as environment,
+            _client(how.scheduler, len(devices), how.share(), environment) as client,
+        ):
             # a network is measured by one process
             shares = {"find": how.share(), "measure": how.share(1)}
             study = _Study(client, job, cells, metrics, found, shares)
@@ -404,14 +413,30 @@ def _steps_to_come(cells: list[Cell]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _client(scheduler: str | None, workers: int, share: dict[str, float]) -> Iterator[Client]:
+def _sharing(how: How, devices: tuple[str | None, ...]) -> Iterator[dict[str, str]]:
+    """Give the environment of local workers, of which several may share a GPU at the same time if there is a way."""
+    environment: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        if not how.scheduler and (how.per_gpu or 1) > 1 and pick_device(devices[0]).type == "cuda":
+            try:
+                environment = stack.enter_context(mps())
+            except SettingError as reason:
+                print(f"{reason}: the cells that share a GPU take turns on it", file=sys.stderr)
+        yield environment
+
+
+@contextlib.contextmanager
+def _client(
+    scheduler: str | None, workers: int, share: dict[str, float], environment: dict[str, str]
+) -> Iterator[Client]:
     if scheduler:
         with _connected(scheduler, share) as client:
             yield client
         return
     # seconds in which each side says goodbye
     cluster, client, patience = None, None, 3
-    with dask.config.set(_LOCAL):
+    spawn = "distributed.nanny.pre-spawn-environ"
+    with dask.config.set(_LOCAL | {spawn: _LOCAL[spawn] | environment}):
         try:
             with _sigint_held():
                 cluster = LocalCluster(

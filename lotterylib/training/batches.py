@@ -6,6 +6,7 @@ flipped one by one in worker processes that run ahead of the training.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import multiprocessing
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets import LazyImages, Split
 from ..datasets.lazy import in_unit, pixels
-from ..errors import LotteryError, SettingError
+from ..errors import DataError, LotteryError, SettingError, one_line
+from ..files import check_is_file
 from ..machine.devices import processors
 from ..rng import generator, isolated
 from .recipe import Recipe
@@ -30,6 +33,8 @@ from .recipe import Recipe
 SHARED = "/dev/shm"
 # seconds that a batch of images in files may take
 PATIENCE = 900
+# bytes that a photograph has at most, for the memory that is shared
+LARGE = 1 << 20
 
 
 def batch_indices(step: int, count: int, recipe: Recipe, seed: int) -> Tensor:
@@ -92,12 +97,15 @@ def training_batches(
     *,
     share: slice = slice(None),
     workers: int | None = None,
+    views_on_device: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield augmented images and labels of each step, on the device.
 
     Args:
         share: The part of each batch that is wanted.
         workers: Processes that read images in files; None: one per processor, 0: read them here.
+        views_on_device: Parts of images in files are brought to size on the device, where it can by a decoder of its own;
+            the same parts, with levels that differ by rounding.
 
     Raises:
         SettingError: For ``crop="resized"`` of images that are in memory.
@@ -105,6 +113,8 @@ def training_batches(
     images, labels = split
     if isinstance(images, LazyImages):
         views = Views(images, recipe, seed, share)
+        if views_on_device and recipe.crop == "resized":
+            views = Cuts(images, recipe, seed, share, decodes_jpeg(device))
         return _read_ahead(views, labels.cpu(), steps, device, workers)
     if recipe.crop == "resized":
         raise SettingError(
@@ -147,11 +157,17 @@ class Views(Dataset):
     share: slice
 
     def __getitem__(self, step: int) -> Tensor:
+        return torch.stack([self._view(*each) for each in self._chosen(step)])
+
+    def _chosen(self, step: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield the number of each image of a step, the epoch, and whether an alternating flip mirrors it."""
         count = len(self.images)
         epoch = step // self.recipe.steps_per_epoch(count)
         chosen = batch_indices(step, count, self.recipe, self.seed)[self.share]
-        mirrored = alternating(chosen, epoch, count, self.seed).tolist()
-        return torch.stack([self._view(i, epoch, m) for i, m in zip(chosen.tolist(), mirrored, strict=True)])
+        for index, mirrored in zip(
+            chosen.tolist(), alternating(chosen, epoch, count, self.seed).tolist(), strict=True
+        ):
+            yield index, epoch, mirrored
 
     def _view(self, index: int, epoch: int, mirrored: bool) -> Tensor:
         from torchvision.transforms import v2
@@ -166,6 +182,95 @@ class Views(Dataset):
             if recipe.flip is True:
                 mirrored = bool(torch.rand(()) < 0.5)
         return pixels(v2.functional.horizontal_flip(image) if recipe.flip and mirrored else image)
+
+
+@dataclass(frozen=True)
+class Cuts(Views):
+    """``cuts[step]``: what the device makes the images of ``Views`` of (``resized``), with ``crop="resized"``: uint8 [bytes], in
+    front a row per image (int64 [7]: bytes, whether a JPEG file, top, left, height and width of the part, whether mirrored).
+    ``encoded``: JPEG files go as they are, and the device decodes them."""
+
+    encoded: bool = False
+
+    def __getitem__(self, step: int) -> Tensor:
+        rows, contents = zip(*[self._cut(*each) for each in self._chosen(step)], strict=True)
+        return torch.cat([torch.tensor(rows).view(-1).view(torch.uint8), *contents])
+
+    def _cut(self, index: int, epoch: int, mirrored: bool) -> tuple[tuple[int, ...], Tensor]:
+        from torchvision.transforms import v2
+
+        crop = v2.RandomResizedCrop(self.images.size, antialias=True)
+        image, file = self._opened(index)
+        # as ``Views`` draws
+        with isolated(self.seed, "augment", epoch, index):
+            place = (crop.make_params if hasattr(crop, "make_params") else crop._get_params)([image])
+            if self.recipe.flip is True:
+                mirrored = bool(torch.rand(()) < 0.5)
+        top, left, height, width = (place[name] for name in ("top", "left", "height", "width"))
+        encoded = file is not None
+        content = file if encoded else pixels(image.crop((left, top, left + width, top + height))).reshape(-1)
+        return (len(content), encoded, top, left, height, width, bool(self.recipe.flip and mirrored)), content
+
+    def _opened(self, index: int) -> tuple[Image.Image, Tensor | None]:
+        """Return the image, decoded unless the bytes of its file come with it."""
+        reader, path = self.images.reader, self.images.path(index)
+        if self.encoded and reader.channels == 3 and not reader.upright:
+            # what is wrong with a file, reading it as usual says
+            with contextlib.suppress(Exception):
+                check_is_file(path)
+                with Image.open(path) as header:
+                    if header.format == "JPEG" and header.mode in ("RGB", "L"):
+                        return header, torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+        return self.images.open(index), None
+
+
+def resized(packed: Tensor, count: int, channels: int, size: int, device: torch.device) -> Tensor:
+    """Return the ``count`` images of a ``Cuts``: uint8 [count, channels, size, size], cut out, resized and mirrored on the
+    device.
+
+    Raises:
+        DataError: For a file that the device cannot decode.
+    """
+    from torchvision.io import ImageReadMode, decode_jpeg
+    from torchvision.transforms.v2.functional import resize
+
+    head = count * 7 * 8
+    rows = packed[:head].view(torch.int64).view(count, 7).tolist()
+    lengths = [row[0] for row in rows]
+    files = [file for file, row in zip(packed[head:].split(lengths), rows, strict=True) if row[1]]
+    try:
+        decoded = iter(decode_jpeg(files, mode=ImageReadMode.RGB, device=device) if files else [])
+    except RuntimeError as error:
+        raise DataError(
+            f"a JPEG file of this batch cannot be decoded on {device} ({one_line(error)}); which, training without "
+            "views on the device may say"
+        ) from None
+    there = (
+        []
+        if len(files) == count
+        else packed[head:].to(device, non_blocking=device.type == "cuda").split(lengths)
+    )
+    images = []
+    for i, (_, encoded, top, left, height, width, mirrored) in enumerate(rows):
+        if encoded:
+            image = next(decoded)[:, top : top + height, left : left + width]
+        else:
+            image = there[i].view(channels, height, width)
+        image = resize(image, [size, size], antialias=True)
+        images.append(image.flip(-1) if mirrored else image)
+    return torch.stack(images)
+
+
+@functools.cache
+def decodes_jpeg(device: torch.device) -> bool:
+    """Return whether torchvision decodes JPEG files on a device (by NVIDIA's nvJPEG)."""
+    from torchvision.io import decode_jpeg, encode_jpeg
+
+    try:
+        decode_jpeg([encode_jpeg(torch.zeros(3, 16, 16, dtype=torch.uint8))], device=device)
+    except (RuntimeError, AttributeError):
+        return False
+    return True
 
 
 def _in_memory(
@@ -195,12 +300,18 @@ def _read_ahead(
     views: Views, labels: Tensor, steps: range, device: torch.device, workers: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     cuda = device.type == "cuda"
-    largest = views.recipe.batch_size * math.prod(views.images.shape[1:])
+    _, channels, *sides = views.images.shape
+    # a photograph, where it is cut on the device
+    largest = views.recipe.batch_size * (LARGE if isinstance(views, Cuts) else channels * math.prod(sides))
     read = _from_processes(views, steps, _workers(workers, len(steps)), largest, pin=cuda)
     for step, inputs in zip(steps, read, strict=True):
         chosen = batch_indices(step, len(labels), views.recipe, views.seed)[views.share]
         truth = labels[chosen].to(device, non_blocking=cuda)
-        yield in_unit(inputs.to(device, non_blocking=cuda)), truth
+        if isinstance(views, Cuts):
+            images = resized(inputs, len(chosen), channels, views.images.size, device)
+        else:
+            images = inputs.to(device, non_blocking=cuda)
+        yield in_unit(images), truth
 
 
 def _from_processes(source: Any, keys: Sequence, workers: int, largest: int, pin: bool) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """Trainings that go on where they were killed, with the same numbers.
 
 A checkpoint is one safetensors file, written whole: weights and buffers, what the optimizer remembers, the mask, the
-state at the rewind step, and (as JSON in its header) the step and the losses so far. Randomness needs no storing: it is
+state at the rewind step, and (as JSON in its header) the step, the losses so far and the scale of float16. Randomness needs no storing: it is
 a function of (seed, step).
 """
 
@@ -45,6 +45,7 @@ class Checkpoints:
         found = load(self.path) if self.path else None
         if found:
             found.restore_(run.model, run.optimizer)
+            run.scaler.load_state_dict(found.scaler)
             run.step = run.begin = found.step
             run.result = Training(**found.training, rewind=found.rewind)
             run.result.processes = run.group.size
@@ -55,7 +56,8 @@ class Checkpoints:
         due = not inside and run.begin < run.step < run.job.total and epoch % self._every == 0
         if self.path and due and run.group.rank == 0 and time.perf_counter() - self._saved >= self._spacing:
             run.result.seconds = run.elapsed()
-            save(self.path, run.step, run.model, run.optimizer, run.result.mask, run.result)
+            scaler = run.scaler.state_dict()
+            save(self.path, run.step, run.model, run.optimizer, run.result.mask, run.result, scaler)
             self._saved = time.perf_counter()
 
     def remove(self, run: Run) -> None:
@@ -94,8 +96,10 @@ def save(
     optimizer: torch.optim.Optimizer | None,
     mask: Mask | None,
     done: Training,
+    scaler: dict[str, Any] | None = None,
 ) -> None:
-    """Write what is needed to go on at ``step``; without an optimizer it is the end of a training.
+    """Write what is needed to go on at ``step``; without an optimizer it is the end of a training. ``scaler``: the state of
+    a ``GradScaler``.
 
     Raises:
         OSError: As the disk does.
@@ -119,6 +123,8 @@ def save(
         for name, tensor in members.items()
     }
     plain = {"step": step, **{name: getattr(done, name) for name in _PLAIN}}
+    if scaler:
+        plain["scaler"] = scaler
     write_whole(path, to_bytes(tensors, metadata={"format": FORMAT, "training": json.dumps(plain)}))
 
 
@@ -132,6 +138,7 @@ class Checkpoint:
     rewind: State | None
     mask: Mask | None
     optimizer: dict[str, Tensor]
+    scaler: dict[str, Any]
 
     def restore_(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Set weights, buffers and the optimizer's memory, in the memory layout that they have here."""
@@ -161,7 +168,8 @@ def load(path: Path) -> Checkpoint | None:
     plain = json.loads(about["training"])
     # the model's own layer order, not the file's
     mask = {name: groups["mask"][name] for name in groups["state"] if name in groups["mask"]}
+    step, scaler = plain.pop("step"), plain.pop("scaler", {})
     return Checkpoint(
-        plain.pop("step"), plain, groups["state"], groups["rewind"] or None, Mask(mask) if mask else None,
-        groups["optimizer"],
+        step, plain, groups["state"], groups["rewind"] or None, Mask(mask) if mask else None,
+        groups["optimizer"], scaler,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import SettingError
 from ..masks import Mask
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Launch:
     images in files (None: the processors, shared out). ``checkpoints``: folder where a training leaves its state ``every``
     so many epochs, but no sooner than after ``spacing`` seconds, to go on from if it is killed. ``sync_batchnorm``: on GPUs,
     BatchNorm takes its statistics over the whole batch, as one process does, and not over each process's share.
-    ``precision``: meaning of a recipe's "auto", "float32" or "bfloat16" (None: whichever is measured to be faster).
+    ``views_on_device``: parts of images in files are brought to size on the device, and decoded there if it can.
+    ``cuda_graphs``: on a GPU, record a step once and replay it, by one process.
+    ``precision``: meaning of a recipe's "auto", "float32", "bfloat16" or "float16" (None: whichever is measured to be faster).
     """
 
     processes: int = 1
@@ -37,6 +39,8 @@ class Launch:
     spacing: float = 0.0
     sync_batchnorm: bool = True
     precision: str | None = None
+    cuda_graphs: bool = False
+    views_on_device: bool = False
 
     def __post_init__(self):
         if self.processes < 1 or self.every < 1 or (self.workers or 0) < 0:
@@ -44,8 +48,12 @@ class Launch:
                 f"want processes and every of 1 or more and workers of 0 or more, got {self.processes}, {self.every} "
                 f"and {self.workers}"
             )
+        if self.cuda_graphs and self.processes > 1:
+            raise SettingError(f"CUDA graphs are for trainings of one process, not of {self.processes}")
         if self.precision not in (None, *PRECISIONS):
-            raise SettingError(f"want precision {' or '.join(PRECISIONS)}, got {self.precision!r}")
+            raise SettingError(
+                f"want precision {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {self.precision!r}"
+            )
 
 
 _current: ContextVar[Launch] = ContextVar("launch", default=Launch())  # noqa: B039 (frozen)

@@ -6,6 +6,7 @@ uninterrupted run would have seen from there: what rewinding needs.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from tqdm import tqdm
 
 from ..datasets import Dataset
 from ..errors import DivergedError, SettingError
-from ..machine.devices import pick_device
+from ..machine.devices import device_of, pick_device
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
 from ..masks import Mask
 from ..rng import derive, forked, reseed
 from .batches import training_batches
 from .checkpoint import Checkpoints
+from .graph import CapturedStep, Step, own_stream
 from .launch import Group, Launch, current
 from .precision import batch_loss, pick_precision
 from .recipe import Recipe
@@ -67,47 +69,69 @@ class Run:
     def __init__(self, model: nn.Module, job: Job, group: Group, layout: torch.memory_format):
         self.model, self.job, self.group, self.layout = model, job, group, layout
         self.optimizer = _optimizer(model, job.recipe)
+        # float16's small gradients are zeros unless scaled; with other precisions it does nothing
+        device = device_of(model).type
+        self.scaler = torch.amp.GradScaler(device, enabled=job.precision == "float16")
+        if self.scaler.is_enabled() and job.recipe.optimizer == "sgd" and job.recipe.momentum:
+            # a first step that is left out would leave PyTorch's fused SGD with memory that nobody has written to
+            for weight in model.parameters():
+                self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.step = self.begin = job.start
         self.result = Training(precision=job.precision, processes=group.size)
         self.losses: list[Tensor] = []
         self.began = time.perf_counter()
+        self._masks: dict[str, Tensor] = {}
         self.set_mask(job.mask)
 
     def set_mask(self, mask: Mask | None) -> None:
         """Prune by this mask from now on. Raise ``SettingError`` if it does not fit the model."""
-        self.result.mask = mask
-        self._masked: tuple[list[Tensor], list[Tensor]] = [], []
-        if mask is not None:
-            weights = dict(self.model.named_parameters())
-            mask.check_matches({n: w.shape for n, w in weights.items()})
-            masked = [weights[name].data for name in mask]
-            # in the weights' own strides, so that one call multiplies them all
-            self._masked = (
-                masked,
-                [torch.empty_like(w).copy_(mask[n]) for w, n in zip(masked, mask, strict=True)],
-            )
+        self.result.mask, self._masked = mask, []
+        if mask is None:
+            return
+        weights = {name: weight.data for name, weight in self.model.named_parameters()}
+        mask.check_matches({name: weight.shape for name, weight in weights.items()})
+        self._masked = [weights[name] for name in mask]
+        # in the weights' own strides, so that one call multiplies them all; those that are there are overwritten, for a
+        # captured step reads them where they are
+        before = self._masks
+        self._masks = {n: before[n] if n in before else torch.empty_like(weights[n]) for n in mask}
+        for name, kept in mask.items():
+            self._masks[name].copy_(kept)
 
     def enforce_mask(self) -> None:
         """Set removed weights to 0."""
-        if self._masked[0]:
-            torch._foreach_mul_(*self._masked)  # pyright: ignore[reportPrivateImportUsage]
+        if self._masked:
+            torch._foreach_mul_(self._masked, [*self._masks.values()])  # pyright: ignore[reportPrivateImportUsage]
 
-    def backward(self, images: Tensor, labels: Tensor) -> None:
-        """Compute the batch's loss and its gradients, seeded and with the learning rate of this step."""
-        # for layers that draw at random, such as dropout
+    def begin_step(self, device: torch.device) -> None:
+        """Seed, for layers that draw at random, such as dropout, and set the learning rate of this step."""
         rank = [self.group.rank] if self.group.rank else []
-        reseed(images.device, derive(self.job.seed, "step", self.step, *rank))
+        reseed(device, derive(self.job.seed, "step", self.step, *rank))
+        rate = self.job.recipe.lr_at(self.step, self.job.count)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.job.recipe.lr_at(self.step, self.job.count)
-        images, smoothing = images.contiguous(memory_format=self.layout), self.job.recipe.label_smoothing
-        loss = batch_loss(self.forward, images, labels, self.job.precision, smoothing)
+            if isinstance(parameters["lr"], Tensor):
+                parameters["lr"].fill_(rate)
+            else:
+                parameters["lr"] = rate
+
+    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take a step of the optimizer, unless gradients of float16 overflow; return the batch's loss."""
+        loss = self._loss(images, labels, self.job.precision)
+        self.model.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.enforce_mask()
+        return loss.detach()
+
+    def move_mask(self, images: Tensor, labels: Tensor, update: MaskUpdate, before: Mask) -> Tensor:
+        """Let an update move the mask by a batch's gradients, and note how many connections it grew (it drops as many);
+        return the batch's loss."""
+        # overflowing gradients of float16 would decide what grows
+        precision = "float32" if self.scaler.is_enabled() else self.job.precision
+        loss = self._loss(images, labels, precision)
         self.model.zero_grad()
         loss.backward()
-        self.losses.append(loss.detach())
-        self.result.images += self.job.batch
-
-    def move_mask(self, update: MaskUpdate, before: Mask) -> None:
-        """Let an update move the mask, and note how many connections it grew (it drops as many)."""
         after = update.apply(self.model, self.optimizer, before, self.step, self.job.total)
         self.group.check_agreed(after, self.step)
         self.set_mask(after)
@@ -115,6 +139,12 @@ class Run:
         moved = {"step": self.step, "grown": grown, "changed_share": grown / max(1, after.kept)}
         self.result.updates.append(moved)
         self.result.update_images += self.job.batch
+        self.enforce_mask()
+        return loss.detach()
+
+    def _loss(self, images: Tensor, labels: Tensor, precision: str) -> Tensor:
+        images = images.contiguous(memory_format=self.layout)
+        return batch_loss(self.forward, images, labels, precision, self.job.recipe.label_smoothing)
 
     def elapsed(self) -> float:
         """Return seconds of training so far, those before a checkpoint included."""
@@ -124,8 +154,9 @@ class Run:
 Hook = Callable[[Run], None]
 
 
-def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) -> None:
-    """Train to the end. Each hook is called before every step, and once more after the last.
+def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook], learn: Step) -> None:
+    """Train to the end by ``learn``, ``run.learn`` or what replays it. Each hook is called before every step, and once more
+    after the last.
 
     A step on which the job's update is due moves the mask in place of the weights.
     """
@@ -133,12 +164,14 @@ def loop(run: Run, batches: Iterable[tuple[Tensor, Tensor]], hooks: list[Hook]) 
     for images, labels in batches:
         for hook in hooks:
             hook(run)
-        run.backward(images, labels)
-        if update is not None and run.result.mask is not None and update.due(run.step, total):
-            run.move_mask(update, run.result.mask)
+        run.begin_step(images.device)
+        mask = run.result.mask
+        if update is not None and mask is not None and update.due(run.step, total):
+            loss = run.move_mask(images, labels, update, mask)
         else:
-            run.optimizer.step()
-        run.enforce_mask()
+            loss = learn(images, labels)
+        run.losses.append(loss)
+        run.result.images += run.job.batch
         run.step += 1
     for hook in hooks:
         hook(run)
@@ -246,15 +279,18 @@ def _train(run: Run, device: torch.device, progress: bool, launch: Launch) -> Tr
     run.began = time.perf_counter() - run.result.seconds
     first, share = run.step, run.group.share(job.batch)
     batches = training_batches(
-        job.data.train, recipe, job.seed, range(first, job.total), device, share=share, workers=launch.workers
-    )
+        job.data.train, recipe, job.seed, range(first, job.total), device, share=share, workers=launch.workers,
+        views_on_device=launch.views_on_device,
+    )  # fmt: skip
     # said only if switched off, so that ``TQDM_DISABLE`` of the environment counts otherwise
     shown: dict[str, Any] = {} if progress else {"disable": True}
     bar = tqdm(total=job.total - first, unit="step", desc="training", leave=False, **shown)
     hooks = [keep_rewind_state, end_epoch, checkpoints, lambda run: bar.update(run.step - first - bar.n)]
-    exact = recipe.deterministic
-    with bar, forked(device), numerics(tf32=recipe.tf32, autotune=not exact, deterministic=exact):
-        loop(run, batches, hooks)
+    exact, learn, stream = recipe.deterministic, run.learn, contextlib.nullcontext()
+    if launch.cuda_graphs and device.type == "cuda":
+        learn, stream = CapturedStep(run.learn, run.optimizer, device), own_stream(device)
+    with bar, forked(device), numerics(tf32=recipe.tf32, autotune=not exact, deterministic=exact), stream:
+        loop(run, batches, hooks, learn)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     run.result.seconds = run.elapsed()

@@ -100,13 +100,14 @@ def _work(
 ) -> None:
     """Do one process's part."""
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    model, job, launch = pickle.loads(sent)
     kind, device = first.type, torch.device(first.type)
     if kind == "cuda":
         device = torch.device(kind, (first.index or 0) + rank)
+        # before anything is unpickled that might start CUDA on the first one
         torch.cuda.set_device(device)
-        if launch.sync_batchnorm:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model, job, launch = pickle.loads(sent)
+    if kind == "cuda" and launch.sync_batchnorm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     torch.set_num_threads(threads)
     _stay_on_this_machine()
     distributed.init_process_group(

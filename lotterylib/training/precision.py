@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..datasets import Split
-from ..machine.devices import has_bfloat16
+from ..machine.devices import half_precision
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
 from ..rng import forked, generator
@@ -19,7 +19,7 @@ from .launch import Launch
 from .prediction import in_mode
 from .recipe import Recipe
 
-# bfloat16 has to be that many times as fast: less is within the noise, and float32 has more digits
+# 16 bits have to be that many times as fast: less is within the noise, and float32 has more digits
 WORTH = 1.15
 # seconds of training in float32 that are too few to measure for
 SHORT = 20.0
@@ -32,7 +32,7 @@ choices: dict[tuple, str] = {}
 def pick_precision(
     model: nn.Module, train: Split, recipe: Recipe, device: torch.device, launch: Launch
 ) -> str:
-    """Return "float32" or "bfloat16": what the recipe says, or for "auto" what the launch says, or what is faster.
+    """Return "float32", "bfloat16" or "float16": what the recipe says, or for "auto" what the launch says, or what is faster.
 
     Measured once per process for a network's shape, batch, length of training and device. Model, images and random state
     are left as found.
@@ -41,7 +41,8 @@ def pick_precision(
         return recipe.precision
     if launch.precision:
         return launch.precision
-    if not has_bfloat16(device):
+    half = half_precision(device)
+    if half is None:
         return "float32"
     images, labels = train
     batch = min(recipe.batch_size, len(labels)) // launch.processes
@@ -51,7 +52,7 @@ def pick_precision(
     key = weights, shape, steps, str(device), recipe.tf32, recipe.channels_last, torch.get_num_threads()
     if key not in choices:
         with in_mode(model, training=True), forked(device), numerics(tf32=recipe.tf32):
-            choices[key] = in_layout(lambda layout: _faster(model, shape, steps, device, layout))
+            choices[key] = in_layout(lambda layout: _faster(model, half, shape, steps, device, layout))
     return choices[key]
 
 
@@ -63,13 +64,19 @@ def batch_loss(
     smoothing: float = 0.0,
 ) -> Tensor:
     """Return the batch's mean cross-entropy: the forward pass in this precision, the loss in float32."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    half = torch.float16 if precision == "float16" else torch.bfloat16
+    with torch.autocast(images.device.type, half, enabled=precision != "float32"):
         outputs = forward(images)
     return nn.functional.cross_entropy(outputs.float(), labels, label_smoothing=smoothing)
 
 
 def _faster(
-    model: nn.Module, shape: tuple[int, ...], steps: int, device: torch.device, layout: torch.memory_format
+    model: nn.Module,
+    half: str,
+    shape: tuple[int, ...],
+    steps: int,
+    device: torch.device,
+    layout: torch.memory_format,
 ) -> str:
     """Return the precision in which forward and backward passes of a batch take less time, on copies of the weights."""
     images = torch.rand(shape, generator=generator(0, "precision")).to(device)
@@ -95,11 +102,11 @@ def _faster(
     seconds("float32")
     if seconds("float32") * steps < SHORT:
         return "float32"
-    seconds("bfloat16")
+    seconds(half)
     ratios, began = [], time.perf_counter()
     while not ratios or time.perf_counter() - began < BURST:
-        ratios.append(seconds("float32") / seconds("bfloat16"))
-    return "bfloat16" if statistics.median(ratios) >= WORTH else "float32"
+        ratios.append(seconds("float32") / seconds(half))
+    return half if statistics.median(ratios) >= WORTH else "float32"
 
 
 def _copy(tensor: Tensor, device: torch.device, layout: torch.memory_format) -> Tensor:

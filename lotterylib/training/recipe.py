@@ -66,7 +66,7 @@ class Recipe(BaseModel):
     Lengths are in epochs and may be fractions of one; ``milestones`` are fractions of the whole training.
 
     Attributes:
-        precision: "auto" takes bfloat16 where it is measured to be faster.
+        precision: "auto" takes bfloat16, or float16 on GPUs that lack it, where that is measured to be faster.
         crop: "padded" shifts an image by up to ``crop_padding`` pixels; "resized", for images in files, cuts out a part of
             random place, area (8 to 100 %) and aspect ratio and brings it to size, as is the custom for ImageNet.
         flip: Mirror at random, or, with "alternate", every image in every other epoch, from a random start.
@@ -95,7 +95,7 @@ class Recipe(BaseModel):
     crop_padding: Annotated[Whole, Field(ge=0)] = 2
     flip: Literal[True, False, "alternate"] = True
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     channels_last: StrictBool = True
     crop: Literal["padded", "resized"] = "padded"
     compile: StrictBool = False

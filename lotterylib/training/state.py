@@ -31,7 +31,7 @@ class Training:
         rewind: Parameters and buffers at the rewind step; None if training started after it.
         images: Images seen, ``update_images`` of them at mask updates.
         seconds: Wall time of the loop.
-        precision: Arithmetic of the forward pass, "float32" or "bfloat16".
+        precision: Arithmetic of the forward pass, "float32", "bfloat16" or "float16".
         processes: Number of processes that trained together.
         mask: The mask at the end.
         updates: What each mask update moved.
@@ -59,5 +59,6 @@ class MaskUpdate(Protocol):
     def apply(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, step: int, total: int
     ) -> Mask:
-        """Return the new mask, from the weights and their ``.grad``, and see to the optimizer's state of what moves."""
+        """Return the new mask, from the weights and their ``.grad``, and see to the optimizer's state of what moves; weights
+        and state are changed in place."""
         ...

@@ -117,6 +117,71 @@ def test_what_corrupt_refuses_leaves_no_file(images, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+# --- in parts, by several processes
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Six images are three parts."""
+    monkeypatch.setattr(module, "PART", 2 * 28 * 28)
+    monkeypatch.setattr(module, "BATCH", 2)
+
+
+def made_in_parts(images, folder=None):
+    return [corrupted(images[p], "impulse_noise", folder=folder, first=p.start) for p in module.parts(images)]
+
+
+def test_parts_are_the_whole(images, tmp_path, counted, in_parts):
+    whole = corrupted(images, "impulse_noise")
+    assert torch.equal(torch.cat(made_in_parts(images), 1), whole)
+    module.generate(images, ["impulse_noise"], tmp_path)
+    counted.clear()
+    assert torch.equal(torch.cat(made_in_parts(images, tmp_path), 1), whole)
+    assert not counted and len(list(tmp_path.iterdir())) == 3
+    module.generate(images, ["impulse_noise"], tmp_path)
+    assert not counted
+
+
+def test_equal_images_at_other_places_have_files_of_their_own(images, tmp_path, in_parts):
+    twice = torch.cat([images[:2], images[:2]])
+    module.generate(twice, ["impulse_noise"], tmp_path)
+    first, second = made_in_parts(twice, tmp_path)
+    assert not torch.equal(first, second)
+
+
+def _generating(images, folder, barrier, results):
+    torch.set_num_threads(1)
+    made, original = [], module.corrupt
+
+    def corrupt(*arguments):
+        made.append(arguments[-1])
+        # both have begun before one ends
+        if len(made) == 1:
+            barrier.wait(60)
+        return original(*arguments)
+
+    module.corrupt = corrupt
+    module.generate(images, ["impulse_noise", "fog"], folder)
+    results.put((len(made), len([p for p in folder.iterdir() if p.suffix == ".pixels"])))
+
+
+def test_processes_share_out_the_parts(images, tmp_path, in_parts):
+    """Each part is made by one of them, and both leave when all are there."""
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(2), context.Queue()
+    workers = [
+        context.Process(target=_generating, args=(images, tmp_path, barrier, results)) for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert sum(calls for calls, _ in found) == 2 * 3 * 5 and min(calls for calls, _ in found) >= 5
+    assert [files for _, files in found] == [6, 6]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pixels"}
+
+
 # --- load_corrupted
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -90,16 +91,55 @@ def _is_cuda(device: Any) -> bool:
     return isinstance(device, (str, torch.device)) and torch.device(device).type == "cuda"
 
 
+def _stream(*_: Any) -> Any:
+    return SimpleNamespace(wait_stream=lambda other: None)
+
+
 class Device:
     """The device while its block runs (``emulated()``). ``counts``: "waits" of the processor for the device, "to device" and
-    "to processor" transfers, "pickled" tensors of the device."""
+    "to processor" transfers, "pickled" tensors of the device, "captures" of CUDA graphs."""
 
     def __init__(self):
         self.counts: Counter[str] = Counter()
         self.ambient = False
+        # the stream in use, at first the default one; a graph that is being captured
+        self.default = self.stream = _stream()
+        self.captures: _Graph | None = None
 
     def wait(self, *_: Any, **__: Any) -> None:
+        self.forbid_in_captures()
         self.counts["waits"] += 1
+
+    def forbid_in_captures(self) -> None:
+        if self.captures is not None:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    @contextlib.contextmanager
+    def on_stream(self, stream: Any) -> Iterator[None]:
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextlib.contextmanager
+    def capture(
+        self, graph: _Graph, stream: Any = None, capture_error_mode: str = "global"
+    ) -> Iterator[None]:
+        """``torch.cuda.graph``: what the block does is recorded, and undone at its end, since CUDA does not do it."""
+        if stream is not self.stream or stream is self.default:
+            raise RuntimeError("what ran on the default stream cannot be captured")
+        self.wait()
+        self.captures, random = graph, torch.default_generator.get_state()
+        try:
+            yield
+        finally:
+            self.captures = None
+            torch.default_generator.set_state(random)
+            with torch._C.DisableTorchFunction():
+                for storage, content in graph.found:
+                    storage.copy_(content)
+        self.counts["captures"] += 1
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[Counter[str]]:
@@ -110,12 +150,41 @@ class Device:
 
     def moved(self, tensor: Tensor, to_device: bool, how: Callable[[], Tensor]) -> Tensor:
         """A copy on the other side, in front of which a copy to the processor waits."""
+        self.forbid_in_captures()
         self.counts["to device" if to_device else "to processor"] += 1
         if not to_device:
             self.wait()
         if tensor.requires_grad and not _functorch.is_functorch_wrapped_tensor(tensor):
             return _Carried.apply(tensor, to_device, how)
         return _set(how(), to_device)
+
+
+class _Graph:
+    """``torch.cuda.CUDAGraph``: operations with the tensors that they read and write, which a replay does again. ``found``:
+    the storages that were there before, and what they held."""
+
+    def __init__(self):
+        self.tape: list[tuple[Any, tuple, dict, Any]] = []
+        self.found: list[tuple[Any, Any]] = []
+        self._known: set[int] = set()
+
+    def before(self, given: list[Tensor]) -> None:
+        """Note what an operation is about to see, or to write to."""
+        for storage in filter(None, map(_storage, given)):
+            if storage.data_ptr() not in self._known:
+                self._known.add(storage.data_ptr())
+                self.found.append((storage, storage.clone()))
+
+    def after(self, func: Any, args: tuple, kwargs: dict, made: Any) -> None:
+        self._known |= {storage.data_ptr() for storage in filter(None, map(_storage, tensors_in(made)))}
+        self.tape.append((func, args, kwargs, made))
+
+    def replay(self) -> None:
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            for func, args, kwargs, made in self.tape:
+                for old, new in zip(tensors_in(made), tensors_in(func(*args, **kwargs)), strict=True):
+                    if old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
+                        old.copy_(new)
 
 
 class _Operations(TorchDispatchMode):
@@ -140,11 +209,17 @@ class _Operations(TorchDispatchMode):
                     raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
                 if name in WAIT or (name in INDEX and any(t.dtype == torch.bool for t in given[1:])):
                     self.device.wait()
-            return _mark(func(*args, **kwargs), on)
+            if self.device.captures is None:
+                return _mark(func(*args, **kwargs), on)
+            self.device.captures.before(given)
+            made = _mark(func(*args, **kwargs), on)
+            self.device.captures.after(func, args, kwargs, made)
+            return made
 
     def _copies(self, marks: list[bool]) -> None:
         to, source = marks[0], marks[-1]
         if to != source:
+            self.device.forbid_in_captures()
             self.device.counts["to device" if to else "to processor"] += 1
             if not to:
                 self.device.wait()
@@ -275,6 +350,11 @@ def _patches(device: Device) -> Iterable[Any]:
         "max_memory_allocated": lambda *_: 1 << 20,
         "memory_allocated": lambda *_: 0,
         "set_sync_debug_mode": lambda mode: None,
+        "Stream": _stream,
+        "current_stream": lambda *_: device.stream,
+        "stream": device.on_stream,
+        "CUDAGraph": _Graph,
+        "graph": device.capture,
     }
     packed = Tensor._reduce_ex_internal
 
@@ -282,7 +362,20 @@ def _patches(device: Device) -> Iterable[Any]:
         device.counts["pickled"] += on_device(tensor)
         return packed(tensor, protocol)
 
+    grouped = torch.optim.Optimizer._group_tensors_by_device_and_dtype
+
+    def by_device(lists: Any, with_indices: bool = False) -> Any:
+        """Fused optimizers fetch what scales gradients to the device of each group."""
+        groups = grouped(lists, with_indices)
+        return {
+            (CUDA if any(map(on_device, tensors_in(found[0]))) else at, kind): found
+            for (at, kind), found in groups.items()
+        }
+
     patches = [patch.object(torch.cuda, name, answer) for name, answer in answers.items()]
+    patches.append(
+        patch.object(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(by_device))
+    )
     patches.append(patch.object(torch.cuda, "default_generators", (torch.Generator(),)))
     # it asks the driver
     check = "_accelerator_graph_capture_health_check"

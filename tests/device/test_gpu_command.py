@@ -33,6 +33,7 @@ def test_an_unknown_check_is_named(capsys):
 
 CHECKS = gpu.CHECKS | {
     "hessian memory": partial(gpu.hessian_memory, name="resnet8", size=32, images=4),
+    "views": partial(gpu.views, workers=0),
     "speed": partial(gpu.speeds, names=["smoke"], seconds=0.01),
 }
 
@@ -76,7 +77,7 @@ def test_a_shared_device_is_held_against_the_processor(tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", ran)
     monkeypatch.setattr(gpu, "_accuracies", lambda profile, store: {("random", 0.2, 0): values[store.name]})
-    said = gpu.shared(gpu.Visit(out=tmp_path), mps=False)
+    said = gpu.shared(gpu.Visit(out=tmp_path), by_mps=False)
     assert said.startswith("1 accuracies in ") and said.endswith("at most 0.020 from the processor's")
     assert [(a.device, a.per_gpu, a.only) for a in asked] == [
         ("cuda", 4, ["magnitude", "random"]),

@@ -117,3 +117,17 @@ def test_answers_come_to_the_processor(device, network, data):
     )
     assert torch.equal(logits, predict(before, data.test[0], device="cpu"))
     assert predict(network.to("cuda"), data.test[0].to(CUDA)).device.type == "cpu"
+
+
+def test_float16_differs_by_nothing_but_the_scale_of_its_gradients(data, network):
+    """The device below calculates in float32, where a power of two costs no bit."""
+    here, there = copy.deepcopy(network), copy.deepcopy(network)
+    expected = train(
+        here, data, RECIPE.model_copy(update={"precision": "float32"}), device="cpu", progress=False
+    )
+    with emulated():
+        done = train(there, data, RECIPE.model_copy(update={"precision": "float16"}), progress=False)
+        answers = {name: tensor.cpu() for name, tensor in there.state_dict().items()}
+    assert done.precision == "float16" and done.losses == expected.losses
+    for name, tensor in here.state_dict().items():
+        assert torch.equal(answers[name], tensor), name

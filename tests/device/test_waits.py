@@ -30,7 +30,9 @@ def counts(work):
     return found
 
 
-@pytest.mark.parametrize("changes", [{}, {"flip": "alternate"}, {"optimizer": "adam"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"flip": "alternate"}, {"optimizer": "adam"}, {"precision": "float16"}]
+)
 def test_training_waits_once_an_epoch(data, network, changes):
     def training(batch_size):
         recipe = Recipe(epochs=3, batch_size=batch_size, warmup=0, precision="float32").model_copy(

@@ -36,11 +36,20 @@ def test_gpus_take_turns(monkeypatch):
 
 
 def test_bfloat16_counts_where_the_processor_has_it(monkeypatch):
-    for amx, avx, expected in ((False, False, False), (True, False, True), (False, True, True)):
+    for amx, avx, expected in ((False, False, None), (True, False, "bfloat16"), (False, True, "bfloat16")):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx, raising=False)
-        assert devices.has_bfloat16(torch.device("cpu")) is expected
-    assert not devices.has_bfloat16(torch.device("meta"))
+        assert devices.half_precision(torch.device("cpu")) == expected
+    assert devices.half_precision(torch.device("meta")) is None
+
+
+@pytest.mark.parametrize("own, expected", [(False, "float16"), (True, "bfloat16")])
+def test_older_gpus_have_float16_alone(monkeypatch, own, expected):
+    """PyTorch says yes for a T4 too unless asked to leave emulation out."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or own
+    )
+    assert devices.half_precision(torch.device("cuda")) == expected
 
 
 def test_a_checkout_names_its_commit():

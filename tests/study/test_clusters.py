@@ -1,5 +1,6 @@
 """What other schedulers would be told, without any of them."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ from distributed import Worker as DaskWorker
 
 from lotterylib.errors import SettingError
 from lotterylib.machine.devices import places
-from lotterylib.study import Store
+from lotterylib.study import Store, scheduler
 from lotterylib.study.lookup import missing
 from lotterylib.study.scheduler import How, run
 from lotterylib.study.work import Worker
@@ -64,6 +65,61 @@ def test_cells_that_train_on_several_gpus_have_them_to_themselves(monkeypatch):
         places(None, 1, "cuda:4", processes=4)
     with pytest.raises(SettingError, match="2 cells share a GPU or each trains on 4, not both"):
         places(None, 1, None, 2, processes=4)
+
+
+class Began(Exception):
+    pass
+
+
+@pytest.fixture
+def one_gpu(monkeypatch, tmp_path):
+    """A machine that says it has a GPU, and starts no worker."""
+
+    def cluster(**settings):
+        raise Began(dask.config.get("distributed.nanny.pre-spawn-environ"))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(scheduler, "LocalCluster", cluster)
+    return missing(tiny(pruners=["random"], rounds=[1]), Store(tmp_path / "s"))
+
+
+@pytest.mark.parametrize(
+    "how, shared", [(How(per_gpu=4), True), (How(), False), (How(device="cpu", per_gpu=4), False)]
+)
+def test_cells_that_share_a_gpu_do_so_by_mps(one_gpu, tmp_path, monkeypatch, how, shared):
+    steps = []
+
+    @contextlib.contextmanager
+    def mps():
+        steps.append("began")
+        yield {"CUDA_MPS_PIPE_DIRECTORY": "there"}
+        steps.append("not reached")
+
+    monkeypatch.setattr(scheduler, "mps", mps)
+    with pytest.raises(Began) as began:
+        run(one_gpu, Store(tmp_path / "s"), how, progress=False)
+    environment = began.value.args[0]
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment.get("CUDA_MPS_PIPE_DIRECTORY") == ("there" if shared else None)
+    assert steps == ["began"] * shared
+
+
+def test_without_mps_one_line_says_that_cells_take_turns(one_gpu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    with pytest.raises(Began):
+        run(one_gpu, Store(tmp_path / "s"), How(per_gpu=2), progress=False)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "no nvidia-cuda-mps-control here" in said and "take turns" in said
+
+
+def test_trainings_are_launched_as_asked(monkeypatch):
+    launch = How(device="cpu", cuda_graphs=True, views_on_device=True).launch(("cpu",))
+    assert launch.cuda_graphs and launch.views_on_device
+    assert not How(scheduler="tcp://elsewhere").launch((None,)).cuda_graphs
+    with pytest.raises(SettingError, match="trainings of one process"):
+        How(device="cpu", cuda_graphs=True, processes=2).launch(("cpu",))
 
 
 def test_cells_go_where_their_share_of_a_gpu_is_offered(tmp_path):

@@ -6,9 +6,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from lotterylib.metrics import Subject, evaluate
-from lotterylib.study import expand, load_profile
+from lotterylib.study import estimate, expand, load_profile
 from lotterylib.study.cells import with_ancestors
-from lotterylib.study.plan import Shape, passes, plan, rates, shape, size, training_images
+from lotterylib.study.plan import Shape, images_to_corrupt, passes, plan, rates, shape, size, training_images
 from lotterylib.study.profile import ModelSpec
 from tests.study.helpers import tiny
 
@@ -36,6 +36,34 @@ def test_passes_by_hand():
         # its own, and the dense network's over the same weights
         "hessian_top": 2 * 210,
     }  # fmt: skip
+
+
+def test_images_to_corrupt_by_hand():
+    """Those that some metric asks for, equal ones once, and no more than there are."""
+    cell = expand(load_profile("smoke"))[0]
+    few, more = {"images": 10}, {"images": 20_000}
+    wanted = {"accuracy": {}, "ece": few, "nll": few, "corruption_error": more}
+    assert images_to_corrupt([(cell, wanted), (cell, {"ece": few})], CIFAR) == 10 + 10_000
+    assert images_to_corrupt([(cell, {"accuracy": {}})], CIFAR) == 0
+
+
+@pytest.mark.parametrize("size", [8, 128])
+def test_the_time_that_corruptions_take_is_that_of_an_image_in_75_ways(monkeypatch, size):
+    """On a clock that a corruption turns by a second per pixel."""
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+    def corrupt(images, name, severity):
+        clock.now += images.numel()
+
+    clock = Clock()
+    monkeypatch.setattr(estimate, "time", clock)
+    monkeypatch.setattr(estimate, "corrupt", corrupt)
+    assert estimate.seconds_to_corrupt(Shape(1, size, 10, 1, 1, 1)) == 75 * size**2
 
 
 class Convolutions(TorchDispatchMode):

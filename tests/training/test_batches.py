@@ -25,6 +25,7 @@ from lotterylib.training.batches import (
 )
 from tests.conftest import toy_network, untouched_rng
 from tests.datasets.test_imagenet import load, make_imagenet
+from tests.device.emulated import emulated, on_device
 
 PLAIN = Recipe(
     epochs=2, batch_size=6, warmup=0.5, rewind=0.5, precision="float32", lr=0.05, crop_padding=0, flip=False
@@ -105,6 +106,50 @@ def test_resized_crops_are_parts_of_their_image_and_new_each_epoch(tmp_path):
     assert (
         min(shares) > 0.05 and max(shares) < 1.1 and max(shares) - min(shares) > 0.5
     )  # areas from 8 to 100 %
+
+
+@pytest.mark.parametrize("encoded", [True, False], ids=["files", "pixels"])
+@pytest.mark.parametrize("flip", [True, "alternate", False])
+def test_views_made_on_the_device_are_those_of_the_workers(lazy, monkeypatch, flip, encoded):
+    """The same parts, mirrored likewise, up to the rounding of two ways to resize and to decode."""
+    monkeypatch.setattr(batches_module, "decodes_jpeg", lambda device: encoded)
+    recipe = PLAIN.model_copy(update=dict(crop="resized", flip=flip))
+    expected = batches(lazy, recipe, range(4), workers=0)
+    with untouched_rng():
+        found = batches(lazy, recipe, range(4), workers=0, views_on_device=True)
+    for (images, labels), (ours, theirs) in zip(found, expected, strict=True):
+        assert images.shape == ours.shape and images.dtype == torch.float32 and torch.equal(labels, theirs)
+        assert (images - ours).abs().max() <= 2.5 / 255
+
+
+def test_processes_hand_over_what_views_are_made_of(lazy):
+    recipe = PLAIN.model_copy(update=dict(crop="resized", flip=True))
+    whole = batches(lazy, recipe, range(3), workers=0, views_on_device=True)
+    assert equal(whole, batches(lazy, recipe, range(3), workers=2, views_on_device=True))
+
+
+def test_a_gpu_without_a_decoder_resizes_pixels(lazy):
+    recipe = PLAIN.model_copy(update=dict(crop="resized", flip=True))
+    settings = dict(workers=0, views_on_device=True)
+    with emulated() as device:
+        cuda, found = torch.device("cuda"), []
+        for images, labels in training_batches(lazy.train, recipe, 0, range(2), cuda, **settings):
+            assert on_device(images) and on_device(labels)
+            found.append((images.cpu(), labels.cpu()))
+        assert device.counts["waits"] == 4
+    expected = batches(lazy, recipe, range(2), workers=0)
+    assert all((a - b).abs().max() <= 2.5 / 255 for (a, _), (b, _) in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("broken", [b"", b"\xff\xd8\xff junk", None])
+def test_a_file_that_the_device_cannot_decode_is_one_line(tmp_path, broken):
+    data = load(make_imagenet(tmp_path, train=10, test=4))
+    path = data.train[0].path(3)
+    path.write_bytes(path.read_bytes()[:400] if broken is None else broken)
+    recipe = PLAIN.model_copy(update=dict(crop="resized"))
+    with pytest.raises(DataError, match="no readable image|cannot be decoded on cpu") as error:
+        batches(data, recipe, range(3), workers=0, views_on_device=True)
+    assert "\n" not in str(error.value)
 
 
 def test_alternating_flips_turn_every_image_every_epoch(lazy, loaded):

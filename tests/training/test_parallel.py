@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -172,3 +173,38 @@ def test_the_number_of_processes_names_no_ticket(data):
     """How a training runs is not part of what it is; a ticket's record tells it."""
     ticket = pruners.train_dense(network(), data, RECIPE, 0, device="cpu", progress=False)
     assert "processes" not in ticket.record and "processes" not in RECIPE.model_dump()
+
+
+def test_a_process_takes_its_gpu_before_it_unpickles_anything(monkeypatch):
+    """And nothing that is pickled lies on a GPU: it would be unpickled on the first one."""
+    from lotterylib.training import parallel
+    from tests.device.emulated import emulated
+
+    steps, pickles = [], parallel.pickle.loads
+
+    class Meeting(Exception):
+        pass
+
+    def meet(backend, **_):
+        steps.append(backend)
+        raise Meeting
+
+    def begin(work, arguments, size, start_method):
+        work(1, *arguments)
+
+    monkeypatch.setattr(parallel, "start_processes", begin)
+    monkeypatch.setattr(parallel.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(parallel.pickle, "loads", lambda sent: steps.append("unpickle") or pickles(sent))
+    monkeypatch.setattr(distributed, "init_process_group", meet)
+    for backend in ("GLOO", "NCCL"):
+        monkeypatch.setenv(f"{backend}_SOCKET_IFNAME", "lo")
+    threads = torch.get_num_threads()
+    with emulated() as device:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+        monkeypatch.setattr(torch.cuda, "set_device", steps.append)
+        model = network().to("cuda")
+        with pytest.raises(Meeting):
+            train(model, toy_data(), RECIPE, random_mask(model), device="cuda:2", launch=TWO, progress=False)
+        assert not device.counts["pickled"]
+    torch.set_num_threads(threads)
+    assert steps == [torch.device("cuda", 3), "unpickle", "nccl"]
