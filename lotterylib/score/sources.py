@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from torch import Tensor
 from .. import datasets
 from ..datasets import Dataset, Split
 from ..datasets.base import first_of_each_class
-from ..datasets.folder import MEMORY, listing
-from ..datasets.lazy import Reader
+from ..datasets.folder import MEMORY, listing, pictures, split_of
+from ..datasets.lazy import Images, LazyImages, Reader
+from ..datasets.ood import COUNT, load_ood
+from ..datasets.own import Corrupted, read_corrupted
 from ..errors import DataError, SettingError, UnknownNameError, one_line
 from ..rng import generator
 
@@ -45,10 +49,12 @@ def dataset(
 
     Args:
         source: A ``Dataset``; a name that ``datasets.load`` knows; a folder with a subfolder of images for each class, also
-            within ``train``, ``val`` or ``test``; a CSV or parquet table of paths (below its own folder) and labels;
+            within ``train``, ``val`` or ``test``; a CSV or parquet table of paths (below its own folder) and labels; a ``.tar``
+            of WebDataset, or a pattern of several; a folder that Hugging Face datasets saved;
             ``(images [N, C, H, W] in [0, 1], labels [N])``; any indexable, or any iterable, of (image, label) or of mappings
-            with these (Hugging Face, WebDataset), the image a tensor, an array or a PIL picture. What is not split already is split by ``seed``:
-            a fifth for validation, four fifths to test on; the validation images stand in for training images, too.
+            with these (Hugging Face, WebDataset), the image a tensor, an array or a PIL picture; a mapping of splits of these,
+            of which the test images are taken. What is not split already is split by ``seed``: a fifth for validation, four
+            fifths to test on; the validation images stand in for training images, too.
         size, resize, channels: How pictures are read, see ``datasets.lazy.Reader``.
         limit: At most so many images are read; the default keeps their pixels below 1 GB.
 
@@ -61,7 +67,10 @@ def dataset(
         >>> len(data.test[1]), data.classes
         (16, 2)
     """
-    reader = Reader(size, resize, channels)
+    reader, how = (
+        Reader(size, resize, channels),
+        dict(size=size, resize=resize, channels=channels, limit=limit, seed=seed),
+    )
     if limit is not None and limit < 10:
         raise SettingError(f"limit must be at least 10 images, got {limit}")
     if isinstance(source, Dataset):
@@ -77,6 +86,11 @@ def dataset(
     if isinstance(source, (str, Path)):
         if Path(source).suffix.lower() in TABLES and Path(source).is_file():
             return _table(Path(source), reader, most, seed)
+        if str(source).endswith(".tar"):
+            found, notes = dataset(_shards(str(source)), **how)
+            return replace(found, name=Path(source).name), notes
+        if (Path(source) / "dataset_dict.json").is_file() or (Path(source) / "dataset_info.json").is_file():
+            return dataset(_saved(Path(source)), **how)
         if not Path(source).is_dir():
             raise UnknownNameError("data set or folder", str(source), datasets.names())
         return _folder(Path(source), reader, most, seed)
@@ -91,6 +105,11 @@ def dataset(
         names = tuple(str(c) for c in range(int(labels.max()) + 1)) if len(labels) else ()
         chosen = _order(labels, most, seed)
         return _split("your images", images[chosen].float(), labels[chosen], names)
+    if isinstance(source, Mapping):
+        by_split = {split_of(str(name)): part for name, part in source.items()}
+        if not (found := by_split.get("test") or by_split.get("val")):
+            raise DataError(f"want a split test or validation, found {', '.join(map(str, source)) or 'none'}")
+        return dataset(found, **how)
     if not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
         if not isinstance(source, Iterable):
             raise DataError(
@@ -100,12 +119,148 @@ def dataset(
             first = list(itertools.islice(source, most))
         except Exception as error:
             raise DataError(f"the data cannot be read ({one_line(error, named=True)})") from error
-        data, notes = _indexable(first, reader, most, seed)
-        return replace(data, name=type(source).__name__), [
-            *notes,
-            f"the first {len(first):,} images of an iterable",
-        ]
+        data, notes = _indexable(first, reader, most, seed, source)
+        return data, [*notes, f"the first {len(first):,} images of an iterable"]
     return _indexable(source, reader, most, seed)
+
+
+def own_images(
+    data: Dataset, outliers: Any, corrupted: Any, resize: int | None, seed: int
+) -> tuple[Dataset, list[str]]:
+    """Return data with outliers and corrupted images of the user's own, and a note on each.
+
+    Args:
+        outliers: A folder of pictures, a name that ``datasets.load_ood`` knows, images [N, C, H, W] in [0, 1], an iterable of
+            pictures (or of pairs or mappings with one); several of these in a list, or in a mapping with their names.
+        corrupted: A folder, see ``datasets.own.read_corrupted``; or a mapping from the corruption's name to (images, labels) or
+            what else ``dataset`` takes, or to a list of such for its severities.
+        resize: What pictures' shorter sides are brought to.
+    """
+    if outliers is None and corrupted is None:
+        return data, []
+    reader, notes = Reader(data.size, max(resize or 0, data.size), data.channels), []
+    if outliers is not None:
+        sets = {name: _outliers(name, each, reader) for name, each in _called(outliers)}
+        notes.append("outliers: " + ", ".join(f"{len(images):,} of {name}" for name, images in sets.items()))
+        data = replace(data, outliers=sets)
+    if corrupted is not None:
+        if isinstance(corrupted, (str, Path)):
+            own = read_corrupted(Path(corrupted), data.class_names, reader)
+        elif isinstance(corrupted, Mapping):
+            own = _corrupted(corrupted, reader, seed)
+        else:
+            raise DataError(
+                f"corrupted images are a folder, or a mapping by their names, not {type(corrupted).__name__}"
+            )
+        names, severities = list(own.images), len(next(iter(own.images.values())))
+        notes.append(
+            f"corruption error is over {len(names)} corruption{'s' * (len(names) > 1)} of your own ({', '.join(names[:15])}), "
+            f"{severities} severit{'ies' if severities > 1 else 'y'}, {len(own.labels):,} images each"
+        )
+        data = replace(data, corrupted=own)
+    return data, notes
+
+
+def _called(outliers: Any) -> list[tuple[str, Any]]:
+    """Return sets of outliers with their names."""
+    if isinstance(outliers, Mapping):
+        return [(str(name), each) for name, each in outliers.items()]
+    several = isinstance(outliers, (list, tuple)) and all(
+        isinstance(each, (str, Path)) or isinstance(each, Tensor) and each.ndim == 4 for each in outliers
+    )
+    found: list[tuple[str, Any]] = []
+    for i, each in enumerate(outliers if several else [outliers]):
+        name = Path(each).name if isinstance(each, (str, Path)) else f"your outliers{f' {i + 1}' * (i > 0)}"
+        found.append((str(each) if name in dict(found) else name, each))
+    return found
+
+
+def _outliers(name: str, source: Any, reader: Reader) -> Images:
+    if isinstance(source, (str, Path)):
+        if Path(source).is_dir():
+            found = pictures(Path(source))
+            # spread over the folder, whose order may be that of classes
+            found = [found[i * len(found) // COUNT] for i in range(COUNT)] if len(found) > COUNT else found
+            images: Images = LazyImages(
+                Path(source), found, reader.size, reader.resize, reader.channels, reader.upright
+            )
+            if len(images):
+                images[0]
+        elif str(source) in datasets.names() or str(source) in ("gaussian", "uniform", "imagenet-o"):
+            return load_ood(str(source), reader.size, reader.channels)
+        else:
+            raise DataError(f"outliers: {source} is no folder")
+    else:
+        items = source[:COUNT] if isinstance(source, Tensor) else itertools.islice(source, COUNT)
+        read = [_read(_shown(item), reader) for item in items]
+        images = torch.stack(read) if read else torch.empty(0)
+    if len(images) < 10:
+        raise DataError(f"outliers {name}: want 10 images or more, got {len(images)}")
+    if images.shape[1] != reader.channels or images.shape[-1] != reader.size:
+        wanted = f"{reader.channels}×{reader.size}×{reader.size}"
+        raise DataError(f"outliers {name}: want images {wanted}, got {'×'.join(map(str, images.shape[1:]))}")
+    return images
+
+
+def _shown(item: Any) -> Any:
+    """Return the picture of an item, which may come with a label."""
+    if isinstance(item, Mapping):
+        return next((item[name] for name in _IMAGES if name in item), None)
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
+def _corrupted(source: Mapping[Any, Any], reader: Reader, seed: int) -> Corrupted:
+    images: dict[str, list[Images]] = {}
+    labels: list[Tensor] = []
+    for name, given in source.items():
+        several = isinstance(given, list) and all(_is_split(each) or isinstance(each, list) for each in given)
+        for each in given if several else [given]:
+            pairs = list(zip(*each, strict=True)) if _is_split(each) else list(each)
+            pixels, found = _collected(pairs, reader, MEMORY, seed)
+            images.setdefault(str(name), []).append(pixels)
+            labels.append(found)
+    if any(not torch.equal(labels[0], other) for other in labels[1:]):
+        raise DataError(
+            "corrupted images: want the same labels in the same order for every corruption and severity"
+        )
+    return Corrupted(images, labels[0]) if labels else Corrupted({}, torch.empty(0))
+
+
+def _is_split(given: Any) -> bool:
+    """Return whether something is images [N, C, H, W] and labels [N]."""
+    return (
+        isinstance(given, tuple)
+        and len(given) == 2
+        and all(isinstance(part, Tensor) and part.ndim for part in given)
+    )
+
+
+def _saved(folder: Path) -> Any:
+    """Return what the library datasets of Hugging Face wrote into a folder."""
+    try:
+        import datasets as theirs  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise SettingError(f"{folder}: a saved Hugging Face data set needs `pip install datasets`") from None
+    return theirs.load_from_disk(str(folder))
+
+
+def _shards(pattern: str) -> Iterator[dict[str, bytes]]:
+    """Yield the samples of WebDataset archives: neighbours that share a name up to its first point, by their endings."""
+
+    def sample(member: tarfile.TarInfo) -> str:
+        folder, _, name = member.name.rpartition("/")
+        return f"{folder}/{name.partition('.')[0]}"
+
+    for path in sorted(glob.glob(pattern)) or [pattern]:
+        with tarfile.open(path) as archive:
+            for _, members in itertools.groupby(filter(tarfile.TarInfo.isfile, archive), sample):
+                files = {m.name.rpartition("/")[2].partition(".")[2].lower(): m for m in members}
+                known = {
+                    ending: archive.extractfile(m)
+                    for ending, m in files.items()
+                    if ending in (*_IMAGES, *_LABELS)
+                }
+                yield {ending: file.read() for ending, file in known.items() if file}
 
 
 def _folder(root: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
@@ -186,7 +341,20 @@ def _pair(item: Any) -> tuple[Any, Any]:
     return image, label
 
 
-def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
+def _indexable(
+    source: Any, reader: Reader, most: int, seed: int, named: Any = None
+) -> tuple[Dataset, list[str]]:
+    """Return the data of (image, label) pairs; ``named`` knows the classes if the pairs do not."""
+    images, labels = _collected(source, reader, most, seed)
+    named = source if named is None else named
+    names = getattr(named, "classes", None) or _named(named)
+    most_of = int(labels.max())
+    names = names if isinstance(names, (list, tuple)) and len(names) > most_of else range(most_of + 1)
+    return _split(type(named).__name__.lstrip("_"), images, labels, tuple(map(str, names)))
+
+
+def _collected(source: Any, reader: Reader, most: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return at most ``most`` images and labels of (image, label) pairs, in an order that only their labels and the seed decide."""
     labels = getattr(source, "targets", None)
     if labels is None or len(labels) != len(source):
         # not known without reading: a random order will do
@@ -210,9 +378,7 @@ def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Datas
         )
     if len(shapes := {tuple(image.shape) for image in images}) > 1:
         raise DataError(f"the images have different shapes: {', '.join(map(str, sorted(shapes)[:3]))}")
-    names = getattr(source, "classes", None) or _named(source)
-    names = names if isinstance(names, (list, tuple)) and len(names) > max(found) else range(max(found) + 1)
-    return _split(type(source).__name__, torch.stack(images), torch.tensor(found), tuple(map(str, names)))
+    return torch.stack(images), torch.tensor(found)
 
 
 def _named(source: Any) -> list[str] | None:
@@ -238,7 +404,10 @@ def _order(labels: Tensor, most: int, seed: int) -> Tensor:
 
 
 def _read(picture: Any, reader: Reader) -> Tensor:
-    """Return a tensor, array or picture as float32 [channels, size, size] in [0, 1]."""
+    """Return a tensor, array, picture or encoded picture as float32 [channels, size, size] in [0, 1]."""
+    if isinstance(picture, bytes):
+        with Image.open(io.BytesIO(picture)) as opened:
+            return reader.read(opened)
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture) if picture.dtype == np.uint8 else torch.from_numpy(picture)
     if isinstance(picture, Image.Image):
