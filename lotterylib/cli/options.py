@@ -40,6 +40,7 @@ examples:
   lottery score half.pt tenth.pt --dense dense.pt --dense again.pt --arch resnet20s --data cifar10 --out card
   lottery score pruned.pt --config score.yaml --fail-on worse
   lottery score pruned.pt2 --dense dense.pt2 --data images/ --only accuracy,ece,nll
+  lottery score pruned.pt --dense dense.pt --arch resnet8 --data images/ --outliers junk/ --corrupted cameras/ --memory 2GB
 """
 
 

@@ -91,10 +91,11 @@ class Plan:
         are large and networks slow."""
         judged = [*case.tickets, *case.denses]
         networks = {f"{i}": each.model for i, each in enumerate(judged)}
-        budget, notes = _budget(case, where), []
+        budget, notes, patient = _budget(case, where), [], wishes.images is not None
         asked = _count(wishes.images, case.data)
         if budget and budget.images < asked:
-            asked = max(10, budget.images)
+            asked = budget.images
+            wishes = replace(wishes, images=asked)
             notes.append(
                 f"only {asked} images are corrupted, attacked and explained: more do not fit into the memory given"
             )
@@ -103,7 +104,7 @@ class Plan:
         variants = wishes.variants or _own_corruptions(settings)
         work = _work(settings, case.data, variants)
         estimate = Estimate.measured(work, networks, case.data, where)
-        while wishes.images is None and case.data.size > LARGE and estimate.total > PATIENCE:
+        while not patient and case.data.size > LARGE and estimate.total > PATIENCE:
             tested = len(case.data.test[1])
             dear = [name for name, asks in work.items() if any(question.kind != "test" for question in asks)]
             if images > FEW:
@@ -270,11 +271,12 @@ def _budget(case: Case, where: torch.device) -> Budget | None:
 
 def _too_large(metric: metrics.Metric, case: Case, budget: Budget) -> str:
     """Return why a metric does not fit into memory; empty if it does."""
-    networks, allowed = (*case.tickets, *case.denses), amount(budget.memory, "B")
+    networks, allowed = [*case.tickets, *case.denses], amount(budget.memory, "B")
     if metric.second_order and not budget.backward:
         return f"its second derivatives do not fit into {allowed}, not even of one image"
-    # those of all networks, and of the dense one over the ticket's weights, are kept; in the weights and in the inputs
-    held = (len(networks) + 1) * metric.vectors(Shape.of(case.data), max(each.mask.kept for each in networks))
+    # those of all networks, and of the dense one over each ticket's weights, are kept, in the weights and in the inputs
+    count = len(networks) + len(case.tickets) * bool(case.denses)
+    held = count * metric.vectors(Shape.of(case.data), max(each.mask.kept for each in networks))
     if held > budget.vectors / 2:
         return f"it keeps {amount(held, 'B')} of vectors, more than fits into {allowed}"
     return ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..efficiency.speed import peak
 from ..errors import SettingError
 from ..text import amount
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-# of what is free: for a batch's activations; sets of images and vectors of Lanczos take a quarter each
-_BATCH, _IMAGES, _VECTORS = 0.5, 0.25, 0.25
+# shares of what is free: a batch's activations (operations have work space of their own, too), sets of images that are changed,
+# vectors of Lanczos
+_BATCH, _IMAGES, _VECTORS = 0.5, 0.2, 0.3
 # copies of a set of images that corrupting and attacking hold at a time
 _COPIES = 12
+# images without which nothing is judged
+_LEAST = 10
 
 
 def as_bytes(given: str | int | float) -> int:
@@ -67,31 +72,11 @@ class Footprint:
         return max(0, int((room - self.fixed) / max(self.each, 1.0)))
 
     @classmethod
-    def of(cls, work: Callable[[int], object], device: torch.device) -> Footprint:
-        """Return that of some work on 2 and on 4 images."""
-        few, more = peak(lambda: work(2), device), peak(lambda: work(4), device)
+    def of(cls, work: Callable[[int], object], device: torch.device, known: Sequence[Tensor]) -> Footprint:
+        """Return that of some work on 2 and on 4 images; ``known`` tensors were there before."""
+        few, more = (peak(functools.partial(work, count), device, known) for count in (2, 4))
         each = max(0.0, (more - few) / 2)
         return cls(max(0.0, few - 2 * each), each)
-
-
-def peak(work: Callable[[], object], device: torch.device) -> int:
-    """Return the most bytes that some work holds at a time, beyond what was there before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as seen:
-        work()
-    now = most = 0
-    assert seen.profiler is not None and seen.profiler.kineto_results is not None
-    events = [each for each in seen.profiler.kineto_results.events() if each.name() == "[memory]"]
-    for event in sorted(events, key=lambda each: each.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
 
 
 def answering(model: nn.Module, images: Tensor, device: torch.device) -> Footprint:
@@ -102,7 +87,7 @@ def answering(model: nn.Module, images: Tensor, device: torch.device) -> Footpri
     def work(count: int) -> None:
         model(images[:count])
 
-    return Footprint.of(work, device)
+    return Footprint.of(work, device, [images, *model.parameters(), *model.buffers()])
 
 
 def curving(model: nn.Module, images: Tensor, device: torch.device) -> Footprint:
@@ -120,7 +105,7 @@ def curving(model: nn.Module, images: Tensor, device: torch.device) -> Footprint
         if total.requires_grad:
             torch.autograd.grad(total, weights, materialize_grads=True)
 
-    return Footprint.of(work, device)
+    return Footprint.of(work, device, [images, *model.parameters(), *model.buffers()])
 
 
 def _four(images: Tensor) -> Tensor:
@@ -149,14 +134,14 @@ class Budget:
         room = max(0, memory - used)
         answers = [answering(network, images, device) for network in networks]
         forward = min(each.fits(_BATCH * room) for each in answers)
-        if not forward:
-            least = used + max(each.fixed + each.each for each in answers) / _BATCH
+        one = _COPIES * 4 * images[0].numel()
+        fitting = int(_IMAGES * room / one)
+        if not forward or fitting < _LEAST:
+            batch = max(each.fixed + each.each for each in answers)
+            least = used + max(batch / _BATCH, _LEAST * one / _IMAGES)
             raise SettingError(
                 f"memory {amount(memory, 'B')} is too little: networks and images take {amount(used, 'B')} already; give "
                 f"{amount(1.1 * least, 'B')} or more"
             )
         curves = [curving(network, images, device).fits(_BATCH * room) for network in networks]
-        pixels = 4 * images[0].numel()
-        return cls(
-            memory, used, forward, min(curves), int(_IMAGES * room / _COPIES / pixels), int(_VECTORS * room)
-        )
+        return cls(memory, used, forward, min(curves), fitting, int(_VECTORS * room))

@@ -23,7 +23,8 @@ from .foreign.modules import TIMM, TORCHVISION, Network, usual_images
 from .foreign.programs import Program
 from .foreign.state_dicts import Checkpoint
 from .memory import as_bytes
-from .sources import dataset, own_images
+from .own import own_images
+from .sources import dataset
 
 Given = nn.Module | Ticket | str | Path
 
@@ -109,7 +110,9 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     data, notes = dataset(
         source, size=size, resize=resize, channels=channels or 3, limit=limit, seed=how.seed
     )
-    data, more = own_images(data, how.outliers, how.corrupted, resize, how.seed)
+    data, more = own_images(
+        data, how.outliers, how.corrupted, resize if size == data.size else None, how.seed
+    )
     notes += more
     grey = data.channels == 1 and channels == 3
     if channels not in (None, data.channels) and not grey:

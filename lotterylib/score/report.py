@@ -172,11 +172,13 @@ def _compared(card: Scorecard) -> str:
     better = f" ({len(card.of('better'))} better)" if card.of("better") else ""
     retrained = f" (by {card.about['trainings of dense']} trainings of it)" if _banded(card) else ""
     if worse:
-        rest = [f"as good in {len(well)}"] if well else []
+        best = len([row for row in well if row.word == "better"])
+        rest = [f"better in {best}"] if best else []
+        rest += [f"as good in {len(well) - best}"] if len(well) > best else []
         rest += [f"{len(undecided)} undecided"] if undecided else []
         tail = f"; {', '.join(rest)}" if rest else ""
         return (
-            f"it is worse than its dense network in {len(worse)} of {_metrics(telling)} ({_named(_by_size(worse))})"
+            f"it is worse than its dense network in {_of_all(len(worse), telling)} ({_named(_by_size(worse))})"
             f"{retrained}{tail}.{_wait(undecided)}"
         )
     if undecided:
@@ -195,6 +197,11 @@ def _compared(card: Scorecard) -> str:
     return f"it is as good as its dense network in {many}{better}{retrained}, within the tolerances that the card states."
 
 
+def _of_all(count: int, rows: list[Row]) -> str:
+    """Return how many of the metrics, in words."""
+    return f"{count} of {_metrics(rows)}" if count < len(rows) else f"all of {_metrics(rows)}"
+
+
 def _metrics(rows: list[Row]) -> str:
     return f"{len(rows)} metric{'s' * (len(rows) != 1)}"
 
@@ -208,14 +215,18 @@ def _wait(undecided: list[Row]) -> str:
     """Return how many more images would decide what is undecided."""
     needs = sorted(row.needed for row in undecided if row.needed)
     if not needs:
-        return " A million more images would not decide it." if undecided else ""
-    few = len(undecided) - len(needs)
-    which = "them" if len(undecided) > 1 else "it"
-    if len(needs) == 1 or needs[0] == needs[-1]:
-        said = f"About {_rounded(needs[0])} more images would decide {which if not few else str(len(needs)) + ' of them'}"
+        them = "them" if len(undecided) > 1 else "it"
+        return f" A million more images would not decide {them}." if undecided else ""
+    first, last, open_still = _rounded(needs[0]), _rounded(needs[-1]), len(undecided) - len(needs)
+    most = f"{len(needs)} of them" if open_still else "all of them"
+    if len(undecided) == 1:
+        said = f"{first} more images would decide it"
+    elif len(needs) == 1 or first == last:
+        said = f"{last} more images would decide {most}"
     else:
-        said = f"About {_rounded(needs[0])} more images would decide the first of them, {_rounded(needs[-1])} the last"
-    return f" {said}{', a million not the others' if few else ''}."
+        said = f"{first} more images would decide one of them, {last} {most}"
+    others = f"the other{'s' * (open_still > 1)}"
+    return f" About {said}{f', a million not {others}' if open_still else ''}."
 
 
 def _rounded(number: int) -> str:

@@ -20,10 +20,8 @@ from torch import Tensor
 from .. import datasets
 from ..datasets import Dataset, Split
 from ..datasets.base import first_of_each_class
-from ..datasets.folder import MEMORY, listing, pictures, split_of
-from ..datasets.lazy import Images, LazyImages, Reader
-from ..datasets.ood import COUNT, load_ood
-from ..datasets.own import Corrupted, read_corrupted
+from ..datasets.folder import MEMORY, listing, split_of
+from ..datasets.lazy import Reader
 from ..errors import DataError, SettingError, UnknownNameError, one_line
 from ..rng import generator
 
@@ -67,10 +65,8 @@ def dataset(
         >>> len(data.test[1]), data.classes
         (16, 2)
     """
-    reader, how = (
-        Reader(size, resize, channels),
-        dict(size=size, resize=resize, channels=channels, limit=limit, seed=seed),
-    )
+    reader = Reader(size, resize, channels)
+    how: dict[str, Any] = dict(size=size, resize=resize, channels=channels, limit=limit, seed=seed)
     if limit is not None and limit < 10:
         raise SettingError(f"limit must be at least 10 images, got {limit}")
     if isinstance(source, Dataset):
@@ -90,7 +86,8 @@ def dataset(
             found, notes = dataset(_shards(str(source)), **how)
             return replace(found, name=Path(source).name), notes
         if (Path(source) / "dataset_dict.json").is_file() or (Path(source) / "dataset_info.json").is_file():
-            return dataset(_saved(Path(source)), **how)
+            found, notes = dataset(_saved(Path(source)), **how)
+            return replace(found, name=Path(source).name), notes
         if not Path(source).is_dir():
             raise UnknownNameError("data set or folder", str(source), datasets.names())
         return _folder(Path(source), reader, most, seed)
@@ -122,117 +119,6 @@ def dataset(
         data, notes = _indexable(first, reader, most, seed, source)
         return data, [*notes, f"the first {len(first):,} images of an iterable"]
     return _indexable(source, reader, most, seed)
-
-
-def own_images(
-    data: Dataset, outliers: Any, corrupted: Any, resize: int | None, seed: int
-) -> tuple[Dataset, list[str]]:
-    """Return data with outliers and corrupted images of the user's own, and a note on each.
-
-    Args:
-        outliers: A folder of pictures, a name that ``datasets.load_ood`` knows, images [N, C, H, W] in [0, 1], an iterable of
-            pictures (or of pairs or mappings with one); several of these in a list, or in a mapping with their names.
-        corrupted: A folder, see ``datasets.own.read_corrupted``; or a mapping from the corruption's name to (images, labels) or
-            what else ``dataset`` takes, or to a list of such for its severities.
-        resize: What pictures' shorter sides are brought to.
-    """
-    if outliers is None and corrupted is None:
-        return data, []
-    reader, notes = Reader(data.size, max(resize or 0, data.size), data.channels), []
-    if outliers is not None:
-        sets = {name: _outliers(name, each, reader) for name, each in _called(outliers)}
-        notes.append("outliers: " + ", ".join(f"{len(images):,} of {name}" for name, images in sets.items()))
-        data = replace(data, outliers=sets)
-    if corrupted is not None:
-        if isinstance(corrupted, (str, Path)):
-            own = read_corrupted(Path(corrupted), data.class_names, reader)
-        elif isinstance(corrupted, Mapping):
-            own = _corrupted(corrupted, reader, seed)
-        else:
-            raise DataError(
-                f"corrupted images are a folder, or a mapping by their names, not {type(corrupted).__name__}"
-            )
-        names, severities = list(own.images), len(next(iter(own.images.values())))
-        notes.append(
-            f"corruption error is over {len(names)} corruption{'s' * (len(names) > 1)} of your own ({', '.join(names[:15])}), "
-            f"{severities} severit{'ies' if severities > 1 else 'y'}, {len(own.labels):,} images each"
-        )
-        data = replace(data, corrupted=own)
-    return data, notes
-
-
-def _called(outliers: Any) -> list[tuple[str, Any]]:
-    """Return sets of outliers with their names."""
-    if isinstance(outliers, Mapping):
-        return [(str(name), each) for name, each in outliers.items()]
-    several = isinstance(outliers, (list, tuple)) and all(
-        isinstance(each, (str, Path)) or isinstance(each, Tensor) and each.ndim == 4 for each in outliers
-    )
-    found: list[tuple[str, Any]] = []
-    for i, each in enumerate(outliers if several else [outliers]):
-        name = Path(each).name if isinstance(each, (str, Path)) else f"your outliers{f' {i + 1}' * (i > 0)}"
-        found.append((str(each) if name in dict(found) else name, each))
-    return found
-
-
-def _outliers(name: str, source: Any, reader: Reader) -> Images:
-    if isinstance(source, (str, Path)):
-        if Path(source).is_dir():
-            found = pictures(Path(source))
-            # spread over the folder, whose order may be that of classes
-            found = [found[i * len(found) // COUNT] for i in range(COUNT)] if len(found) > COUNT else found
-            images: Images = LazyImages(
-                Path(source), found, reader.size, reader.resize, reader.channels, reader.upright
-            )
-            if len(images):
-                images[0]
-        elif str(source) in datasets.names() or str(source) in ("gaussian", "uniform", "imagenet-o"):
-            return load_ood(str(source), reader.size, reader.channels)
-        else:
-            raise DataError(f"outliers: {source} is no folder")
-    else:
-        items = source[:COUNT] if isinstance(source, Tensor) else itertools.islice(source, COUNT)
-        read = [_read(_shown(item), reader) for item in items]
-        images = torch.stack(read) if read else torch.empty(0)
-    if len(images) < 10:
-        raise DataError(f"outliers {name}: want 10 images or more, got {len(images)}")
-    if images.shape[1] != reader.channels or images.shape[-1] != reader.size:
-        wanted = f"{reader.channels}×{reader.size}×{reader.size}"
-        raise DataError(f"outliers {name}: want images {wanted}, got {'×'.join(map(str, images.shape[1:]))}")
-    return images
-
-
-def _shown(item: Any) -> Any:
-    """Return the picture of an item, which may come with a label."""
-    if isinstance(item, Mapping):
-        return next((item[name] for name in _IMAGES if name in item), None)
-    return item[0] if isinstance(item, (tuple, list)) else item
-
-
-def _corrupted(source: Mapping[Any, Any], reader: Reader, seed: int) -> Corrupted:
-    images: dict[str, list[Images]] = {}
-    labels: list[Tensor] = []
-    for name, given in source.items():
-        several = isinstance(given, list) and all(_is_split(each) or isinstance(each, list) for each in given)
-        for each in given if several else [given]:
-            pairs = list(zip(*each, strict=True)) if _is_split(each) else list(each)
-            pixels, found = _collected(pairs, reader, MEMORY, seed)
-            images.setdefault(str(name), []).append(pixels)
-            labels.append(found)
-    if any(not torch.equal(labels[0], other) for other in labels[1:]):
-        raise DataError(
-            "corrupted images: want the same labels in the same order for every corruption and severity"
-        )
-    return Corrupted(images, labels[0]) if labels else Corrupted({}, torch.empty(0))
-
-
-def _is_split(given: Any) -> bool:
-    """Return whether something is images [N, C, H, W] and labels [N]."""
-    return (
-        isinstance(given, tuple)
-        and len(given) == 2
-        and all(isinstance(part, Tensor) and part.ndim for part in given)
-    )
 
 
 def _saved(folder: Path) -> Any:
@@ -328,6 +214,13 @@ def _pictured(cell: Any, table: Path, reader: Reader) -> Tensor:
         raise DataError(f"{table} holds a picture that cannot be read ({one_line(error)})") from None
 
 
+def picture_of(item: Any) -> Any:
+    """Return the picture of an item, which may come with a label."""
+    if isinstance(item, Mapping):
+        return next((item[name] for name in _IMAGES if name in item), None)
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
 def _pair(item: Any) -> tuple[Any, Any]:
     """Return (image, label) of an item, which may be a mapping with both."""
     if not isinstance(item, Mapping):
@@ -345,15 +238,15 @@ def _indexable(
     source: Any, reader: Reader, most: int, seed: int, named: Any = None
 ) -> tuple[Dataset, list[str]]:
     """Return the data of (image, label) pairs; ``named`` knows the classes if the pairs do not."""
-    images, labels = _collected(source, reader, most, seed)
+    images, labels = collected(source, reader, most, seed)
     named = source if named is None else named
     names = getattr(named, "classes", None) or _named(named)
     most_of = int(labels.max())
     names = names if isinstance(names, (list, tuple)) and len(names) > most_of else range(most_of + 1)
-    return _split(type(named).__name__.lstrip("_"), images, labels, tuple(map(str, names)))
+    return _split(type(named).__name__, images, labels, tuple(map(str, names)))
 
 
-def _collected(source: Any, reader: Reader, most: int, seed: int) -> tuple[Tensor, Tensor]:
+def collected(source: Any, reader: Reader, most: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return at most ``most`` images and labels of (image, label) pairs, in an order that only their labels and the seed decide."""
     labels = getattr(source, "targets", None)
     if labels is None or len(labels) != len(source):
@@ -363,7 +256,7 @@ def _collected(source: Any, reader: Reader, most: int, seed: int) -> tuple[Tenso
     for i in _order(torch.tensor([int(label) for label in labels]), most, seed).tolist():
         try:
             image, label = _pair(source[i])
-            images.append(_read(image, reader))
+            images.append(read_picture(image, reader))
             found.append(int(label))
         except DataError:
             raise
@@ -403,7 +296,7 @@ def _order(labels: Tensor, most: int, seed: int) -> Tensor:
     return shuffled[first_of_each_class(labels[shuffled], most)]
 
 
-def _read(picture: Any, reader: Reader) -> Tensor:
+def read_picture(picture: Any, reader: Reader) -> Tensor:
     """Return a tensor, array, picture or encoded picture as float32 [channels, size, size] in [0, 1]."""
     if isinstance(picture, bytes):
         with Image.open(io.BytesIO(picture)) as opened:

@@ -98,3 +98,14 @@ def test_what_each_metric_costs_is_said_before_it_starts(case, monkeypatch):
     lotterylib.scorecard(network, case.denses[0].model, case.data, on_message=news.append, **how)
     [line] = [line for line in news if line.startswith("about ")]
     assert all(f"{name} {duration(seconds)}" in line for name, seconds in plan.estimate.of.items())
+
+
+def test_a_batch_bounds_gradients_too(case):
+    data, network = toy_data(20, channels=3, size=32), case.denses[0].model
+    bounded = prepare([network], [], data, Reading(batch=4))
+    assert (
+        Plan.of(Wishes(only=["fgsm_accuracy"], images=10), bounded, CPU).at_once
+        == 4
+        == bounded.tickets[0].model.batch
+    )
+    assert Plan.of(Wishes(only=["fgsm_accuracy"], images=10), case, CPU).at_once is None

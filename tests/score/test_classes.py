@@ -62,12 +62,12 @@ class Imagenet(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.scale = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(self.scale.weight)
 
     def forward(self, images):
-        return (
-            self.weight * torch.eye(1000)[images.mean(dim=(1, 2, 3)).mul(1000).round().long().clamp(0, 999)]
-        )
+        bright = images.mean(dim=(1, 2, 3)).mul(1000).round().long().clamp(0, 999)
+        return self.scale(5 * torch.eye(1000)[bright].unsqueeze(2)).squeeze(2)
 
 
 def test_folders_of_wordnet_ids_find_their_outputs(monkeypatch):

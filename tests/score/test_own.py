@@ -1,7 +1,9 @@
 """Outliers and corrupted images of one's own."""
 
 import io
+import sys
 import tarfile
+import types
 
 import numpy as np
 import pytest
@@ -12,11 +14,11 @@ import lotterylib
 from lotterylib import metrics
 from lotterylib.cli import main
 from lotterylib.datasets import Dataset
-from lotterylib.errors import DataError
+from lotterylib.errors import DataError, SettingError
 from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy, corruption_error, max_softmax, ood_auroc
 from lotterylib.score import dataset
-from lotterylib.score.sources import own_images
+from lotterylib.score.own import own_images
 from tests.conftest import toy_data
 from tests.score.test_sources import folder
 
@@ -100,6 +102,8 @@ def test_corrupted_images_in_memory(networks):
          "as many severities"),
         ({"a": (torch.rand(12, 1, 12, 12), torch.arange(12) % 3), "b": (torch.rand(12, 1, 12, 12), torch.arange(12) % 2)},
          "the same labels in the same order"),
+        ({"a": (torch.rand(12, 1, 12, 12), torch.arange(12) % 4)}, r"labels must lie in 0\.\.2, got 3"),
+        ({"a": (torch.rand(12, 3, 8, 8), torch.arange(12) % 3)}, "want images 1×12×12, as the data's, got 3×8×8"),
         (3, "a folder, or a mapping"),
         ("nowhere", "nowhere is no folder"),
     ],
@@ -195,3 +199,18 @@ def test_of_a_mapping_of_splits_the_test_images_are_taken():
     assert isinstance(data, Dataset) and len(data.test[1]) == 16
     with pytest.raises(DataError, match="want a split test or validation, found train"):
         dataset({"train": part})
+
+
+def test_a_folder_saved_by_hugging_face_is_opened_by_their_library(tmp_path, monkeypatch):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_info.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SettingError, match="saved Hugging Face data set needs `pip install datasets`"):
+        dataset(tmp_path / "saved")
+    part = [{"image": torch.full((1, 8, 8), 0.5), "label": i % 2} for i in range(20)]
+    theirs = types.SimpleNamespace(
+        load_from_disk=lambda path: {"test": part} if path == str(tmp_path / "saved") else None
+    )
+    monkeypatch.setitem(sys.modules, "datasets", theirs)
+    data, _ = dataset(str(tmp_path / "saved"), size=8, channels=1)
+    assert data.name == "saved" and len(data.test[1]) == 16

@@ -47,9 +47,12 @@ def test_numbers(value, text):
     assert number(value) == text
 
 
-def told(card, **verdicts):
+def told(card, needed=None, **verdicts):
     """A card of these verdicts alone."""
-    rows = [dataclasses.replace(card[name], verdict=word) for name, word in verdicts.items()]
+    rows = [
+        dataclasses.replace(card[name], verdict=word, needed=(needed or {}).get(name))
+        for name, word in verdicts.items()
+    ]
     return headline(dataclasses.replace(card, rows=rows, skipped={}, doubts=[]))
 
 
@@ -69,7 +72,22 @@ def test_the_answer_is_a_sentence_to_sign(card):
         f"{head}it is worse than its dense network in 1 of 2 metrics ({row.label}); as good in 1. 1 more tells nothing: the dense "
         "network is at the floor."
     )
+    both = told(card, accuracy="worse", nll="better", ece="worse")
+    assert "in 2 of 3 metrics (" in both and both.endswith("; better in 1.")
+    assert "worse than its dense network in all of 2 metrics" in told(card, accuracy="worse", nll="worse")
     assert told(card, accuracy="floor").endswith(
         "and nothing can be told: both networks are at the floor in every metric."
     )
     assert "2 were not measured" in headline(dataclasses.replace(card, doubts=[]))
+
+
+@pytest.mark.parametrize(
+    "needed, said",
+    [({"nll": 1234}, "About 1,300 more images would decide 1 of them, a million not the other."),
+     ({"nll": 12, "ece": 99_900}, "About 12 more images would decide one of them, 100,000 all of them."),
+     ({"nll": 12, "ece": 12}, "About 12 more images would decide all of them."), ({}, "A million more images would not decide them.")],
+)  # fmt: skip
+def test_the_answer_says_how_many_images_would_decide(card, needed, said):
+    assert told(card, needed, nll="undecided", ece="undecided").endswith(f" {said}")
+    alone = told(card, {"nll": 7}, nll="undecided", accuracy="holds")
+    assert alone.endswith("About 7 more images would decide it.")
