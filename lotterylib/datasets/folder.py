@@ -189,7 +189,8 @@ class Folder(DatasetBuilder):
     def shape(self, root: Path | None) -> Shape:
         found, places = self._places(root)
         counts = {split: len(found.labels[held][chosen]) for split, (held, chosen) in places.items()}
-        return Shape(self.channels, self.size, len(found.class_names), name=self.name, **counts)
+        train, val, test = (counts[split] for split in ("train", "val", "test"))
+        return Shape(self.channels, self.size, len(found.class_names), train, val, test, self.name)
 
     def source(self) -> Source:
         return Source(

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from .. import metrics
-from ..datasets import Dataset
+from ..datasets import Dataset, Images
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..files import sha256, write_whole
 from ..machine.revision import versions
@@ -442,7 +442,10 @@ class _Memory:
         dense = [_content(each.model, each.digest) for each in case.denses]
         self.networks = [[_content(each.model, each.digest), *dense] for each in case.tickets]
         splits = [split for name in ("train", "val", "test") for split in getattr(case.data, name)]
-        data = [sha256(t.numpy().tobytes()) if isinstance(t, Tensor) else repr(len(t)) for t in splits]
+        own = case.data.corrupted
+        corrupted = {name: list(map(_pixels, sets)) for name, sets in own.images.items()} if own else {}
+        outliers = {name: _pixels(images) for name, images in case.data.outliers.items()}
+        data = [list(map(_pixels, splits)), outliers, corrupted]
         self.common = [data, seed, device, versions(), case.data.name]
 
     def read(
@@ -467,6 +470,15 @@ class _Memory:
         version = metrics.describe(name).version
         key = [self.common, self.networks[k], name, version, dict(settings), asdict(limit)]
         return self.folder / f"{sha256(json.dumps(key, default=str).encode())[:32]}.json"
+
+
+def _pixels(images: Images) -> str:
+    """Return a digest of images; of those in files by their names, sizes and times."""
+    if isinstance(images, Tensor):
+        return sha256(images.cpu().numpy().tobytes())
+    files = [images.path(i) for i in range(len(images))]
+    seen = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return sha256(repr((images.reader, seen)).encode())
 
 
 def _content(model: nn.Module, digest: str) -> str:

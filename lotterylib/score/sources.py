@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib
 import io
 import itertools
 import tarfile
@@ -124,7 +125,7 @@ def dataset(
 def _saved(folder: Path) -> Any:
     """Return what the library datasets of Hugging Face wrote into a folder."""
     try:
-        import datasets as theirs  # pyright: ignore[reportMissingImports]
+        theirs: Any = importlib.import_module("datasets")
     except ImportError:
         raise SettingError(f"{folder}: a saved Hugging Face data set needs `pip install datasets`") from None
     return theirs.load_from_disk(str(folder))

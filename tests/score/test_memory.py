@@ -96,7 +96,7 @@ def test_a_graph_for_second_derivatives_is_counted_whole():
 
 
 DEAR = {
-    "hessian_trace": {"images": 40, "steps": 2, "max_probes": 4}, "input_top": {"images": 40, "steps": 2},
+    "hessian_trace": {"images": 40, "steps": 1, "max_probes": 4}, "input_top": {"images": 40, "steps": 2},
     "pgd_accuracy": {"images": 40, "steps": 1}, "fidelity": {"images": 4, "samples": 80},
 }  # fmt: skip
 

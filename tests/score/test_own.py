@@ -151,6 +151,20 @@ def test_what_are_no_outliers_is_one_line(outliers, words):
         own_images(toy_data(), outliers, None, None, 0)
 
 
+def test_what_is_kept_of_a_card_is_of_its_own_images(tmp_path, networks):
+    how = {"only": ["ood_auroc"], "speed": False, "progress": False, "cache": tmp_path / "kept"}
+    values = []
+    for level in (50, 250):
+        for k in range(12):
+            picture(tmp_path / "junk" / f"{k}.png", level)
+        values.append(
+            lotterylib.scorecard(networks[0], None, toy_data(), outliers=tmp_path / "junk", **how)[
+                "ood_auroc"
+            ].ticket
+        )
+    assert values[0] != values[1]
+
+
 def test_the_command_says_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lotterylib.score.measure.speeds", lambda *_, **how: {})
     folder(tmp_path / "images", {"a": 20, "b": 20}, size=(32, 32))
