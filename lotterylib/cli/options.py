@@ -40,6 +40,7 @@ examples:
   lottery score half.pt tenth.pt --dense dense.pt --dense again.pt --arch resnet20s --data cifar10 --out card
   lottery score pruned.pt --config score.yaml --fail-on worse
   lottery score pruned.pt2 --dense dense.pt2 --data images/ --only accuracy,ece,nll
+  lottery score pruned.pt --dense dense.pt --arch resnet8 --data images/ --outliers junk/ --corrupted cameras/ --memory 2GB
 """
 
 
@@ -220,8 +221,21 @@ def _score(sub: argparse.ArgumentParser) -> None:
     images = sub.add_argument_group("images")
     images.add_argument(
         "--data",
-        help="name of a data set, a folder with one subfolder per class, or a CSV or parquet table of paths and labels "
-        "(default: fashion-mini)",
+        help="name of a data set, a folder with one subfolder per class, a CSV or parquet table of paths and labels, a .tar "
+        "of WebDataset ('shards-*.tar'), or a folder saved by Hugging Face datasets (default: fashion-mini)",
+    )
+    images.add_argument(
+        "--outliers",
+        action="append",
+        metavar="FOLDER",
+        help="pictures of your own that are none of the classes; several with further --outliers (default: bundled ones)",
+    )
+    images.add_argument(
+        "--corrupted",
+        type=Path,
+        metavar="FOLDER",
+        help="corrupted test images of your own, FOLDER/fog/cat/*.png or FOLDER/fog/3/cat/*.png (default: 15 corruptions are "
+        "generated)",
     )
     images.add_argument(
         "--classes",
@@ -249,6 +263,11 @@ def _score(sub: argparse.ArgumentParser) -> None:
         help="corrupt, attack, explain and differentiate at most so many (default: 1000)",
     )
     images.add_argument("--batch", type=positive, help="images that go through a network at a time")
+    images.add_argument(
+        "--memory",
+        metavar="AMOUNT",
+        help="what measuring may take, e.g. 2GB: fewer images at a time, and no metric that does not fit",
+    )
     sub.add_argument("--only", type=listed(str), metavar="METRIC,…", help="measure these alone")
     sub.add_argument(
         "--setting",

@@ -19,7 +19,7 @@ from ..score.report import check_folder
 CLOSED = 3
 # options that are arguments of ``scorecard``
 _SAME = (
-    "arch", "key", "mean", "std", "size", "resize", "limit", "batch", "classes", "outputs", "expect", "images", "only",
+    "arch", "key", "mean", "std", "size", "resize", "limit", "batch", "memory", "classes", "outputs", "outliers", "corrupted", "expect", "images", "only",
     "variants", "seed", "device", "cache",
 )  # fmt: skip
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,6 +20,7 @@ from ..files import content_of
 from ..registry import Registry
 from .concepts import Concepts, concepts
 from .lazy import Images, LazyImages, pick
+from .own import Corrupted
 
 if TYPE_CHECKING:
     from .corrupted import Published
@@ -34,6 +35,8 @@ class Shape:
     """The form of a data set: channels, side in pixels, classes, images in each split.
 
     ``name`` is the one in the registry; empty for data that are nobody's but the caller's, whatever they are called.
+    ``outliers``: sets of the caller's own, in place of the usual ones; ``corrupted``: how many sets of corrupted images
+    of their own, and how many images in each.
     """
 
     channels: int
@@ -43,13 +46,21 @@ class Shape:
     val: int
     test: int
     name: str = ""
+    outliers: tuple[str, ...] = ()
+    corrupted: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, data: Dataset) -> Shape:
         """Return the form of loaded data."""
         train, val, test = (len(labels) for _, labels in (data.train, data.val, data.test))
         name = data.builder.name if data.builder else ""
-        return cls(data.channels, data.size, data.classes, train, val, test, name)
+        own = (data.corrupted.sets, len(data.corrupted.labels)) if data.corrupted else (0, 0)
+        return cls(data.channels, data.size, data.classes, train, val, test, name, tuple(data.outliers), own)
+
+    def corruptions(self, images: int) -> int:
+        """Return how many corrupted images ``images`` of the test set give: in own sets, or under 15 corruptions of 5 severities."""
+        sets, each = self.corrupted
+        return sets * min(images, each) if sets else 15 * 5 * min(images, self.test)
 
     def limited(self, limit: int | None) -> Shape:
         """Return the form of at most ``limit`` images per split."""
@@ -135,6 +146,8 @@ class Dataset:
         form: The form of the files, where several have other training images; it stands in the records.
         builder: What the data are. A name says nothing: a user's folder may have any.
         whole: False once classes were left out: published files no longer fit.
+        outliers: Sets of the caller's own, name → images, in place of the usual ones.
+        corrupted: Corrupted images of the caller's own, in place of generated ones.
     """
 
     name: str
@@ -147,6 +160,8 @@ class Dataset:
     form: str = ""
     builder: DatasetBuilder | None = None
     whole: bool = True
+    outliers: Mapping[str, Images] = field(default_factory=dict)
+    corrupted: Corrupted | None = None
 
     def __post_init__(self):
         for split in SPLITS:
@@ -237,7 +252,7 @@ class Dataset:
         left_out = torch.isin(self.test[1], torch.tensor(sorted(out), device=self.test[1].device))
         names = tuple(self.class_names[c] for c in kept)
         title = f"{self.name} without {', '.join(self.class_names[c] for c in sorted(out))}"
-        rest = self._with(relabelled, name=title, class_names=names, whole=False)
+        rest = self._with(relabelled, name=title, class_names=names, whole=False, corrupted=None)
         return rest, pick(self.test[0], left_out)
 
     def in_memory(self) -> Dataset:

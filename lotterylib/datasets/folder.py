@@ -82,12 +82,12 @@ def listing(root: Path | None) -> Listing:
 
 
 def _listing(root: Path) -> Listing:
-    folders = _folders(root)
+    folders = subfolders(root)
     splits = {
         name: split
         for split in SPLIT_NAMES
         for name in folders
-        if split_of(name) == split and _folders(root / name)
+        if split_of(name) == split and subfolders(root / name)
     }
     if not splits:
         if len(folders) > 1 and all(map(split_of, folders)):
@@ -102,7 +102,7 @@ def _listing(root: Path) -> Listing:
     if len(set(splits.values())) < len(splits):
         raise DataError(f"{root}: {_listed(splits)} name one split twice")
     _refuse_strays(root, splits)
-    classes = {name: _folders(root / name) for name in splits}
+    classes = {name: subfolders(root / name) for name in splits}
     most = max(classes.values(), key=len)
     for name, own in classes.items():
         for other, theirs in classes.items():
@@ -189,7 +189,8 @@ class Folder(DatasetBuilder):
     def shape(self, root: Path | None) -> Shape:
         found, places = self._places(root)
         counts = {split: len(found.labels[held][chosen]) for split, (held, chosen) in places.items()}
-        return Shape(self.channels, self.size, len(found.class_names), name=self.name, **counts)
+        train, val, test = (counts[split] for split in ("train", "val", "test"))
+        return Shape(self.channels, self.size, len(found.class_names), train, val, test, self.name)
 
     def source(self) -> Source:
         return Source(
@@ -226,7 +227,12 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _folders(folder: Path) -> list[str]:
+def pictures(root: Path) -> list[str]:
+    """Return the paths of all pictures within a folder, below it and in order."""
+    return [path.removeprefix("/") for path in _pictures(root, "", (os.path.realpath(root),))]
+
+
+def subfolders(folder: Path) -> list[str]:
     """Return the names of visible folders, links included, in order."""
     entries = _entries(folder)
     for entry in entries:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import SettingError, UnknownNameError
 from ..rng import generator
-from .base import BUILDERS, Dataset, DatasetBuilder, data_root, first_of_each_class
+from .base import BUILDERS, Dataset, DatasetBuilder, Shape, data_root, first_of_each_class
 from .lazy import LazyImages
 from .sources import Source
 
@@ -122,21 +122,24 @@ def names() -> tuple[str, ...]:
     return tuple(_sets())
 
 
-def usual(data: Dataset | DatasetBuilder | str) -> tuple[str, ...]:
-    """Return the sets of real images that data are tested with unless a profile names others: for CIFAR the other CIFAR and
-    SVHN, for ImageNet ImageNet-O, else handwritten digits. A text is a name in the registry; any other gives what suits
-    unknown data."""
-    return _known(data).usual_outliers
+def usual(data: Dataset | Shape | DatasetBuilder | str) -> tuple[str, ...]:
+    """Return the sets of real images that data are tested with unless a profile names others: their own where they have some,
+    for CIFAR the other CIFAR and SVHN, for ImageNet ImageNet-O, else handwritten digits. A text is a name in the registry;
+    any other gives what suits unknown data."""
+    own = tuple(data.outliers) if isinstance(data, (Dataset, Shape)) else ()
+    return own or _known(data).usual_outliers
 
 
-def extras(data: Dataset | DatasetBuilder | str) -> tuple[str, ...]:
+def extras(data: Dataset | Shape | DatasetBuilder | str) -> tuple[str, ...]:
     """Return the sets that are shown beside the usual ones: noise of both kinds (Chen et al., 2022, section 4.1)."""
     return _known(data).extra_outliers
 
 
-def _known(data: Dataset | DatasetBuilder | str) -> DatasetBuilder | type[DatasetBuilder]:
+def _known(data: Dataset | Shape | DatasetBuilder | str) -> DatasetBuilder | type[DatasetBuilder]:
     if isinstance(data, Dataset):
         data = data.builder or ""
+    if isinstance(data, Shape):
+        data = data.name
     if not isinstance(data, str):
         return data
     return BUILDERS[data] if data in BUILDERS.names() else DatasetBuilder
@@ -180,7 +183,10 @@ def load_ood(
 
 
 def outliers(name: str, data: Dataset, count: int = COUNT) -> Tensor:
-    """Return ``load_ood`` in the size and channels of ``data``; raise ``SettingError`` where they are ``data``'s own."""
+    """Return ``load_ood`` in the size and channels of ``data``, or at most ``count`` of a set that the data bring along; raise
+    ``SettingError`` for a set that is in distribution."""
+    if name in data.outliers:
+        return data.outliers[name][:count]
     if in_distribution(name, data):
         raise SettingError(
             f"{name} is in distribution for {data.name}: choose another set of {', '.join(names())}"

@@ -129,7 +129,10 @@ def speeds(
     try:
         passes = {name: functools.partial(model, images) for name, model in models.items()}
         times = _interleaved(passes, rounds, seconds, device)
-        memory = {name: _peak(model, images, device) for name, model in models.items()}
+        memory = {
+            name: peak(passes[name], device, [images, *model.parameters(), *model.buffers()])
+            for name, model in models.items()
+        }
     finally:
         torch.set_num_threads(before)
     found = {}
@@ -223,15 +226,20 @@ def _ratio(dense: Sequence[float], own: Sequence[float]) -> tuple[float, float, 
     return statistics.median(ratios), ratios[k - 1], ratios[-k]
 
 
-def _peak(model: nn.Module, images: Tensor, device: torch.device) -> int:
-    """Return the most bytes that a forward pass holds at a time, beyond weights and images."""
+def peak(work: Callable[[], object], device: torch.device, known: Sequence[Tensor] = ()) -> int:
+    """Return the most bytes of tensors that some work holds at a time, beyond those ``known`` and, on a GPU, all that were there.
+
+    Example:
+        >>> peak(lambda: torch.zeros(1000).sum(), torch.device("cpu"))
+        4004
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        model(images)
+        work()
         return torch.cuda.max_memory_allocated(device) - before
-    with _Held([images, *model.parameters(), *model.buffers()]) as held:
-        model(images)
+    with _Held(known) as held:
+        work()
     return held.most
 
 

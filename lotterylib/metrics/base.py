@@ -130,6 +130,10 @@ class Metric(BaseModel, ABC):
         """Return long work that is no pass of the network, as passes that would take about as long."""
         return {}
 
+    def vectors(self, data: Shape, weights: int) -> float:
+        """Return the bytes that it keeps of a network with so many ``weights``, beside images and activations."""
+        return 0.0
+
     def reads(self, builder: DatasetBuilder) -> Reads:
         """Return what it reads apart from the data set itself."""
         return Reads()

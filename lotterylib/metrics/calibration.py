@@ -358,7 +358,8 @@ class _Calibration(Metric):
     def asks(self, data: Shape) -> dict[Question, float]:
         images = min(self.images, data.test)
         clean = {Question("val"): data.val, Question("sample", (images,)): images}
-        corrupted = {Question("corrupted", (images,)): images * 15 * 5} if data.size >= CORRUPTIBLE else {}
+        corruptible = data.size >= CORRUPTIBLE or data.corrupted[0]
+        corrupted = {Question("corrupted", (images,)): data.corruptions(images)} if corruptible else {}
         return super().asks(data) | clean | corrupted
 
     def reads(self, builder: DatasetBuilder) -> Reads:
@@ -367,7 +368,7 @@ class _Calibration(Metric):
     def measure(self, subject: Subject) -> Measurement:
         score = self.score
         fitted = subject.once("temperature", lambda: temperature(subject.val_logits, subject.val_labels))
-        labels = subject.sample(self.images)[1].cpu()
+        labels, spoilt = subject.sample(self.images)[1].cpu(), subject.corrupted_labels(self.images)
         clean = subject.sample_logits(self.images)
         corrupted = subject.corrupted_logits(self.images).values()
         measured, severities = {}, {}
@@ -375,8 +376,8 @@ class _Calibration(Metric):
             on_test = _scores(score, [subject.test_logits[None]], subject.test_labels, t)
             measured["scaled" if scaled else "clean"] = _summary(*on_test, len(subject.test_labels))
             name = "corrupted-scaled" if scaled else "corrupted"
-            values, draws = _scores(score, corrupted, labels, t)
-            measured[name] = _summary(values, draws, len(labels))
+            values, draws = _scores(score, corrupted, spoilt, t)
+            measured[name] = _summary(values, draws, len(spoilt))
             # severity 0 is clean, on the same images as the others: binned scores of fewer images are higher
             [unharmed], _ = _scores(score, [clean[None]], labels, t)
             rising = [*unharmed.tolist(), *torch.stack(values).mean(0).tolist()]

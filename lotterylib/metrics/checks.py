@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +14,19 @@ from ..errors import DataError
 
 # pixels of a batch whose activations, and theirs for a second derivative, are in memory at once: about 7 GB of ResNet-50's
 _PIXELS = 2**21
+# images at a time that whoever measures allows
+_MOST: ContextVar[float] = ContextVar("images at a time", default=math.inf)
+
+
+@contextlib.contextmanager
+def at_most(images: int) -> Iterator[None]:
+    """Let ``at_once`` give at most so many images at a time within the block."""
+    before = _MOST.set(images)
+    try:
+        yield
+    finally:
+        _MOST.reset(before)
+
 
 # share of images whose gradient is 0 from which on it says nothing of a network
 NEARLY_ALL = 0.9
@@ -25,7 +43,7 @@ def at_once(images: int, like: Tensor) -> int:
         (256, 41)
     """
     pixels = like[0, 0].numel() if like.ndim == 4 and len(like) else 1
-    return max(1, min(images, _PIXELS // pixels))
+    return max(1, int(min(images, _PIXELS // pixels, _MOST.get())))
 
 
 def check_labels(labels: Tensor, classes: int) -> None:

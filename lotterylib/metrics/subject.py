@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets import Dataset, LazyImages
-from ..datasets.base import data_root
+from ..datasets.base import data_root, first_of_each_class
 from ..datasets.corrupted import CORRUPTIONS, SEVERITIES, Published, corrupted, generate, parts, published_for
 from ..datasets.ood import COUNT, outliers
+from ..datasets.own import Corrupted
 from ..errors import DataError
 from ..machine.devices import pick_device
 from ..masks import Mask
@@ -104,24 +105,38 @@ class Subject:
         """Return the logits under each corruption of ``sample(images)``: name → float32 [5 severities, N, classes].
 
         One pass serves accuracy and calibration alike. ``held_out`` takes the 4 extra corruptions, else the 15 common.
-        The images are the published archive's where the data have one and it is on disk (see ``corruptions_from``),
-        else generated.
+        The images are the caller's own where the data bring them along, the published archive's where the data have one and
+        it is on disk (see ``corruptions_from``), else generated.
         """
         names = CORRUPTIONS[15:] if held_out else CORRUPTIONS[:15]
 
         def answer() -> dict[str, Tensor]:
+            if own := self._own_corrupted(images):
+                return {
+                    name: torch.stack([self.logits(s) for s in sets]) for name, sets in own.images.items()
+                }
+            archive, (clean, labels) = published_for(self.data), self.sample(images)
+            if archive:
+                return {name: self._published_logits(archive, name, labels.cpu()) for name in names}
+
             def answers(name: str, part: slice) -> Tensor:
                 made = corrupted(clean[part], name, folder=self.cache, first=part.start)
                 return torch.stack([self.logits(images) for images in made])
 
-            archive, (clean, labels) = published_for(self.data), self.sample(images)
-            if archive:
-                return {name: self._published_logits(archive, name, labels.cpu()) for name in names}
             if self.cache:
                 generate(clean, names, self.cache)
             return {name: torch.cat([answers(name, part) for part in parts(clean)], dim=1) for name in names}
 
         return self.once(("corrupted", images, held_out), answer)
+
+    def corrupted_labels(self, images: int) -> Tensor:
+        """Return the labels of the images of ``corrupted_logits``: int64 [N], on the CPU."""
+        own = self._own_corrupted(images)
+        return (own.labels if own else self.sample(images)[1]).cpu()
+
+    def _own_corrupted(self, images: int) -> Corrupted | None:
+        own = self.data.corrupted
+        return own.only(first_of_each_class(own.labels, images)) if own else None
 
     def _published_logits(self, archive: Published, corruption: str, labels: Tensor) -> Tensor:
         """Return the logits of the archive's images at the places of ``sample``, which must have these labels."""
@@ -138,6 +153,8 @@ class Subject:
     @property
     def corruptions_from(self) -> dict[str, str]:
         """Return, where the data have a published archive, its name, or that corruptions were generated."""
+        if self.data.corrupted:
+            return {"corruptions": ", ".join(self.data.corrupted.images)}
         if self.data.archive is None:
             return {}
         archive = published_for(self.data)

@@ -18,21 +18,34 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from .. import metrics
-from ..datasets import Dataset
+from ..datasets import Dataset, Images
 from ..errors import DataError, LotteryError, SettingError, UnknownNameError
 from ..files import sha256, write_whole
 from ..machine.revision import versions
 from ..metrics import Measurement, Question, Shape, Subject, paired
 from ..metrics.base import METRICS
+from ..metrics.checks import at_most
 from ..metrics.subject import CORRUPTIBLE
 from ..rng import generator
-from ..text import duration
+from ..text import amount, duration
 from ..verdict import Tolerance, proportion, student
 from ..verdict.controls import Band
 from . import checks
 from .card import Row
-from .differences import NOTHING, Share, at_the_floor, by_corruption, difference, hits, images_needed, judge
+from .differences import (
+    FEW,
+    NOTHING,
+    Share,
+    at_the_floor,
+    by_corruption,
+    difference,
+    hits,
+    images_needed,
+    judge,
+)
 from .estimate import LARGE, Estimate
+from .foreign.modules import Network
+from .memory import Budget
 from .prepare import Case
 
 # seconds that a card at more than LARGE pixels a side may take by default; it looks at fewer images until it does
@@ -72,38 +85,67 @@ class Wishes:
 
 @dataclass
 class Plan:
-    """What is measured: metric → ``settings``; metric → why not, ``skipped``; what it takes, and what a reader should know."""
+    """What is measured: metric → ``settings``; metric → why not, ``skipped``; what it takes, what a reader should know, and how many
+    images go through a network ``at_once`` where gradients are taken (None: as many as the metrics' own)."""
 
     settings: dict[str, dict[str, Any]]
     skipped: dict[str, str]
     estimate: Estimate
     notes: list[str]
 
+    at_once: int | None = None
+
     @classmethod
     def of(cls, wishes: Wishes, case: Case, where: torch.device) -> Plan:
-        """Return what these data allow, with fewer images than asked for by default where they are large and slow."""
-        networks = {f"{i}": each.model for i, each in enumerate([*case.tickets, *case.denses])}
-        asked, notes = _count(wishes.images, case.data), []
-        settings, skipped = _allowed(wishes, case, asked)
+        """Return what these data allow, with fewer images than asked for, or without the dearest metrics, by default where images
+        are large and networks slow."""
+        judged = [*case.tickets, *case.denses]
+        networks = {f"{i}": each.model for i, each in enumerate(judged)}
+        budget, notes, patient = _budget(case, where), [], wishes.images is not None
+        asked = _count(wishes.images, case.data)
+        if budget and budget.images < asked:
+            asked = budget.images
+            wishes = replace(wishes, images=asked)
+            notes.append(
+                f"only {asked} images are corrupted, attacked and explained: more do not fit into the memory given"
+            )
+        images, whole, dropped = asked, len(case.data.test[1]), {}
+        settings, skipped = _allowed(wishes, case, images, budget)
         variants = wishes.variants or _own_corruptions(settings)
-        estimate = Estimate.measured(_work(settings, case.data, variants), networks, case.data, where)
-        images, whole = asked, len(case.data.test[1])
-        while wishes.images is None and case.data.size > LARGE and estimate.total > PATIENCE:
-            if images > 30:
-                images = max(30, images // 2)
-            elif len(case.data.test[1]) > 200:
-                case.data = case.data.limited(max(200, len(case.data.test[1]) // 2))
+        work = _work(settings, case.data, variants)
+        estimate = Estimate.measured(work, networks, case.data, where)
+        while not patient and case.data.size > LARGE and estimate.total > PATIENCE:
+            tested = len(case.data.test[1])
+            dear = [name for name, asks in work.items() if any(question.kind != "test" for question in asks)]
+            if images > FEW:
+                images = max(FEW, images // 2)
+            elif tested > 200:
+                case.data = case.data.limited(max(200, tested // 2))
+            elif dear and len(work) > 1 and wishes.only is None:
+                dearest = max(dear, key=estimate.of.__getitem__)
+                dropped[dearest] = (
+                    f"it would take {duration(estimate.of[dearest])} on this device: name it with --only, or give --images"
+                )
+            elif tested > FEW:
+                case.data = case.data.limited(max(FEW, tested // 2))
             else:
                 break
-            settings, skipped = _allowed(replace(wishes, images=images), case, images)
-            estimate = Estimate(_work(settings, case.data, variants), estimate.forward, estimate.corrupt)
-        if images < asked:
-            tested = f", and {len(case.data.test[1])} of {whole:,} are tested on"
-            notes.append(
-                f"only {images} images are corrupted, attacked and explained{tested if len(case.data.test[1]) < whole else ''}, so "
-                f"that it takes {duration(estimate.total)}: --images takes more"
+            settings, skipped = _allowed(replace(wishes, images=images), case, images, budget)
+            settings = {name: own for name, own in settings.items() if name not in dropped}
+            work = _work(settings, case.data, variants)
+            estimate = Estimate(work, estimate.forward, estimate.corrupt)
+        if images < asked or dropped:
+            tested = f", and {len(case.data.test[1])} of {whole:,} are tested on" * (
+                len(case.data.test[1]) < whole
             )
-        return cls(settings, skipped, estimate, notes)
+            left = f"; left out: {', '.join(dropped)}" if dropped else ""
+            notes.append(
+                f"only {images} images are corrupted, attacked and explained{tested}{left}, so that it takes "
+                f"{duration(estimate.total)}: --images takes more"
+            )
+        limits = [each for each in (case.batch, budget.backward if budget else None) if each is not None]
+        at_once = max(1, min(limits)) if limits else None
+        return cls(settings, skipped | dropped, estimate, notes, at_once)
 
 
 class Bench:
@@ -111,7 +153,7 @@ class Bench:
 
     def __init__(self, case: Case, plan: Plan, wishes: Wishes, seed: int, device: torch.device, folder: Path):
         data, self.plan, self.wishes = case.data, plan, wishes
-        corrupts = data.size >= CORRUPTIBLE and (wishes.variants or _own_corruptions(plan.settings))
+        corrupts = _corruptible(data) and (wishes.variants or _own_corruptions(plan.settings))
         kind = Subject if corrupts else _Uncorrupted
         self.denses = [kind(each.model, data, None, seed, device, cache=folder) for each in case.denses]
         first = self.denses[0] if self.denses else None
@@ -132,7 +174,8 @@ class Bench:
         for name, settings in self.plan.settings.items():
             bar.set_description_str(metrics.describe(name).label)
             try:
-                self._measure(name, settings)
+                with at_most(self.plan.at_once) if self.plan.at_once else contextlib.nullcontext():
+                    self._measure(name, settings)
             except Exception as error:
                 # of the dense network: there is nothing to compare with
                 for skipped in self.skipped:
@@ -215,12 +258,42 @@ class _Uncorrupted(Subject):
     def corrupted_logits(self, images: int, held_out: bool = False) -> dict[str, Tensor]:
         return {"none": self.logits(self.sample(images)[0][:])[None]}
 
+    def corrupted_labels(self, images: int) -> Tensor:
+        return self.sample(images)[1].cpu()
+
 
 def _count(images: int | None, data: Dataset) -> int:
     return min(images or (1000 if data.size <= LARGE else 100), len(data.test[1]))
 
 
-def _allowed(wishes: Wishes, case: Case, images: int) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _budget(case: Case, where: torch.device) -> Budget | None:
+    """Return what fits into the memory given, and let as many images at a time through the networks."""
+    if case.memory is None:
+        return None
+    networks = [each.model for each in (*case.tickets, *case.denses)]
+    budget = Budget.of(case.memory, networks, case.data.test[0][:4], where)
+    for network in networks:
+        if isinstance(network, Network):
+            network.batch = min(network.batch or budget.forward, budget.forward)
+    return budget
+
+
+def _too_large(metric: metrics.Metric, case: Case, budget: Budget) -> str:
+    """Return why a metric does not fit into memory; empty if it does."""
+    networks, allowed = [*case.tickets, *case.denses], amount(budget.memory, "B")
+    if metric.second_order and not budget.backward:
+        return f"its second derivatives do not fit into {allowed}, not even of one image"
+    # those of all networks, and of the dense one over each ticket's weights, are kept, in the weights and in the inputs
+    count = len(networks) + len(case.tickets) * bool(case.denses)
+    held = count * metric.vectors(Shape.of(case.data), max(each.mask.kept for each in networks))
+    if held > budget.vectors / 2:
+        return f"it keeps {amount(held, 'B')} of vectors, more than fits into {allowed}"
+    return ""
+
+
+def _allowed(
+    wishes: Wishes, case: Case, images: int, budget: Budget | None = None
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return metric → settings for what these data allow, and metric → reason for what they do not."""
     data, given = case.data, wishes.settings or {}
     if images < 10:
@@ -237,6 +310,9 @@ def _allowed(wishes: Wishes, case: Case, images: int) -> tuple[dict[str, dict[st
             if wishes.images and (most := suited.get("images", _default(kind))):
                 suited["images"] = min(most, wishes.images)
             plan[name] = {**suited, **own}
+            if budget and (reason := _too_large(metrics.build(name, **plan[name]), case, budget)):
+                del plan[name]
+                skipped[name] = reason
     if not plan:
         raise SettingError("nothing to measure: " + "; ".join(f"{m}: {why}" for m, why in skipped.items()))
     return plan, skipped
@@ -244,6 +320,10 @@ def _allowed(wishes: Wishes, case: Case, images: int) -> tuple[dict[str, dict[st
 
 def _default(kind: type[metrics.Metric]) -> int | None:
     return kind.model_fields["images"].default if "images" in kind.model_fields else None
+
+
+def _corruptible(data: Dataset) -> bool:
+    return data.size >= CORRUPTIBLE or data.corrupted is not None
 
 
 def _corrupted_itself(name: str, settings: Mapping[str, Any]) -> bool:
@@ -267,7 +347,7 @@ def _work(
     for name, own in settings.items():
         metric = metrics.build(name, **own)
         work = {**metric.asks(shape), **metric.other_work(shape)}
-        if data.size < CORRUPTIBLE or not corrupts:
+        if not corrupts or not _corruptible(data):
             work = {q: count for q, count in work.items() if q.kind not in ("corrupted", "held out")}
         # once whole and once in fifths
         times = 2 if metric.about.over == "fifths" else 1
@@ -371,7 +451,10 @@ class _Memory:
         dense = [_content(each.model, each.digest) for each in case.denses]
         self.networks = [[_content(each.model, each.digest), *dense] for each in case.tickets]
         splits = [split for name in ("train", "val", "test") for split in getattr(case.data, name)]
-        data = [sha256(t.numpy().tobytes()) if isinstance(t, Tensor) else repr(len(t)) for t in splits]
+        own = case.data.corrupted
+        corrupted = {name: list(map(_pixels, sets)) for name, sets in own.images.items()} if own else {}
+        outliers = {name: _pixels(images) for name, images in case.data.outliers.items()}
+        data = [list(map(_pixels, splits)), outliers, corrupted]
         self.common = [data, seed, device, versions(), case.data.name]
 
     def read(
@@ -396,6 +479,15 @@ class _Memory:
         version = metrics.describe(name).version
         key = [self.common, self.networks[k], name, version, dict(settings), asdict(limit)]
         return self.folder / f"{sha256(json.dumps(key, default=str).encode())[:32]}.json"
+
+
+def _pixels(images: Images) -> str:
+    """Return a digest of images; of those in files by their names, sizes and times."""
+    if isinstance(images, Tensor):
+        return sha256(images.cpu().numpy().tobytes())
+    files = [images.path(i) for i in range(len(images))]
+    seen = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return sha256(repr((images.reader, seen)).encode())
 
 
 def _content(model: nn.Module, digest: str) -> str:

@@ -54,6 +54,11 @@ def outputs_of(class_names: Sequence[str], known: Names, where: str) -> list[int
     for name in class_names:
         found = places.get(_plain(name), [])
         if not found:
+            if are_wnids([name]):
+                raise DataError(
+                    f"{where} has no class {name!r}, a WordNet id: `pip install timm` brings their list, or give --classes a file "
+                    "that has them, e.g. ImageNet's LOC_synset_mapping.txt or imagenet_class_index.json"
+                )
             near = difflib.get_close_matches(_plain(name), list(places), n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise DataError(
@@ -68,12 +73,33 @@ def outputs_of(class_names: Sequence[str], known: Names, where: str) -> list[int
     return chosen
 
 
-def torchvision_classes(count: int) -> Names | None:
-    """Return the names of the ImageNet classes, in the order of torchvision's networks; None for another ``count``."""
+def are_wnids(names: Sequence[str]) -> bool:
+    """Return whether all names are WordNet ids, as ImageNet's folders are called.
+
+    Example:
+        >>> are_wnids(["n01440764", "n01443537"]), are_wnids(["tench"])
+        (True, False)
+    """
+    return all(re.fullmatch(r"n\d{8}", name) for name in names)
+
+
+def imagenet_classes(count: int) -> Names | None:
+    """Return the names of the ImageNet classes, in the order of torchvision's and timm's networks, with their WordNet ids where
+    timm is installed, which has a list of them; None for another ``count``."""
     from torchvision.models import ResNet18_Weights
 
     categories = ResNet18_Weights.DEFAULT.meta["categories"]
-    return [{_plain(name)} for name in categories] if len(categories) == count else None
+    if len(categories) != count:
+        return None
+    return [{_plain(name), *own} for name, own in zip(categories, _wnids(count), strict=True)]
+
+
+def _wnids(count: int) -> list[list[str]]:
+    try:
+        from timm.data import ImageNetInfo  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return [[]] * count
+    return [[str(wnid)] for wnid in ImageNetInfo("imagenet-1k").label_names()]
 
 
 def _of_lines(lines: list[str]) -> Names:

@@ -203,7 +203,7 @@ def by_class(ticket: Subject, dense: Subject) -> list[Share]:
 def by_corruption(ticket: Subject, dense: Subject, images: int) -> list[Share]:
     """Return the error rate under each corruption, its mean over severities, with intervals that hold for all corruptions at
     once; an image counts once, with its five severities."""
-    labels = ticket.sample(images)[1].cpu()
+    labels = ticket.corrupted_labels(images)
     ours, theirs = (subject.corrupted_logits(images) for subject in (ticket, dense))
     rows = []
     for name in ours:

@@ -14,13 +14,14 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import metrics
+from ..efficiency.macs import multiply_adds
 from ..efficiency.speed import Size, Speed, size_of, speeds
 from ..errors import DataError, SettingError, UnknownNameError, one_line
 from ..machine.devices import device_name, pick_device
 from ..machine.revision import versions
 from ..masks import Mask
 from ..metrics import Subject
-from ..text import duration
+from ..text import amount, duration
 from . import checks, differences
 from .bench import Bench, Plan, Wishes, reason
 from .estimate import BAR, ticking
@@ -47,8 +48,11 @@ def scorecard(
     resize: int | None = None,
     limit: int | None = None,
     batch: int | None = None,
+    memory: str | int | None = None,
     classes: str | Path | None = None,
     outputs: Literal["logits", "probabilities"] | None = None,
+    outliers: Any = None,
+    corrupted: Any = None,
     expect: float | None = None,
     images: int | None = None,
     only: Iterable[str] | None = None,
@@ -81,8 +85,13 @@ def scorecard(
             networks normalise by themselves. With torchvision's and timm's networks: their own unless given.
         std: Goes with ``mean``.
         batch: Images that go through a network at a time, which bounds its memory.
+        memory: What measuring may take, e.g. "2GB", on the device: fewer images are read and go through a network at a time, and
+            metrics that do not fit are left out.
         classes: A file that says which output is which class, see ``classes.read_classes``.
         outputs: What the networks give, if it is not logits.
+        outliers: Sets of outliers of one's own: a folder of pictures, images, an iterable; several in a list or a mapping.
+        corrupted: Corrupted images of one's own: a folder with a folder for each corruption (and, in it, for each severity),
+            in which folders of the data's classes lie; or a mapping from names to (images, labels).
         expect: The test accuracy that the dense network is known to have, in [0, 1]: says whether images are prepared rightly.
         images: At most so many are corrupted, attacked, explained, and looked at for curvature (default 1,000; 100 above 64
             pixels a side, and fewer where that would take more than 15 minutes).
@@ -99,7 +108,9 @@ def scorecard(
     Raises:
         DataError, SettingError, UnknownNameError: In one line, for what does not fit.
     """
-    how = Reading(arch, arch_settings, key, mean, std, size, resize, limit, batch, classes, outputs, seed)
+    how = Reading(
+        arch, arch_settings, key, mean, std, size, resize, limit, batch, memory, classes, outputs, outliers, corrupted, seed
+    )  # fmt: skip
     wishes = Wishes(
         expect, images, only, settings or {}, tolerances or {}, variants, device, cache, speed, progress
     )
@@ -176,7 +187,9 @@ def _cards(
         speed = (
             _or_note("speed", notes, lambda t=ticket: _times(case, t, plan, where)) if wishes.speed else {}
         )
-        structure = _or_note("zeros", notes, lambda t=ticket: zeros(t.mask))
+        structure = _or_note(
+            "zeros", notes, lambda t=ticket: zeros(t.mask, multiply_adds(t.model, case.shape))
+        )
         about = _about(case, ticket, how, plan, where)
         about["seconds"] = round(time.perf_counter() - began, 1)
         sides = {"dense": pair[1], "ticket": pair[0]} if case.denses else {"ticket": pair[0]}
@@ -244,9 +257,16 @@ def _announce(
         f"metric{'s' * (len(plan.settings) > 1)} of {count} network{'s' * (count > 1)}; {case.preprocessing}"
     )
     total = plan.estimate.total + (SPEED_SECONDS * len(case.tickets) if wishes.speed else 0.0)
-    most = sorted(plan.estimate.of.items(), key=lambda each: -each[1])[:4]
-    dear = ", ".join(f"{name} {duration(seconds)}" for name, seconds in most if seconds > 5)
-    say(f"about {duration(total)} on this device ({where.type}){': most of all ' + dear if dear else ''}")
+    most = sorted(plan.estimate.of.items(), key=lambda each: -each[1])
+    long = [f"{name} {duration(seconds)}" for name, seconds in most if seconds >= 1]
+    rest = [f"{len(most) - len(long)} others less than a second each"] if 0 < len(long) < len(most) else []
+    said = f": {', '.join([*long, *rest])}" if long else ""
+    say(f"about {duration(total)} on this device ({where.type}){said}")
+    if case.memory:
+        once = next(each.model.batch for each in case.tickets if isinstance(each.model, Network))
+        say(
+            f"memory {amount(case.memory, 'B')}: {once} image{'s' * (once != 1)} at a time, {plan.at_once} where gradients are taken"
+        )
     for note in plan.notes:
         case.notes.append(note)
 
@@ -337,7 +357,8 @@ def _sizes(case: Case, ticket: Judged) -> dict[str, Size]:
 def _times(case: Case, ticket: Judged, plan: Plan, device: torch.device) -> dict[str, Speed]:
     """Batches that take about a tenth of a second bound the time of this to a few seconds."""
     each = plan.estimate.forward / (len(case.tickets) + len(case.denses))
-    batch = max(1, min(100, int(0.1 / each)))
+    most = ticket.model.batch if isinstance(ticket.model, Network) else None
+    batch = max(1, min(most or 100, 100, int(0.1 / each)))
     networks = (
         {"dense": case.denses[0].model, "ticket": ticket.model} if case.denses else {"dense": ticket.model}
     )

@@ -19,9 +19,11 @@ from . import classes
 from .checks import named_constants
 from .estimate import LARGE
 from .foreign import modules, state_dicts
-from .foreign.modules import TORCHVISION, Network, usual_images
+from .foreign.modules import TIMM, TORCHVISION, Network, usual_images
 from .foreign.programs import Program
 from .foreign.state_dicts import Checkpoint
+from .memory import as_bytes
+from .own import own_images
 from .sources import dataset
 
 Given = nn.Module | Ticket | str | Path
@@ -40,8 +42,11 @@ class Reading:
     resize: int | None = None
     limit: int | None = None
     batch: int | None = None
+    memory: str | int | None = None
     classes: str | Path | None = None
     outputs: Literal["logits", "probabilities"] | None = None
+    outliers: Any = None
+    corrupted: Any = None
     seed: int = 0
 
 
@@ -58,13 +63,16 @@ class Judged:
 
 @dataclass
 class Case:
-    """Networks and data. ``notes``: what a reader should know about them; ``preprocessing``: what is done to pixels."""
+    """Networks and data. ``notes``: what a reader should know about them; ``preprocessing``: what is done to pixels. ``memory``:
+    bytes that measuring may take; ``batch``: images at a time that the user allows."""
 
     data: Dataset
     tickets: list[Judged]
     denses: list[Judged]
     notes: list[str] = field(default_factory=list)
     preprocessing: str = ""
+    memory: int | None = None
+    batch: int | None = None
 
     @property
     def shape(self) -> Sequence[int]:
@@ -94,9 +102,18 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
         )
     size = how.size or side or 32
     resize = how.resize or (round(size * 256 / 224) if size > LARGE else size)
+    memory, limit = None if how.memory is None else as_bytes(how.memory), how.limit
+    if memory and not isinstance(source, Dataset):
+        # a quarter of it for images, in three splits
+        fitting = max(10, memory // (4 * 3 * 4 * (channels or 3) * size**2))
+        limit = min(limit or fitting, fitting)
     data, notes = dataset(
-        source, size=size, resize=resize, channels=channels or 3, limit=how.limit, seed=how.seed
+        source, size=size, resize=resize, channels=channels or 3, limit=limit, seed=how.seed
     )
+    data, more = own_images(
+        data, how.outliers, how.corrupted, resize if size == data.size else None, how.seed
+    )
+    notes += more
     grey = data.channels == 1 and channels == 3
     if channels not in (None, data.channels) and not grey:
         raise DataError(
@@ -120,7 +137,7 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     said = named_constants(how.mean, how.std)
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         said = f"shorter side to {resize}, central {size} × {size}; {said}"
-    return Case(data, ours, dense, list(dict.fromkeys(notes)), said)
+    return Case(data, ours, dense, list(dict.fromkeys(notes)), said, memory, how.batch)
 
 
 def called(given: Given) -> str:
@@ -213,15 +230,18 @@ def _judged(
         network, mask = state_dicts.fit(found, how.arch, shape=shape)
     else:
         arch, count = str(how.arch), len(known) if known else data.classes
-        if not known and arch.startswith(TORCHVISION) and found.outputs != count:
+        if not known and arch.startswith((TORCHVISION, TIMM)) and found.outputs != count:
             # a network of all of ImageNet's classes, and data of some
-            known = classes.torchvision_classes(found.outputs)
+            known = classes.imagenet_classes(found.outputs)
             count = len(known) if known else count
         built = modules.build(arch, count, channels, data.size, how.arch_settings)
         network, mask = state_dicts.fit(found, built, count, shape)
     wrap = {"mean": how.mean, "std": how.std, "grey": grey, "probabilities": how.outputs == "probabilities"}
-    if how.batch or data.size > LARGE:
-        wrap["batch"] = how.batch or 32
+    if how.batch or how.memory or data.size > LARGE:
+        wrap["batch"] = how.batch or (32 if data.size > LARGE else 100)
+    shape = (3, *data.train[0].shape[2:]) if grey else data.train[0].shape[1:]
+    if not known and classes.are_wnids(data.class_names) and data.classes < 1000:
+        known = classes.imagenet_classes(modules.outputs(network, shape, name))
     if known:
         if (count := modules.outputs(network, shape, name)) != len(known):
             raise DataError(f"{name} gives {count} logits, but {len(known)} classes are listed")

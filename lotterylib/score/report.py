@@ -146,15 +146,23 @@ def headline(card: Scorecard) -> str:
     """Return the answer: a sentence or two that one would sign."""
     if card.doubts:
         return f"These numbers cannot be trusted yet: {card.doubts[0]}."
-    head = f"With {card.sparsity:.1%} of the weights removed, "
-    skipped = f" {len(card.skipped)} could not be measured." if card.skipped else ""
-    if not card.compared:
-        known = {row.metric: row for row in card.rows}
-        own = f"it is right on {known['accuracy'].ticket:.1%} of the images; " if "accuracy" in known else ""
-        return f"{head}{own}without a dense network there is nothing to compare {len(card.rows)} metrics with.{skipped}"
-    if not card.rows:
+    rows, skipped = {row.metric: row for row in card.rows}, ""
+    if card.skipped:
+        skipped = f" {len(card.skipped)} {'was' if len(card.skipped) == 1 else 'were'} not measured."
+    if not rows:
         return f"Nothing is known: no metric could be measured.{skipped}"
-    return head + _compared(card) + skipped
+    head = f"With {card.sparsity:.1%} of the weights removed"
+    if row := rows.get("accuracy"):
+        dense = f" (dense {row.dense:.1%})" if card.compared else ""
+        head += f" it is right on {row.ticket:.1%} of {card.about['test images']:,} images{dense}"
+    if not card.compared:
+        return f"{head}; without a dense network there is nothing to compare {_metrics(card.rows)} with.{skipped}"
+    floor = len(card.of("floor"))
+    silent = (
+        f" {floor} more tell{'s' * (floor == 1)} nothing: the dense network is at the floor." if floor else ""
+    )
+    said = _compared(card)
+    return f"{head}{', and' if row else ','} {said}{silent if floor < len(rows) else ''}{skipped}"
 
 
 def _compared(card: Scorecard) -> str:
@@ -164,11 +172,13 @@ def _compared(card: Scorecard) -> str:
     better = f" ({len(card.of('better'))} better)" if card.of("better") else ""
     retrained = f" (by {card.about['trainings of dense']} trainings of it)" if _banded(card) else ""
     if worse:
-        rest = [f"as good in {len(well)}"] if well else []
+        best = len([row for row in well if row.word == "better"])
+        rest = [f"better in {best}"] if best else []
+        rest += [f"as good in {len(well) - best}"] if len(well) > best else []
         rest += [f"{len(undecided)} undecided"] if undecided else []
         tail = f"; {', '.join(rest)}" if rest else ""
         return (
-            f"it is worse than its dense network in {len(worse)} of {_metrics(telling)} ({_named(_by_size(worse))})"
+            f"it is worse than its dense network in {_of_all(len(worse), telling)} ({_named(_by_size(worse))})"
             f"{retrained}{tail}.{_wait(undecided)}"
         )
     if undecided:
@@ -179,7 +189,17 @@ def _compared(card: Scorecard) -> str:
         )
     if not telling:
         return "nothing can be told: both networks are at the floor in every metric."
-    return f"it is as good as its dense network in all of {_metrics(telling)}{better}{retrained}."
+    many = (
+        f"all of {_metrics(telling)}"
+        if len(telling) > 1
+        else f"the one metric that was measured ({telling[0].label})"
+    )
+    return f"it is as good as its dense network in {many}{better}{retrained}, within the tolerances that the card states."
+
+
+def _of_all(count: int, rows: list[Row]) -> str:
+    """Return how many of the metrics, in words."""
+    return f"{count} of {_metrics(rows)}" if count < len(rows) else f"all of {_metrics(rows)}"
 
 
 def _metrics(rows: list[Row]) -> str:
@@ -195,14 +215,18 @@ def _wait(undecided: list[Row]) -> str:
     """Return how many more images would decide what is undecided."""
     needs = sorted(row.needed for row in undecided if row.needed)
     if not needs:
-        return " A million more images would not decide it." if undecided else ""
-    few = len(undecided) - len(needs)
-    which = "them" if len(undecided) > 1 else "it"
-    if len(needs) == 1 or needs[0] == needs[-1]:
-        said = f"About {_rounded(needs[0])} more images would decide {which if not few else str(len(needs)) + ' of them'}"
+        them = "them" if len(undecided) > 1 else "it"
+        return f" A million more images would not decide {them}." if undecided else ""
+    first, last, open_still = _rounded(needs[0]), _rounded(needs[-1]), len(undecided) - len(needs)
+    most = f"{len(needs)} of them" if open_still else "all of them"
+    if len(undecided) == 1:
+        said = f"{first} more images would decide it"
+    elif len(needs) == 1 or first == last:
+        said = f"{last} more images would decide {most}"
     else:
-        said = f"About {_rounded(needs[0])} more images would decide the first of them, {_rounded(needs[-1])} the last"
-    return f" {said}{', a million not the others' if few else ''}."
+        said = f"{first} more images would decide one of them, {last} {most}"
+    others = f"the other{'s' * (open_still > 1)}"
+    return f" About {said}{f', a million not {others}' if open_still else ''}."
 
 
 def _rounded(number: int) -> str:
@@ -340,7 +364,22 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
             ("memory of a batch", *[amount(each.memory, "B") for each in (a, b)], _share(b.memory, a.memory))
         ]
         rows += taken if card.compared else [(what, "", own, "") for what, _, own, _ in taken]
-    return rows
+    return [*rows, *_savings(card)]
+
+
+def _savings(card: Scorecard) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what the layout of the zeros would save, where it would save anything."""
+    found = card.structure.get("savings", {})
+    passes = card.costs["ticket"].multiply_adds if card.costs else 0
+    for kind, what, how in (
+        ("channels", "empty channels, cut out", ", at least"),
+        ("two_of_four", "2:4 groups, packed", " on kernels for 2:4"),
+    ):
+        saved = found.get(kind, {})
+        if saved.get("parameters"):
+            share = f" and {saved['multiply_adds'] / passes:.1%} of the multiply-adds" if passes else ""
+            words = f"parameters would be saved: {amount(saved['bytes'], 'B')}{share}{how}"
+            yield what, "", amount(saved["parameters"]), words
 
 
 def _no_speed(card: Scorecard) -> str:

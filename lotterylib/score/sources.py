@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
+import importlib
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from torch import Tensor
 from .. import datasets
 from ..datasets import Dataset, Split
 from ..datasets.base import first_of_each_class
-from ..datasets.folder import MEMORY, listing
+from ..datasets.folder import MEMORY, listing, split_of
 from ..datasets.lazy import Reader
 from ..errors import DataError, SettingError, UnknownNameError, one_line
 from ..rng import generator
@@ -45,10 +48,12 @@ def dataset(
 
     Args:
         source: A ``Dataset``; a name that ``datasets.load`` knows; a folder with a subfolder of images for each class, also
-            within ``train``, ``val`` or ``test``; a CSV or parquet table of paths (below its own folder) and labels;
+            within ``train``, ``val`` or ``test``; a CSV or parquet table of paths (below its own folder) and labels; a ``.tar``
+            of WebDataset, or a pattern of several; a folder that Hugging Face datasets saved;
             ``(images [N, C, H, W] in [0, 1], labels [N])``; any indexable, or any iterable, of (image, label) or of mappings
-            with these (Hugging Face, WebDataset), the image a tensor, an array or a PIL picture. What is not split already is split by ``seed``:
-            a fifth for validation, four fifths to test on; the validation images stand in for training images, too.
+            with these (Hugging Face, WebDataset), the image a tensor, an array or a PIL picture; a mapping of splits of these,
+            of which the test images are taken. What is not split already is split by ``seed``: a fifth for validation, four
+            fifths to test on; the validation images stand in for training images, too.
         size, resize, channels: How pictures are read, see ``datasets.lazy.Reader``.
         limit: At most so many images are read; the default keeps their pixels below 1 GB.
 
@@ -62,6 +67,7 @@ def dataset(
         (16, 2)
     """
     reader = Reader(size, resize, channels)
+    how: dict[str, Any] = dict(size=size, resize=resize, channels=channels, limit=limit, seed=seed)
     if limit is not None and limit < 10:
         raise SettingError(f"limit must be at least 10 images, got {limit}")
     if isinstance(source, Dataset):
@@ -77,6 +83,12 @@ def dataset(
     if isinstance(source, (str, Path)):
         if Path(source).suffix.lower() in TABLES and Path(source).is_file():
             return _table(Path(source), reader, most, seed)
+        if str(source).endswith(".tar"):
+            found, notes = dataset(_shards(str(source)), **how)
+            return replace(found, name=Path(source).name), notes
+        if (Path(source) / "dataset_dict.json").is_file() or (Path(source) / "dataset_info.json").is_file():
+            found, notes = dataset(_saved(Path(source)), **how)
+            return replace(found, name=Path(source).name), notes
         if not Path(source).is_dir():
             raise UnknownNameError("data set or folder", str(source), datasets.names())
         return _folder(Path(source), reader, most, seed)
@@ -91,6 +103,11 @@ def dataset(
         names = tuple(str(c) for c in range(int(labels.max()) + 1)) if len(labels) else ()
         chosen = _order(labels, most, seed)
         return _split("your images", images[chosen].float(), labels[chosen], names)
+    if isinstance(source, Mapping):
+        by_split = {split_of(str(name)): part for name, part in source.items()}
+        if not (found := by_split.get("test") or by_split.get("val")):
+            raise DataError(f"want a split test or validation, found {', '.join(map(str, source)) or 'none'}")
+        return dataset(found, **how)
     if not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
         if not isinstance(source, Iterable):
             raise DataError(
@@ -100,12 +117,37 @@ def dataset(
             first = list(itertools.islice(source, most))
         except Exception as error:
             raise DataError(f"the data cannot be read ({one_line(error, named=True)})") from error
-        data, notes = _indexable(first, reader, most, seed)
-        return replace(data, name=type(source).__name__), [
-            *notes,
-            f"the first {len(first):,} images of an iterable",
-        ]
+        data, notes = _indexable(first, reader, most, seed, source)
+        return data, [*notes, f"the first {len(first):,} images of an iterable"]
     return _indexable(source, reader, most, seed)
+
+
+def _saved(folder: Path) -> Any:
+    """Return what the library datasets of Hugging Face wrote into a folder."""
+    try:
+        theirs: Any = importlib.import_module("datasets")
+    except ImportError:
+        raise SettingError(f"{folder}: a saved Hugging Face data set needs `pip install datasets`") from None
+    return theirs.load_from_disk(str(folder))
+
+
+def _shards(pattern: str) -> Iterator[dict[str, bytes]]:
+    """Yield the samples of WebDataset archives: neighbours that share a name up to its first point, by their endings."""
+
+    def sample(member: tarfile.TarInfo) -> str:
+        folder, _, name = member.name.rpartition("/")
+        return f"{folder}/{name.partition('.')[0]}"
+
+    for path in sorted(glob.glob(pattern)) or [pattern]:
+        with tarfile.open(path) as archive:
+            for _, members in itertools.groupby(filter(tarfile.TarInfo.isfile, archive), sample):
+                files = {m.name.rpartition("/")[2].partition(".")[2].lower(): m for m in members}
+                known = {
+                    ending: archive.extractfile(m)
+                    for ending, m in files.items()
+                    if ending in (*_IMAGES, *_LABELS)
+                }
+                yield {ending: file.read() for ending, file in known.items() if file}
 
 
 def _folder(root: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
@@ -173,6 +215,13 @@ def _pictured(cell: Any, table: Path, reader: Reader) -> Tensor:
         raise DataError(f"{table} holds a picture that cannot be read ({one_line(error)})") from None
 
 
+def picture_of(item: Any) -> Any:
+    """Return the picture of an item, which may come with a label."""
+    if isinstance(item, Mapping):
+        return next((item[name] for name in _IMAGES if name in item), None)
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
 def _pair(item: Any) -> tuple[Any, Any]:
     """Return (image, label) of an item, which may be a mapping with both."""
     if not isinstance(item, Mapping):
@@ -186,7 +235,20 @@ def _pair(item: Any) -> tuple[Any, Any]:
     return image, label
 
 
-def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
+def _indexable(
+    source: Any, reader: Reader, most: int, seed: int, named: Any = None
+) -> tuple[Dataset, list[str]]:
+    """Return the data of (image, label) pairs; ``named`` knows the classes if the pairs do not."""
+    images, labels = collected(source, reader, most, seed)
+    named = source if named is None else named
+    names = getattr(named, "classes", None) or _named(named)
+    most_of = int(labels.max())
+    names = names if isinstance(names, (list, tuple)) and len(names) > most_of else range(most_of + 1)
+    return _split(type(named).__name__, images, labels, tuple(map(str, names)))
+
+
+def collected(source: Any, reader: Reader, most: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return at most ``most`` images and labels of (image, label) pairs, in an order that only their labels and the seed decide."""
     labels = getattr(source, "targets", None)
     if labels is None or len(labels) != len(source):
         # not known without reading: a random order will do
@@ -195,7 +257,7 @@ def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Datas
     for i in _order(torch.tensor([int(label) for label in labels]), most, seed).tolist():
         try:
             image, label = _pair(source[i])
-            images.append(_read(image, reader))
+            images.append(read_picture(image, reader))
             found.append(int(label))
         except DataError:
             raise
@@ -210,9 +272,7 @@ def _indexable(source: Any, reader: Reader, most: int, seed: int) -> tuple[Datas
         )
     if len(shapes := {tuple(image.shape) for image in images}) > 1:
         raise DataError(f"the images have different shapes: {', '.join(map(str, sorted(shapes)[:3]))}")
-    names = getattr(source, "classes", None) or _named(source)
-    names = names if isinstance(names, (list, tuple)) and len(names) > max(found) else range(max(found) + 1)
-    return _split(type(source).__name__, torch.stack(images), torch.tensor(found), tuple(map(str, names)))
+    return torch.stack(images), torch.tensor(found)
 
 
 def _named(source: Any) -> list[str] | None:
@@ -237,8 +297,11 @@ def _order(labels: Tensor, most: int, seed: int) -> Tensor:
     return shuffled[first_of_each_class(labels[shuffled], most)]
 
 
-def _read(picture: Any, reader: Reader) -> Tensor:
-    """Return a tensor, array or picture as float32 [channels, size, size] in [0, 1]."""
+def read_picture(picture: Any, reader: Reader) -> Tensor:
+    """Return a tensor, array, picture or encoded picture as float32 [channels, size, size] in [0, 1]."""
+    if isinstance(picture, bytes):
+        with Image.open(io.BytesIO(picture)) as opened:
+            return reader.read(opened)
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture) if picture.dtype == np.uint8 else torch.from_numpy(picture)
     if isinstance(picture, Image.Image):

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..masks import Mask
 
+# bits that tell which two of four weights are kept, per weight that is kept
+_INDEX_BITS = 2
 
-def zeros(mask: Mask) -> dict[str, Any]:
-    """Return how the removed weights lie.
+
+class Saving(NamedTuple):
+    """What a layout of the zeros would save: parameters, bytes in float32, multiply-adds of an image."""
+
+    parameters: int = 0
+    bytes: int = 0
+    multiply_adds: int = 0
+
+    def plus(self, other: Saving) -> Saving:
+        """Return the sum of two savings."""
+        return Saving(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def zeros(mask: Mask, counts: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return how the removed weights lie, and what that would save.
+
+    Args:
+        counts: Multiply-adds of an image, weight name → count, as of ``efficiency.macs.multiply_adds``.
 
     Returns:
         ``channels``: output channels of which no weight survives, of ``all_channels``; ``kernels``: whole k × k kernels that
         are gone, as a share of all of convolutions larger than 1 × 1; ``two_of_four``: the share of weights that lie in
         layers with at most two survivors in every four along the inputs; ``removed``: the share of weights that are gone.
+        ``savings``: what cutting out channels would save at least (output channels without a weight, input channels that no
+        weight of a layer reads; what following layers no longer need is not in it), and what packing such groups of four would
+        (half of the weights, with 2 bits each to place the others): "channels" and "two_of_four" → fields of ``Saving``.
 
     Example:
         >>> zeros(Mask({"weight": Tensor([[1, 1, 0, 0, 0, 1, 0, 1]]).bool()}))["two_of_four"]
         1.0
     """
     channels = gone = kernels = lost = halves = total = 0
-    for kept in mask.values():
+    cut, packed = Saving(), Saving()
+    for name, kept in mask.items():
         rows = kept.flatten(1)
         channels, gone = channels + len(rows), gone + int((~rows.any(dim=1)).sum())
         total += kept.numel()
         if kept.ndim == 4 and kept[0, 0].numel() > 1:
             survives = kept.flatten(2).any(dim=2)
             kernels, lost = kernels + survives.numel(), lost + int((~survives).sum())
-        halves += kept.numel() if _two_of_four(kept) else 0
+        share = (counts or {}).get(name, 0) / max(kept.numel(), 1)
+        less = kept.numel() - _live(kept)
+        cut = cut.plus(Saving(less, 4 * less, round(share * less)))
+        if _two_of_four(kept):
+            halves, half = halves + kept.numel(), kept.numel() // 2
+            packed = packed.plus(Saving(half, 4 * half - half * _INDEX_BITS // 8, round(share * half)))
     return {
         "channels": gone,
         "all_channels": channels,
         "kernels": lost / kernels if kernels else 0.0,
         "two_of_four": halves / total if total else 0.0,
         "removed": 1 - mask.kept / total if total else 0.0,
+        "savings": {"channels": cut._asdict(), "two_of_four": packed._asdict()},
     }
 
 
@@ -63,6 +92,12 @@ def in_words(found: dict[str, Any], multiply_adds: tuple[int, int] | None) -> st
         "Its zeros are scattered: dense kernels multiply by them all the same. They save space on disk; time is saved by "
         "fewer channels or by kernels made for sparse weights."
     )
+
+
+def _live(kept: Tensor) -> int:
+    """Return the weights of the block of output channels with a weight and input channels that are read."""
+    rows, columns = kept.flatten(1).any(dim=1), kept.transpose(0, 1).flatten(1).any(dim=1)
+    return int(rows.sum()) * int(columns.sum()) * kept[0, 0].numel()
 
 
 def _two_of_four(kept: Tensor) -> bool:

@@ -8,6 +8,7 @@ from lotterylib import metrics, models
 from lotterylib.metrics import Subject
 from lotterylib.score.bench import PATIENCE, Plan, Wishes
 from lotterylib.score.prepare import Reading, prepare
+from lotterylib.text import duration
 from tests.conftest import toy_data, toy_network
 
 CPU = torch.device("cpu")
@@ -66,3 +67,45 @@ def test_a_network_that_compares_with_none_is_skipped():
     subject = Subject(toy_network(), toy_data())
     card = lotterylib.scorecard(subject.model, data=toy_data(), only=["accuracy", "recall_loss"], speed=False, progress=False)  # fmt: skip
     assert list(card.skipped) == ["recall_loss"]
+
+
+@pytest.mark.parametrize("seconds", [0.1, 6.0])
+def test_a_default_card_of_large_images_takes_fifteen_minutes_at_most(case, monkeypatch, seconds):
+    """As slow as ResNet-18 and as the largest network of torchvision: fewer images, then fewer metrics, and the card says both."""
+    slow = prepare(
+        [case.tickets[0].model], [case.denses[0].model], toy_data(20, channels=3, size=32), Reading()
+    )
+    slow.data = toy_data(1200, channels=3, size=72)
+    monkeypatch.setattr("lotterylib.score.estimate._seconds", lambda *_: seconds / 2)
+    monkeypatch.setattr("lotterylib.score.estimate._seconds_to_corrupt", lambda *_: 0.1)
+    plan = Plan.of(Wishes(), slow, CPU)
+    assert plan.estimate.total <= PATIENCE == 900 and {"accuracy", "recall_loss"} <= set(plan.settings)
+    assert "--images takes more" in plan.notes[0]
+    assert sum(plan.estimate.of.values()) == plan.estimate.total and set(plan.estimate.of) == set(
+        plan.settings
+    )
+    if seconds > 1:
+        assert "left out: " in plan.notes[0] and "it would take" in plan.skipped["corruption_error"]
+    whole = Plan.of(Wishes(images=100), slow, CPU)
+    assert whole.estimate.total > PATIENCE and "corruption_error" in whole.settings
+
+
+def test_what_each_metric_costs_is_said_before_it_starts(case, monkeypatch):
+    monkeypatch.setattr("lotterylib.score.estimate._seconds", lambda *_: 0.05)
+    news, plan = [], Plan.of(Wishes(only=["accuracy", "fgsm_accuracy"], images=10), case, CPU)
+    network = case.tickets[0].model
+    how = {"only": ["accuracy", "fgsm_accuracy"], "images": 10, "speed": False, "progress": False}
+    lotterylib.scorecard(network, case.denses[0].model, case.data, on_message=news.append, **how)
+    [line] = [line for line in news if line.startswith("about ")]
+    assert all(f"{name} {duration(seconds)}" in line for name, seconds in plan.estimate.of.items())
+
+
+def test_a_batch_bounds_gradients_too(case):
+    data, network = toy_data(20, channels=3, size=32), case.denses[0].model
+    bounded = prepare([network], [], data, Reading(batch=4))
+    assert (
+        Plan.of(Wishes(only=["fgsm_accuracy"], images=10), bounded, CPU).at_once
+        == 4
+        == bounded.tickets[0].model.batch
+    )
+    assert Plan.of(Wishes(only=["fgsm_accuracy"], images=10), case, CPU).at_once is None

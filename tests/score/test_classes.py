@@ -1,13 +1,17 @@
 """Which output is which class."""
 
+import dataclasses
 import json
+import sys
+import types
 
 import pytest
 import torch
 
 import lotterylib
 from lotterylib.errors import DataError
-from lotterylib.score.classes import outputs_of, read_classes, torchvision_classes
+from lotterylib.score import dataset
+from lotterylib.score.classes import imagenet_classes, outputs_of, read_classes
 from tests.conftest import toy_data, toy_network
 
 
@@ -48,9 +52,41 @@ def test_a_class_that_is_not_there_or_twice():
 
 
 def test_imagenets_names_are_known():
-    known = torchvision_classes(1000)
+    known = imagenet_classes(1000)
     assert outputs_of(["tench", "goldfish", "toilet tissue"], known, "ImageNet") == [0, 1, 999]
-    assert torchvision_classes(10) is None
+    assert imagenet_classes(10) is None
+
+
+class Imagenet(torch.nn.Module):
+    """Answers with the class that the brightness says."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(self.scale.weight)
+
+    def forward(self, images):
+        bright = images.mean(dim=(1, 2, 3)).mul(1000).round().long().clamp(0, 999)
+        return self.scale(5 * torch.eye(1000)[bright].unsqueeze(2)).squeeze(2)
+
+
+def test_folders_of_wordnet_ids_find_their_outputs(monkeypatch):
+    """Where timm is at hand, its list says which they are; where it is not, one line says what to give."""
+    labels = torch.arange(40) % 2
+    images = torch.tensor([0.001, 0.0])[labels].view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
+    data = dataclasses.replace(dataset((images, labels))[0], class_names=("n01443537", "n01440764"))
+    how = {"only": ["accuracy"], "speed": False, "progress": False}
+    monkeypatch.setitem(sys.modules, "timm.data", None)
+    with pytest.raises(
+        DataError, match="a WordNet id: `pip install timm` brings their list, or give --classes"
+    ) as error:
+        lotterylib.scorecard(Imagenet(), None, data, **how)
+    assert "\n" not in str(error.value)
+    wnids = ["n01440764", "n01443537", *(f"n9{i:07}" for i in range(998))]
+    timm = types.SimpleNamespace(ImageNetInfo=lambda name: types.SimpleNamespace(label_names=lambda: wnids))
+    monkeypatch.setitem(sys.modules, "timm.data", timm)
+    monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace(data=timm))
+    assert lotterylib.scorecard(Imagenet(), None, data, **how)["accuracy"].ticket == 1.0
 
 
 def test_a_network_of_more_classes_in_another_order(tmp_path):

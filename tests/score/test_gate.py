@@ -1,6 +1,9 @@
 """`lottery score` as a gate: what closes it, and what it leaves for machines to read."""
 
 import json
+import os
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -100,3 +103,102 @@ def test_the_action_speaks_the_command_s_own_options():
     assert all(
         "${{" not in step.get("run", "") for step in action["runs"]["steps"]
     )  # inputs go through the environment
+
+
+def steps():
+    action = yaml.safe_load((ROOT / ".github/actions/score/action.yml").read_text())
+    return action["inputs"], [step for step in action["runs"]["steps"] if "run" in step]
+
+
+def test_every_step_of_the_action_is_valid_bash():
+    for step in steps()[1]:
+        assert step["shell"] == "bash"
+        subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
+
+
+@pytest.fixture
+def act(tmp_path, monkeypatch):
+    """Run the action's steps as GitHub does, with programs that write down how they are called; return the status of the last."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+
+    def run(lottery, gh="exit 0", event="pull_request", **given):
+        for name, script in {"python": "", "gh": gh, "lottery": lottery}.items():
+            (tools / name).write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" > {tmp_path}/{name}\n{script}\n')
+            (tools / name).chmod(0o755)
+        declared, todo = steps()
+        inputs = {name: about.get("default") for name, about in declared.items()} | given
+        context = {f"inputs.{name}": value for name, value in inputs.items()}
+        context |= {
+            "github.token": "token",
+            "github.event.pull_request.number": "7",
+            "github.repository": "o/r",
+        }
+        wanted = {
+            "inputs.install != ''": inputs["install"] != "",
+            "inputs.comment == 'true' && github.event_name == 'pull_request'": inputs["comment"] == "true" and event == "pull_request",
+            None: True,
+        }  # fmt: skip
+        status, output = 0, tmp_path / "output"
+        output.unlink(missing_ok=True)
+        places = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+        places["PATH"] = f"{tools}:{os.environ['PATH']}"
+        for step in todo:
+            if status or not wanted[step.get("if")]:
+                continue
+            env = {name: context[value[3:-2].strip()] for name, value in step.get("env", {}).items()}
+            how = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+            status = subprocess.run(
+                how, cwd=tmp_path, env={**os.environ, **env, **places}, check=False
+            ).returncode
+            if step.get("id") and output.exists():
+                pairs = [line.split("=") for line in output.read_text().split()]
+                context |= {f"steps.{step['id']}.outputs.{key}": value for key, value in pairs}
+        return status
+
+    return run
+
+
+def asked(files, tmp_path):
+    """What a workflow gives, with a configuration whose name has a space in it."""
+    (tmp_path / "a score.yaml").write_text(
+        yaml.safe_dump({"arch": "lenet", "only": ["accuracy"], "limit": 40})
+    )
+    return {"pruned": f"{files}/pruned.pt\n{files}/dense.pt\n", "dense": f"{files}/dense.pt", "data": f"{files}/images",
+            "config": "a score.yaml", "out": "the card"}  # fmt: skip
+
+
+def test_the_action_scores_comments_and_fails(act, files, tmp_path, monkeypatch):
+    """What it types is run here; then its steps get the status and the files that this left."""
+    monkeypatch.setattr("lotterylib.score.measure.speeds", lambda *_, **how: {})
+    given = asked(files, tmp_path)
+    assert act("exit 2", **given) == 2
+    typed = (tmp_path / "lottery").read_text().splitlines()
+    monkeypatch.chdir(tmp_path)
+    status = main(typed)
+    assert status == 3
+    assert {path.suffix for path in (tmp_path / "the card").iterdir()} == {".json", ".html", ".md", ".xml"}
+    assert act(f"exit {status}", **given) == status
+    assert (tmp_path / "python").read_text().split()[:4] == ["-m", "pip", "install", "--quiet"]
+    summary = (tmp_path / "summary").read_text()
+    assert "Scorecard of pruned.pt" in summary and "Scorecard of dense.pt" in summary
+    called = ["pr", "comment", "7", "--body-file", "the card/scorecard.md", "--edit-last", "--create-if-none"]
+    assert (tmp_path / "gh").read_text().splitlines() == called
+
+
+@pytest.mark.long
+def test_the_action_runs_the_command_itself(act, files, tmp_path):
+    code = "import sys; from lotterylib.cli import main; sys.exit(main())"
+    lottery = f"PYTHONPATH={ROOT} exec {sys.executable} -c '{code}' \"$@\""
+    assert act(lottery, **asked(files, tmp_path)) == 3 and (tmp_path / "the card" / "scorecard.md").exists()
+
+
+def test_the_action_passes_on_bad_input_and_survives_a_comment_that_is_not_allowed(act, tmp_path):
+    given = {"dense": "a.pt b.pt", "data": "digits", "install": ""}
+    assert act("exit 2", pruned="no.pt", **given) == 2
+    assert not (tmp_path / "gh").exists() and not (tmp_path / "python").exists()
+    assert {"--dense=a.pt", "--dense=b.pt"} <= set((tmp_path / "lottery").read_text().split())
+    assert act("mkdir -p scorecard; touch scorecard/scorecard.md", gh="exit 1", pruned="p.pt", **given) == 0
+    assert (tmp_path / "gh").exists()
+    (tmp_path / "gh").unlink()
+    assert act("exit 0", event="push", pruned="p.pt", **given) == 0 and not (tmp_path / "gh").exists()

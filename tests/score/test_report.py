@@ -1,11 +1,12 @@
 """What a card says, on screen and on paper."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 
-from lotterylib.score.report import number, text
+from lotterylib.score.report import headline, number, text
 
 
 def test_json_says_all_and_is_json(card):
@@ -44,3 +45,49 @@ def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card, monkey
 )
 def test_numbers(value, text):
     assert number(value) == text
+
+
+def told(card, needed=None, **verdicts):
+    """A card of these verdicts alone."""
+    rows = [
+        dataclasses.replace(card[name], verdict=word, needed=(needed or {}).get(name))
+        for name, word in verdicts.items()
+    ]
+    return headline(dataclasses.replace(card, rows=rows, skipped={}, doubts=[]))
+
+
+def test_the_answer_is_a_sentence_to_sign(card):
+    """It says how much is gone, on how many images which of the networks is right, and leaves out nothing that was looked at."""
+    row, removed = card["accuracy"], f"With {card.sparsity:.1%} of the weights removed"
+    head = f"{removed} it is right on {row.ticket:.1%} of {card.about['test images']} images (dense {row.dense:.1%}), and "
+    stated = "within the tolerances that the card states."
+    assert told(card, accuracy="holds", nll="better") == (
+        f"{head}it is as good as its dense network in all of 2 metrics (1 better), {stated}"
+    )
+    assert told(card, nll="holds") == (
+        f"{removed}, it is as good as its dense network in the one metric that was measured ({card['nll'].label}), {stated}"
+    )
+    floor = told(card, accuracy="worse", nll="holds", fgsm_accuracy="floor")
+    assert floor == (
+        f"{head}it is worse than its dense network in 1 of 2 metrics ({row.label}); as good in 1. 1 more tells nothing: the dense "
+        "network is at the floor."
+    )
+    both = told(card, accuracy="worse", nll="better", ece="worse")
+    assert "in 2 of 3 metrics (" in both and both.endswith("; better in 1.")
+    assert "worse than its dense network in all of 2 metrics" in told(card, accuracy="worse", nll="worse")
+    assert told(card, accuracy="floor").endswith(
+        "and nothing can be told: both networks are at the floor in every metric."
+    )
+    assert "2 were not measured" in headline(dataclasses.replace(card, doubts=[]))
+
+
+@pytest.mark.parametrize(
+    "needed, said",
+    [({"nll": 1234}, "About 1,300 more images would decide 1 of them, a million not the other."),
+     ({"nll": 12, "ece": 99_900}, "About 12 more images would decide one of them, 100,000 all of them."),
+     ({"nll": 12, "ece": 12}, "About 12 more images would decide all of them."), ({}, "A million more images would not decide them.")],
+)  # fmt: skip
+def test_the_answer_says_how_many_images_would_decide(card, needed, said):
+    assert told(card, needed, nll="undecided", ece="undecided").endswith(f" {said}")
+    alone = told(card, {"nll": 7}, nll="undecided", accuracy="holds")
+    assert alone.endswith("About 7 more images would decide it.")

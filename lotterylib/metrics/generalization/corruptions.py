@@ -63,13 +63,15 @@ class _Corrupted(Metric):
 
     def asks(self, data: Shape) -> dict[Question, float]:
         images = min(self.images, data.test)
-        asked = {Question("corrupted", (images,)): images * 15 * 5.0}
+        asked = {Question("corrupted", (images,)): float(data.corruptions(images))}
         return asked | {Question("held out", (images,)): images * 4 * 5.0} if self.held_out else asked
 
     def reads(self, builder: DatasetBuilder) -> Reads:
         return Reads(corruptions=True)
 
     def obstacle(self, data: Dataset) -> str:
+        if data.corrupted:
+            return "own corrupted images have none held out" if self.held_out else ""
         if data.size < CORRUPTIBLE:
             return f"corruptions need images of {CORRUPTIBLE} pixels a side, these have {data.size}"
         if data.channels not in (1, 3):
@@ -143,7 +145,7 @@ class CorruptedAccuracy(_Corrupted):
 
 def _wrong(subject: Subject, images: int, held_out: bool) -> dict[str, Tensor]:
     """Return 1 where the network is wrong: corruption → float64 [5 severities, N]."""
-    labels = subject.sample(images)[1].cpu()
+    labels = subject.corrupted_labels(images)
     answers = subject.corrupted_logits(images, held_out)
     return {n: torch.stack([1 - right(z, labels) for z in logits]) for n, logits in answers.items()}
 

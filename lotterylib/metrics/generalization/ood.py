@@ -121,16 +121,16 @@ class _OutlierMetric(Metric):
     sets: Annotated[list[OutlierSet], _one_or_more, Field(min_length=1)] | None = None
     images: PositiveInt = ood.COUNT
 
-    def sets_of(self, data: Dataset | DatasetBuilder | str) -> list[str]:
-        """Return the sets whose mean is the value, for data of this name."""
+    def sets_of(self, data: Dataset | Shape | DatasetBuilder | str) -> list[str]:
+        """Return the sets whose mean is the value, for such data."""
         return list(self.sets or ood.usual(data))
 
-    def shown(self, data: Dataset | DatasetBuilder | str) -> list[str]:
+    def shown(self, data: Dataset | Shape | DatasetBuilder | str) -> list[str]:
         """Return all sets that there is a variant for, those of the mean first."""
         return [*self.sets_of(data), *(() if self.sets else ood.extras(data))]
 
     def asks(self, data: Shape) -> dict[Question, float]:
-        sets = self.shown(data.name)
+        sets = self.shown(data)
         return super().asks(data) | {Question("outliers", (name, self.images)): self.images for name in sets}
 
     def reads(self, builder: DatasetBuilder) -> Reads:

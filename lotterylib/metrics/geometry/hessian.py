@@ -531,6 +531,13 @@ class _Curvature(Geometry):
         lanczos_run = Question("lanczos", (self.wrt, images, self.steps))
         return {lanczos_run: images * PRODUCT[self.wrt] * self.steps}
 
+    def vectors(self, data: Shape, weights: int) -> float:
+        rows, size = (
+            (1, weights) if self.wrt == "weights" else (self.count(data), data.channels * data.size**2)
+        )
+        # the basis, and some vectors that the next one is made of
+        return 4.0 * rows * size * (self.steps + 6)
+
     def hessian(self, subject: Subject) -> Hessian:
         """Return the products with a network's Hessian."""
         images, labels = subject.sample(self.images, "train")
@@ -566,7 +573,9 @@ class _InWeights(_Curvature):
 
     def dense_hessian(self, dense: Subject, mask: Mask) -> Hessian:
         """Return the products with the dense network's Hessian over some of its weights."""
-        return Hessian.of(dense.placed, *dense.sample(self.images, "train"), "weights", within=mask)
+        images, labels = dense.sample(self.images, "train")
+        size = at_once(256, images)
+        return Hessian.of(dense.placed, images, labels, "weights", batch_size=size, within=mask)
 
     def dense_krylov(self, subject: Subject, dense: Subject, mask: Mask) -> Krylov:
         """Return the run of Lanczos over some of the dense network's weights."""
