@@ -104,7 +104,14 @@ def test_site_works_from_a_folder_too(browser, site):
         assert visit.faults == []
 
 
-def test_search_finds_a_page(browser, address):
-    with Visit(browser, address, "search.html?q=sparsity") as visit:
-        visit.page.wait_for_selector("#search-results li a")
+@pytest.mark.parametrize("opened", ["served", "as a file"])
+def test_search_shows_pages_with_what_they_say(browser, address, site, opened):
+    home = address if opened == "served" else site.as_uri() + "/"
+    with Visit(browser, home, "search.html?q=dense") as visit:
+        found = visit.page.locator("#search-results li", has_text="A sample book")
+        # from the page as it is read: a quoted number is part of it
+        found.locator("p.context", has_text="The dense network reaches 92.5 %").wait_for()
+        assert found.locator(".highlighted").first.inner_text().lower() == "dense"
+        found.locator("a").click()
+        visit.page.wait_for_url("**/book/index.html*")
         assert visit.faults == []
