@@ -11,7 +11,7 @@ from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
 from .frames import frames
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
-from .geometry import connection, pixel_directions, spectra, surfaces
+from .geometry import connection, pixel_directions, shaken, spectra, surfaces
 from .interpretability import superpixel_cuts, superpixel_maps
 from .kept import kept_counts
 from .notebook import record, save, show
@@ -42,7 +42,7 @@ __all__ = [
     "doubt_bars", "forest", "frames", "gap_in_words", "images", "in_order", "kept_counts", "layer_bars",
     "layer_name", "lines", "look", "mask_change", "mask_picture", "pixel_directions", "pruner_answer",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
-    "score_histograms", "sensitivity", "show", "sparse_speed", "spectra", "superpixel_cuts",
+    "score_histograms", "sensitivity", "shaken", "show", "sparse_speed", "spectra", "superpixel_cuts",
     "superpixel_maps", "surfaces", "sweep", "sweep_panels", "tale", "tiles", "trade_offs", "unit_gallery",
     "unit_ious", "verdict_board", "weight_histogram",
     "worth",
