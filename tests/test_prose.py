@@ -112,6 +112,34 @@ def test_words_are_those_that_readers_use(path):
     assert found == {}
 
 
+IDENTIFIER = re.compile(
+    rf"(?<![\w./-])(?:{'|'.join(n for n in metrics.names() if '_' in n)})(?![\w(/])|"
+    rf"(?<!\w)(?:{'|'.join(metrics.names())}):[a-z]|\b(?:stages|layer\d)\.\d|\bsmall-dense\b"
+)
+
+
+@text_of
+def test_readers_meet_names_not_identifiers(path):
+    """A metric has its label, a layer is called "block 2, conv 1": code is code, and prose is prose."""
+    text = ADDRESS.sub("", DISPLAYED.sub("", FENCED.sub("", prose(path))))
+    text = re.sub(r"\]\([^)]*\)|\{[\w:]+\}`[^`]*`", "]", text)
+    assert IDENTIFIER.findall(text) == [], "say what the figures say"
+
+
+@pytest.mark.parametrize(
+    "text, seen",
+    [
+        ("the share (`explained_units`)", True),
+        ("`ece:scaled` falls", True),
+        ("of stages.1.shortcut.0", True),
+        ("the lottery: a game; note: this", False),
+        ("explained units, ECE: after scaling, block 2", False),
+    ],
+)
+def test_what_counts_as_an_identifier(text, seen):
+    assert bool(IDENTIFIER.search(text)) == seen
+
+
 def anchors(path: Path) -> set[str]:
     """What may follow a # in a link to this page: its headings, as Sphinx and GitHub spell them."""
     text = FENCED.sub("", prose(path))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from ..metrics.geometry import Density, Line, Surface, error_barrier
@@ -164,8 +165,7 @@ def shaken(
         right.plot(list(losses), [np.mean(v) for v in losses.values()], color="black", linewidth=1)
         right.axhline(allowed, color="#D55E00", linestyle="--", label="allowed")
         right.set(yscale="log", xlabel="noise, as a share of each weight", ylabel="training loss (nats) ↓")
-        right.yaxis.set_major_formatter("{x:g}")
-        right.yaxis.set_minor_formatter("")
+        right.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
         right.set_title(f"mean {mean:.3g}: {said}", loc="left", fontsize=10)
         right.legend(loc="upper left")
         figure.tight_layout()
