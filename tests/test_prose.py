@@ -183,7 +183,9 @@ CITED = re.compile(
 def works() -> set[str]:
     """The entries of the bibliography as texts name them: "Mu & Andreas, 2020"."""
     found = set()
-    for entry in re.findall(r"^@.*?^\}", (ROOT / "book/references.bib").read_text(), re.MULTILINE | re.DOTALL):
+    for entry in re.findall(
+        r"^@.*?^\}", (ROOT / "book/references.bib").read_text(), re.MULTILINE | re.DOTALL
+    ):
         fields = dict(re.findall(r"^\s*(author|year)\s*=\s*\{(.*)\},?$", entry, re.MULTILINE))
         names = [who.partition(",")[0] for who in fields["author"].split(" and ")]
         who = " & ".join(names) if len(names) < 3 else f"{names[0]} et al."
@@ -223,7 +225,9 @@ TOPICS = {
 
 @pytest.mark.parametrize("page", TOPICS)
 def test_a_work_is_cited_on_the_page_of_its_topic(page):
-    keys = {key for found in re.findall(r"\{cite:\w+\}`([^`]+)`", prose(ROOT / page)) for key in found.split(",")}
+    keys = {
+        key for found in re.findall(r"\{cite:\w+\}`([^`]+)`", prose(ROOT / page)) for key in found.split(",")
+    }
     assert set(TOPICS[page].split()) - keys == set()
 
 

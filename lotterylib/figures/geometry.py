@@ -157,11 +157,15 @@ def shaken(
         left.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8)
         left.plot(before.cpu(), after.cpu(), "o", color="#0072B2", markersize=2.5, alpha=0.6)
         most = (1 + 3 * max(losses)) * reach
-        left.set(xlim=(-reach, reach), ylim=(-most, most), xlabel="weight", ylabel="the same weight with noise")
+        left.set(
+            xlim=(-reach, reach), ylim=(-most, most), xlabel="weight", ylabel="the same weight with noise"
+        )
         for level, values in losses.items():
             chosen = level == scale
             style = {"color": "#0072B2", "markersize": 6} if chosen else {"color": "#999999", "markersize": 3}
-            right.plot([level] * len(values), values, "o" if chosen else ".", zorder=3 if chosen else 2, **style)
+            right.plot(
+                [level] * len(values), values, "o" if chosen else ".", zorder=3 if chosen else 2, **style
+            )
         right.plot(list(losses), [np.mean(v) for v in losses.values()], color="black", linewidth=1)
         right.axhline(allowed, color="#D55E00", linestyle="--", label="allowed")
         right.set(yscale="log", xlabel="noise, as a share of each weight", ylabel="training loss (nats) ↓")
