@@ -21,6 +21,18 @@ function foldSidebar() {
   }
 }
 
+/* Cells of the text's own tables know their column's title, for windows in which a row becomes a block (book.css). */
+function stackTables() {
+  for (const table of document.querySelectorAll(".bd-content table.table:not(.dataframe)")) {
+    const titles = [...table.querySelectorAll("thead th")].map((title) => title.textContent.trim());
+    if (!titles.some((title) => title)) continue;
+    table.classList.add("stacked");
+    for (const row of table.querySelectorAll("tbody tr")) {
+      [...row.cells].forEach((cell, column) => (cell.dataset.title = titles[column] || ""));
+    }
+  }
+}
+
 /* Search shows excerpts from a script that holds the texts of all pages: a page opened as a file may not read others. */
 // Letters on each side of a word that was found.
 const AROUND = 120;
@@ -64,4 +76,5 @@ function searchWithExcerpts() {
 if (typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 document.addEventListener("DOMContentLoaded", foldSidebar);
+document.addEventListener("DOMContentLoaded", stackTables);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);
