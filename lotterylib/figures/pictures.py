@@ -100,10 +100,46 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
 
 
 def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool = False) -> Drawn:
-    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side.
+    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side; of many pruners, as a table of
+    colours.
 
     ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
     """
+    spans = []
+    for pruner, layers in values.items():
+        least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
+        ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
+        spans.append(f"{look(pruner).label} lies between {ends}")
+    many = len(values) > len(_HATCHES)
+    figure = _layer_table(values, label, log) if many else _layer_bars(values, label, log)
+    what = "A table" if many else "Bars"
+    return figure, f"{what} of {label}, one {'column' if many else 'group'} per layer. {'; '.join(spans)}."
+
+
+def _layer_table(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
+    names = list(next(iter(values.values())))
+    numbers = np.array([[layers[n] for n in names] for layers in values.values()], dtype=float)
+    least = numbers[numbers > 0].min() if (numbers > 0).any() else 1.0
+    shades = np.log(numbers.clip(min=least)) if log else numbers
+    with styled():
+        figure, axis = plt.subplots(figsize=(8, 0.32 * len(values) + 1.8))
+        axis.imshow(shades, cmap="Blues", aspect="auto")
+        middle = (shades.min() + shades.max()) / 2
+        for (i, j), number in np.ndenumerate(numbers):
+            text = "×" if number == 0 else f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+            ink = "white" if shades[i, j] > middle else "black"
+            axis.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axis.set_xticks(range(len(names)), [layer_name(n) for n in names], fontsize=9, **slanted)
+        axis.set_yticks(range(len(values)), [look(p).label for p in values])
+        axis.set_title(label, loc="left", fontsize=10)
+        axis.set_xlabel("layer, input to output")
+        axis.grid(False)
+        figure.tight_layout()
+    return figure
+
+
+def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
     names = list(next(iter(values.values())))
     with styled():
         figure, axis = plt.subplots(figsize=(7.6, 3.6))
@@ -126,12 +162,7 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
         axis.set(ylabel=label, xlabel="layer, input to output")
         axis.legend(ncols=min(5, len(values)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
-    spans = []
-    for pruner, layers in values.items():
-        least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
-        ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
-        spans.append(f"{look(pruner).label} lies between {ends}")
-    return figure, f"Bars of {label}, one group per layer. {'; '.join(spans)}."
+    return figure
 
 
 def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Drawn:

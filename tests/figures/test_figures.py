@@ -276,6 +276,19 @@ def test_layers_that_no_ticket_prunes_have_no_bars():
     assert len(dense) == 2 and len(axis.patches) == 1
 
 
+def test_many_pruners_in_layers_are_a_table():
+    layers = {"stem.0": 50.0, "head": 0.0}
+    names = ["lottery", "random", "snip", "grasp", "synflow", "rigl"]
+    figure, alt = figures.layer_bars({n: layers for n in names}, "weights kept (%)", log=True)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["50", "×"] * 6
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == [figures.look(n).label for n in names]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["first layer", "last layer"]
+    assert alt.startswith(
+        "A table of weights kept (%), one column per layer. LTH lies between 0 (last layer) and 50"
+    )
+
+
 def test_a_picture_of_masks_chooses_a_layer():
     _, several = masks()
     assert "of layer 5" in figures.mask_picture(several)[1]
