@@ -16,6 +16,7 @@ import pandas as pd
 
 from .. import metrics
 from ..errors import DataError
+from ..results import setting_name
 from ..verdict import limits, lth_pass, paired_gap, passes, together
 from .drawing import by_setting
 from .style import called, in_order, look
@@ -126,7 +127,7 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     except DataError:
         return []
     found = by_setting(judged)
-    return [(f"{m} on {d}: " if len(found) > 1 else "", rows) for d, m, rows in found]
+    return [(f"{setting_name(m, d)}: " if len(found) > 1 else "", rows) for d, m, rows in found]
 
 
 def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:

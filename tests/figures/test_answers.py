@@ -166,8 +166,8 @@ def test_two_settings_are_named():
 
     both = pd.concat([study(), study().assign(model="lenet")], ignore_index=True)
     assert [s.partition(":")[0] for s in figures.tale(both).sentences][::2] == [
-        "lenet on fashion-mini",
-        "resnet8 on fashion-mini",
+        "LeNet on a sample of Fashion-MNIST",
+        "ResNet-8 on a sample of Fashion-MNIST",
     ]
 
 

@@ -96,7 +96,7 @@ def texts(figure):
 
 def test_axes_say_what_they_show(axis):
     figure = axis.figure
-    assert "Test accuracy (%) ↑, resnet8 on fashion-mini" in texts(figure)
+    assert "Test accuracy (%) ↑, ResNet-8 on a sample of Fashion-MNIST" in texts(figure)
     assert "sparsity (% of prunable weights removed)" in texts(figure)
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "20", "49", "79", "98"]
     assert list(axis.get_xticks()) == pytest.approx(X)
@@ -203,10 +203,10 @@ def test_each_setting_has_panels_of_its_own():
     figure, alt = figures.sweep(both)
     assert [a.get_title(loc="left") for a in figure.axes] == 2 * ["LTH", "OMP", "RP"]
     assert {
-        "Test accuracy (%) ↑, lenet on fashion-mini",
-        "Test accuracy (%) ↑, resnet8 on fashion-mini",
+        "Test accuracy (%) ↑, LeNet on a sample of Fashion-MNIST",
+        "Test accuracy (%) ↑, ResNet-8 on a sample of Fashion-MNIST",
     } <= set(texts(figure))
-    assert "lenet on fashion-mini" in alt
+    assert "LeNet on a sample of Fashion-MNIST" in alt
 
 
 def test_what_cannot_be_drawn_is_refused():
