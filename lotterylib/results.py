@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from .datasets.base import BUILDERS
 from .errors import DataError
+from .models import ARCHITECTURES
 
 _NETWORK = ("dataset", "model", "pruner", "sparsity", "seed")
 _ABOUT = ("chance", "revision")
@@ -66,6 +68,18 @@ def _numbers(measured: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[An
     found = measured.get("difference") or {}
     own = (measured.get(key, record.get(key)) for key in ("value", "error", "samples"))
     return *own, found.get("value"), found.get("error")
+
+
+def setting_name(model: str, dataset: str) -> str:
+    """Return what readers call a network on a data set; what is not known goes by its name.
+
+    Example:
+        >>> setting_name("resnet8", "fashion-mini"), setting_name("mine", "digits")
+        ('ResNet-8 on a sample of Fashion-MNIST', "mine on scikit-learn's digits")
+    """
+    network = ARCHITECTURES[model].title if model in ARCHITECTURES else ""
+    data = BUILDERS[dataset].title if dataset in BUILDERS else ""
+    return f"{network or model} on {data or dataset}"
 
 
 def example() -> pd.DataFrame:

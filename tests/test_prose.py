@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lotterylib import metrics
 from tests.sources import DOCUMENTS, NOTEBOOKS, PAGES, ROOT, code, name, prose
 
 # A share, a difference in points, or a fraction with two digits: what a result looks like.
@@ -111,6 +112,34 @@ def test_words_are_those_that_readers_use(path):
     assert found == {}
 
 
+IDENTIFIER = re.compile(
+    rf"(?<![\w./-])(?:{'|'.join(n for n in metrics.names() if '_' in n)})(?![\w(/])|"
+    rf"(?<!\w)(?:{'|'.join(metrics.names())}):[a-z]|\b(?:stages|layer\d)\.\d|\bsmall-dense\b"
+)
+
+
+@text_of
+def test_readers_meet_names_not_identifiers(path):
+    """A metric has its label, a layer is called "block 2, conv 1": code is code, and prose is prose."""
+    text = ADDRESS.sub("", DISPLAYED.sub("", FENCED.sub("", prose(path))))
+    text = re.sub(r"\]\([^)]*\)|\{[\w:]+\}`[^`]*`", "]", text)
+    assert IDENTIFIER.findall(text) == [], "say what the figures say"
+
+
+@pytest.mark.parametrize(
+    "text, seen",
+    [
+        ("the share (`explained_units`)", True),
+        ("`ece:scaled` falls", True),
+        ("of stages.1.shortcut.0", True),
+        ("the lottery: a game; note: this", False),
+        ("explained units, ECE: after scaling, block 2", False),
+    ],
+)
+def test_what_counts_as_an_identifier(text, seen):
+    assert bool(IDENTIFIER.search(text)) == seen
+
+
 def anchors(path: Path) -> set[str]:
     """What may follow a # in a link to this page: its headings, as Sphinx and GitHub spell them."""
     text = FENCED.sub("", prose(path))
@@ -143,6 +172,63 @@ def test_every_citation_is_in_the_bibliography_and_every_entry_is_cited():
         for keys in re.findall(r"\{cite:\w+\}`([^`]+)`", page.read_text()):
             cited |= {key.strip() for key in keys.split(",")}
     assert cited - known == set() and known - cited == set()
+
+
+# Where a page or the source of a metric names a work: "Mu & Andreas, 2020", "Hooker et al. (2019)".
+CITED = re.compile(
+    r"\b([A-Z][\w-]+(?: [A-Z][\w-]+)?(?: et al\.| (?:&|and) [A-Z][\w-]+)?)(?:, | \()((?:19|20)\d\d)\b(?!-)"
+)
+
+
+def works() -> set[str]:
+    """The entries of the bibliography as texts name them: "Mu & Andreas, 2020"."""
+    found = set()
+    for entry in re.findall(
+        r"^@.*?^\}", (ROOT / "book/references.bib").read_text(), re.MULTILINE | re.DOTALL
+    ):
+        fields = dict(re.findall(r"^\s*(author|year)\s*=\s*\{(.*)\},?$", entry, re.MULTILINE))
+        names = [who.partition(",")[0] for who in fields["author"].split(" and ")]
+        who = " & ".join(names) if len(names) < 3 else f"{names[0]} et al."
+        found.add(f"{who}, {fields['year']}")
+    return found
+
+
+def cited(text: str) -> set[str]:
+    return {f"{who.replace(' and ', ' & ')}, {year}" for who, year in CITED.findall(text)}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_what_a_notebook_cites_is_in_the_bibliography(path):
+    assert cited(prose(path)) - works() == set()
+
+
+def test_what_a_metric_comes_from_is_in_the_bibliography():
+    sources = "; ".join(metrics.describe(name).source for name in metrics.names())
+    assert len(cited(sources)) > 10 and cited(sources) - works() == set()
+
+
+def test_what_counts_as_a_citation():
+    text = "[Mu and Andreas (2020)](x), (Milani Fard et al., 2016; Brier, 1950, p. 2), in March 2020"
+    assert cited(text) == {"Mu & Andreas, 2020", "Milani Fard et al., 2016", "Brier, 1950"}
+    assert cited(text) <= works()
+
+
+# The works that the paper's review rests on, on the page of what they are about.
+TOPICS = {
+    "book/prior_work.md": "chen2022can gui2019model ye2019adversarial hooker2019what hooker2020characterising iofinova2022how",
+    "book/pruners.md": "han2016deep lee2019snip wang2020picking tanaka2020pruning evci2020rigging frankle2020linear shen2022prune",
+    "book/dimensions.md": "nguyen2015deep hendrycks2019benchmarking goodfellow2015explaining hooker2020characterising "
+    "naeini2015obtaining gweon2019reliable lecun2015deep ribeiro2016why plumb2020regularizing alvarez2018robust "
+    "hochreiter1997flat jiang2020fantastic wu2020adversarial moosavi2019robustness",
+}
+
+
+@pytest.mark.parametrize("page", TOPICS)
+def test_a_work_is_cited_on_the_page_of_its_topic(page):
+    keys = {
+        key for found in re.findall(r"\{cite:\w+\}`([^`]+)`", prose(ROOT / page)) for key in found.split(",")
+    }
+    assert set(TOPICS[page].split()) - keys == set()
 
 
 def test_every_equation_label_is_used_once_as_a_name():

@@ -1,13 +1,14 @@
-"""Sphinx extension: a site that is complete without a network.
+"""Sphinx extension: a site that is complete without a network, and no heavier than it has to be.
 
 MathJax comes from the PyPI package ``sphinx-mathjax-offline`` (``mathjax_path`` in ``_config.yml`` points to
 the copy). The scripts of Thebe, which Jupyter Book puts on each page with the address of a CDN, are left out.
 The scripts of widgets (``nb_ipywidgets_js``), which MyST-NB adds to pages whose notebook carries widget state, are staged by
-``lotterylib.publish.widgets``.
+``lotterylib.publish.widgets``. The theme has its icons twice, as fonts and as a script of 1.5 MB: the script is left out.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +46,20 @@ def copy_mathjax(app, exception) -> None:
             shutil.copy(source, target / part)
 
 
+ICONS = re.compile(r"\s*<script[^>]*/fontawesome\.js\b[^>]*></script>")
+
+
+def drop_icon_script(app, exception) -> None:
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text("utf-8")
+        if (lighter := ICONS.sub("", text)) != text:
+            page.write_text(lighter, "utf-8")
+    for script in (Path(app.outdir) / "_static" / "scripts").glob("fontawesome.js*"):
+        script.unlink()
+
+
 def drop_thebe(app, pagename, templatename, context, doctree) -> None:
     for files in ("script_files", "css_files"):
         context[files] = [file for file in context[files] if not _is_thebe(file)]
@@ -57,5 +72,6 @@ def _is_thebe(file) -> bool:
 def setup(app):
     app.connect("builder-inited", find_mathjax)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", drop_icon_script)
     app.connect("html-page-context", drop_thebe, priority=900)  # after the extensions that add the files
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -25,14 +25,11 @@ def add_card(app, pagename, templatename, context, doctree) -> None:
     said = describe(context.get("body") or "") or app.config.html_title or app.config.project
     title = re.sub(r"<[^>]+>", "", context.get("title") or app.config.project)
     home = app.config.html_baseurl
-    tags = {
-        "og:type": "article",
-        "og:title": title,
-        "og:description": said,
-        "og:image": home + PICTURE,
-        "og:url": f"{home}{pagename}.html",
-        "twitter:card": "summary_large_image",
-    }
+    tags = {"og:type": "article", "og:title": title, "og:description": said}
+    # Pictures and pages of a card have whole addresses; without one of its own the book names none.
+    if home:
+        picture = {"og:image": home + PICTURE, "twitter:card": "summary_large_image"}
+        tags |= {"og:url": f"{home}{pagename}.html", **picture}
     lines = [f'<meta name="description" content="{escape(said)}">']
     lines += [f'<meta property="{name}" content="{escape(unescape(text))}">' for name, text in tags.items()]
     context["metatags"] = context.get("metatags", "") + "\n".join(lines)

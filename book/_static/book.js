@@ -21,12 +21,60 @@ function foldSidebar() {
   }
 }
 
-/* A page opened as a file may not read others: search shows titles, without excerpts. */
-function searchFromFile() {
-  if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
-    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+/* Cells of the text's own tables know their column's title, for windows in which a row becomes a block (book.css). */
+function stackTables() {
+  for (const table of document.querySelectorAll(".bd-content table.table:not(.dataframe)")) {
+    const titles = [...table.querySelectorAll("thead th")].map((title) => title.textContent.trim());
+    if (!titles.some((title) => title)) continue;
+    table.classList.add("stacked");
+    for (const row of table.querySelectorAll("tbody tr")) {
+      [...row.cells].forEach((cell, column) => (cell.dataset.title = titles[column] || ""));
+    }
   }
 }
 
+/* Search shows excerpts from a script that holds the texts of all pages: a page opened as a file may not read others. */
+// Letters on each side of a word that was found.
+const AROUND = 120;
+
+function excerpt(text, terms) {
+  const lower = text.toLowerCase();
+  const places = terms.map((term) => lower.indexOf(term)).filter((place) => place >= 0);
+  const middle = places.length ? Math.min(...places) : 0;
+  const start = middle <= AROUND ? 0 : text.indexOf(" ", middle - AROUND) + 1;
+  const part = text.slice(start, start + 2 * AROUND).trim();
+  return (start ? "… " : "") + part + (start + part.length < text.length ? " …" : "");
+}
+
+function addExcerpts(results, terms) {
+  for (const link of results.querySelectorAll("li:not(:has(p.context)) > a")) {
+    const name = link.getAttribute("href").replace(/\.html(#.*)?$/, "");
+    const said = document.createElement("p");
+    said.className = "context";
+    said.textContent = excerpt(window.PAGE_TEXTS[name] || "", terms);
+    link.parentElement.append(said);
+    if (typeof _highlightText === "function") terms.forEach((term) => _highlightText(said, term, "highlighted"));
+  }
+}
+
+function searchWithExcerpts() {
+  const results = document.getElementById("search-results");
+  if (!results) return;
+  const query = new URLSearchParams(location.search).get("q") || "";
+  const terms = query.toLowerCase().split(/[^\p{Letter}\p{Number}_]+/u).filter((term) => term);
+  const texts = document.createElement("script");
+  texts.src = "_static/excerpts.js";
+  texts.onload = () => {
+    const add = () => addExcerpts(results, terms);
+    new MutationObserver(add).observe(results, { childList: true, subtree: true });
+    add();
+  };
+  document.body.append(texts);
+}
+
+/* Before the search starts: it is not to read pages itself. */
+if (typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 document.addEventListener("DOMContentLoaded", foldSidebar);
-searchFromFile();
+document.addEventListener("DOMContentLoaded", stackTables);
+document.addEventListener("DOMContentLoaded", searchWithExcerpts);

@@ -76,6 +76,8 @@ class DatasetBuilder(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
+    # what readers call it; empty: by its name
+    title: ClassVar[str] = ""
     # images of one family are in distribution for each other; empty: the name
     family: ClassVar[str] = ""
     # without the settings' influence; None: the data are loaded to see

@@ -16,6 +16,7 @@ class Digits(DatasetBuilder):
     """Split with a fixed seed; needs scikit-learn, no download."""
 
     name = "digits"
+    title = "scikit-learn's digits"
     family = "handwritten digits"
     known_shape = Shape(1, 32, 10, 1197, 200, 400)
     usual_outliers = ("fashion-mini",)

@@ -38,6 +38,7 @@ class FashionMini(DatasetBuilder):
     official test set of 10,000."""
 
     name = "fashion-mini"
+    title = "a sample of Fashion-MNIST"
     family = "fashion"
     known_shape = Shape(1, SIZE, 10, 10_000, 1_000, 10_000)
     serves_as_outliers = True
@@ -57,6 +58,7 @@ class FashionMnist(DatasetBuilder):
     """All of Fashion-MNIST: the last 5,000 of the 60,000 training images serve as validation."""
 
     name = "fashion-mnist"
+    title = "Fashion-MNIST"
     family = "fashion"
     known_shape = Shape(1, SIZE, 10, TRAIN, 5_000, 10_000)
     concept_kinds = DatasetBuilder.concept_kinds | SILHOUETTE

@@ -163,6 +163,7 @@ class Folder(DatasetBuilder):
     """
 
     name = "folder"
+    title = "own images"
     own_root = True
 
     size: PositiveInt = 32

@@ -41,6 +41,7 @@ class ImageNet(DatasetBuilder):
     """
 
     name = "imagenet"
+    title = "ImageNet"
     usual_outliers = ("imagenet-o",)
     archive = IMAGENET_C
 

@@ -27,6 +27,7 @@ class MnistMini(DatasetBuilder):
     """The bundled sample, class-balanced: 3,500 training, 500 validation and 1,000 test images; all of them as outliers."""
 
     name = "mnist-mini"
+    title = "a sample of MNIST"
     family = "handwritten digits"
     known_shape = Shape(1, SIZE, 10, 3500, 500, 1000)
     usual_outliers = ("fashion-mini",)

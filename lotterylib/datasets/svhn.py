@@ -26,6 +26,7 @@ class Svhn(DatasetBuilder):
     """All images but the extra ones."""
 
     name = "svhn"
+    title = "SVHN"
     known_shape = Shape(3, 32, 10, 65_931, 7_326, 26_032)
     usual_outliers = ("cifar10", "cifar100")
     serves_as_outliers = True

@@ -11,14 +11,15 @@ from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
 from .frames import frames
 from .generalization import adversarial_examples, attack_curves, recall_changes, score_histograms
-from .geometry import connection, pixel_directions, spectra, surfaces
-from .interpretability import superpixel_cuts, superpixel_maps
+from .geometry import connection, pixel_directions, shaken, spectra, surfaces
+from .interpretability import one_explanation, superpixel_cuts, superpixel_maps
 from .kept import kept_counts
 from .notebook import record, save, show
 from .panels import against, agreement, doubt_bars, forest, resolution_bars, sweep_panels
 from .paper import beside_paper
 from .pictures import (
     bars,
+    cost_and_accuracy,
     curves,
     density_bars,
     images,
@@ -27,6 +28,7 @@ from .pictures import (
     lines,
     mask_change,
     mask_picture,
+    overlap,
     weight_histogram,
 )
 from .scorecard import differences, sparse_speed, trade_offs, worth
@@ -37,12 +39,12 @@ from .words import gap_in_words
 
 __all__ = [
     "Answer", "Look", "adversarial_examples", "against", "agreement", "answer", "attack_curves", "bars",
-    "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection",
+    "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection", "cost_and_accuracy",
     "corruption_grid", "corruption_heatmap", "curves", "density_bars", "diagrams", "differences",
     "doubt_bars", "forest", "frames", "gap_in_words", "images", "in_order", "kept_counts", "layer_bars",
-    "layer_name", "lines", "look", "mask_change", "mask_picture", "pixel_directions", "pruner_answer",
+    "layer_name", "lines", "look", "mask_change", "mask_picture", "one_explanation", "overlap", "pixel_directions", "pruner_answer",
     "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
-    "score_histograms", "sensitivity", "show", "sparse_speed", "spectra", "superpixel_cuts",
+    "score_histograms", "sensitivity", "shaken", "show", "sparse_speed", "spectra", "superpixel_cuts",
     "superpixel_maps", "surfaces", "sweep", "sweep_panels", "tale", "tiles", "trade_offs", "unit_gallery",
     "unit_ious", "verdict_board", "weight_histogram",
     "worth",

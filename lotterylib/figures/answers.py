@@ -6,7 +6,7 @@ A table from ``results.tidy`` goes in, a sentence comes out. What the records le
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -16,6 +16,7 @@ import pandas as pd
 
 from .. import metrics
 from ..errors import DataError
+from ..results import setting_name
 from ..verdict import limits, lth_pass, paired_gap, passes, together
 from .drawing import by_setting
 from .style import called, in_order, look
@@ -126,7 +127,7 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     except DataError:
         return []
     found = by_setting(judged)
-    return [(f"{m} on {d}: " if len(found) > 1 else "", rows) for d, m, rows in found]
+    return [(f"{setting_name(m, d)}: " if len(found) > 1 else "", rows) for d, m, rows in found]
 
 
 def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -318,8 +319,8 @@ def _at_its_best(table: pd.DataFrame, judged: pd.DataFrame, pruner: str) -> str:
 
 def tale(table: pd.DataFrame) -> Answer:
     """Tell the study in two sentences: what the sparsest accurate lottery ticket is, beside dense, and how many tickets keep
-    everything. "Better" and "worse" are said where the interval of the difference leaves out zero and, for "worse", the
-    metric does not pass.
+    everything. "Better" is said where the interval of the difference leaves out zero, "worse" of what is certainly lost, and
+    what is undecided is called so.
 
     Example:
         >>> from lotterylib.results import example
@@ -331,37 +332,35 @@ def tale(table: pd.DataFrame) -> Answer:
 
 def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     pruner = _lead(judged)
-    level, kept = headline(judged, pruner)
+    level, _ = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
-    better, worse = (
-        _told(at, lambda row, side: side > 0),
-        _told(at, lambda row, side: side < 0 and row.verdict != "pass"),
-    )
-    accurate = (
-        "as accurate as the dense network" if kept else "not certainly as accurate as the dense network"
-    )
-    said = (
-        f"With {percent(level)} of the weights removed, {called(pruner)} are {_listed([accurate, *better])}"
-    )
-    if worse:
-        said += f", but {_listed(worse)}"
+    good, worse, unknown = (_told(at, verdict) for verdict in ("pass", "fail", "undecided"))
+    told = ", but ".join(_listed(words) for words in (good, worse) if words)
+    said = f"With {percent(level)} of the weights removed, {called(pruner)} are "
+    said += f"{told or 'in nothing certainly better or worse than the dense network'}."
+    if unknown:
+        said += f" Undecided is whether they are {_listed(unknown, 'or')}."
     whole = lth_pass(table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])])
     counts = whole.lth_pass.value_counts()
     return [
-        f"{said}.",
+        said,
         f"Of {len(whole)} pruned networks, {counts.get('pass', 0) or 'none'} certainly keep all {judged.metric.nunique()} metrics, "
         f"{counts.get('fail', 0)} certainly lose one or more, and of {counts.get('undecided', 0)} the study cannot tell.",
     ]
 
 
-def _told(at: pd.DataFrame, chosen: Callable[[Any, int], bool]) -> list[str]:
-    """Return the words of the metrics that are chosen by their row and the side of zero on which it lies."""
+def _told(at: pd.DataFrame, verdict: str) -> list[str]:
+    """Return words for the metrics of one verdict: for what is kept, where it is certainly better than dense; else for worse."""
     words = []
-    for row in at.itertuples():
-        about = metrics.describe(str(row.metric))
-        side = sign_of(row.low, row.high, about.direction)
-        if about.words[side < 0] and chosen(row, side):
-            words.append((metrics.names().index(about.name), about.words[side < 0]))
+    for row in at[at.verdict == verdict].itertuples():
+        about, kept = metrics.describe(str(row.metric)), verdict == "pass"
+        word = about.words[0 if kept else 1]
+        if about.name == "accuracy":
+            word = f"{'as' if kept else 'less'} accurate {'as' if kept else 'than'} the dense network"
+        elif kept and sign_of(row.low, row.high, about.direction) <= 0:
+            word = ""
+        if word:
+            words.append((metrics.names().index(about.name), word))
     return [w for _, w in sorted(words)]
 
 

@@ -191,31 +191,6 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
     return ipywidgets.VBox([removed, ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})])
 
 
-def steps(drawn: Mapping[str, Drawn], label: str) -> Any:
-    """Return a slider over figures that were drawn beforehand (position → figure and alt text), the first one shown.
-
-    It moves on a page without a kernel, too; where ipywidgets has no ``Stack``, the kernel moves it. Raises ``SettingError``
-    without figures.
-    """
-    import ipywidgets
-
-    if not drawn:
-        raise SettingError("no figures to move through")
-    pictures = {level: picture(*found) for level, found in drawn.items()}
-    place = ipywidgets.SelectionSlider(options=list(pictures), description=label)
-    if not hasattr(ipywidgets, "Stack"):
-
-        def show(**chosen: str) -> None:
-            from IPython.display import HTML, display
-
-            display(HTML(pictures[chosen[label]]))
-
-        return ipywidgets.interactive(show, **{label: place})
-    stack = ipywidgets.Stack([ipywidgets.HTML(p) for p in pictures.values()], selected_index=0)
-    ipywidgets.jslink((place, "index"), (stack, "selected_index"))
-    return ipywidgets.VBox([place, stack])
-
-
 def verdicts_of(judged: pd.DataFrame | None, seen: View) -> str:
     """Return the verdicts on a ticket as HTML, one line per dimension: ● kept, ? undecided, × lost, and what was lost."""
     if judged is None or seen.pruner == "dense":

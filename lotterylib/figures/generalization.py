@@ -17,7 +17,7 @@ from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
 
 _OUTSIDE = (("#D62728", "-"), ("#0072B2", "--"), ("#7F4A1E", ":"), ("#009E73", "-."))
-_ATTACKS = (("-", "o"), ("--", "s"), (":", "^"))
+_ATTACKS = ("-", "--", ":")
 
 
 def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> Drawn:
@@ -57,7 +57,7 @@ def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> Drawn:
 def attack_curves(
     accuracies: Mapping[str, Mapping[str, Sequence[float]]], epsilons: Sequence[float]
 ) -> Drawn:
-    """Draw accuracy against the strength of an attack; the colour tells the network, stroke and marker the attack.
+    """Draw accuracy against the strength of an attack; colour and marker tell the network, the stroke the attack.
 
     ``accuracies``: network → attack → a share for each of ``epsilons``, the largest change of a pixel in 1/255.
     """
@@ -67,20 +67,20 @@ def attack_curves(
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 3.8))
         for network, curves in accuracies.items():
-            label, colour, _ = look(network)
+            label, colour, marker = look(network)
             for attack, shares in curves.items():
-                stroke, marker = strokes[attack]
-                axis.plot(x, [100 * s for s in shares], stroke, marker=marker, color=colour, markersize=5)
+                style = {"marker": marker, "color": colour, "markersize": 5}
+                axis.plot(x, [100 * s for s in shares], strokes[attack], **style)
                 words.append(f"{label} under {attack} from {shares[0]:.1%} to {shares[-1]:.1%}")
         axis.set_xticks(x, [f"{e:g}" for e in epsilons])
         under = f" under {attacks[0]}" if len(attacks) == 1 else ""
         axis.set(xlabel="largest change of a pixel, ε · 255", ylabel=f"accuracy{under} (%) ↑")
         axis.set_ylim(-3, 103)
-        entries = [Line2D([], [], color=look(n).colour, label=look(n).label) for n in accuracies]
+        looks = [look(network) for network in accuracies]
+        entries = [Line2D([], [], color=c, marker=m, markersize=5, label=label) for label, c, m in looks]
         # One attack needs no entry: the axis names it.
-        for attack, (stroke, marker) in strokes.items() if len(strokes) > 1 else ():
-            style = {"linestyle": stroke, "marker": marker, "markersize": 5}
-            entries.append(Line2D([], [], color="#555555", label=attack, **style))
+        for attack, stroke in strokes.items() if len(strokes) > 1 else ():
+            entries.append(Line2D([], [], color="#555555", label=attack, linestyle=stroke))
         axis.legend(handles=entries, fontsize=9)
         figure.tight_layout()
     span = f"{epsilons[0]:g}/255 to {epsilons[-1]:g}/255"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from ..metrics.geometry import Density, Line, Surface, error_barrier
@@ -128,6 +129,53 @@ def connection(found: Mapping[str, Line]) -> Drawn:
     said = (f"{n}: barrier {loss:.3g} nats and {100 * e:.3g} points" for n, (loss, e) in barriers.items())
     words = "; ".join(said)
     return figure, f"Loss and error along straight lines between pairs of networks. {words}."
+
+
+def shaken(
+    before: Tensor, after: Tensor, losses: Mapping[float, Sequence[float]], scale: float, allowed: float
+) -> Drawn:
+    """Draw noise of one scale on the weights: what it makes of some weights, and the loss of each draw beside those at other scales.
+
+    Figures of the same ``losses`` share their axes, so that a slider can move through them.
+
+    Args:
+        before, after: The same weights without and with noise.
+        losses: scale → the loss of each draw.
+        scale: Which of them to show.
+        allowed: The loss that σ allows in the mean over draws.
+
+    Example:
+        >>> w = Tensor([1.0, -2.0])
+        >>> shaken(w, 1.1 * w, {0.0: [0.2, 0.2], 0.1: [0.2, 0.3]}, 0.1, 0.22)[1]
+        'Noise of 0.1 of each weight: loss 0.25 in the mean over 2 draws, more than the 0.22 allowed.'
+    """
+    mean = float(np.mean(losses[scale]))
+    said = "within what is allowed" if mean <= allowed else "more than is allowed"
+    with styled():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.3))
+        reach = 1.05 * before.abs().max().item()
+        left.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8)
+        left.plot(before.cpu(), after.cpu(), "o", color="#0072B2", markersize=2.5, alpha=0.6)
+        most = (1 + 3 * max(losses)) * reach
+        left.set(
+            xlim=(-reach, reach), ylim=(-most, most), xlabel="weight", ylabel="the same weight with noise"
+        )
+        for level, values in losses.items():
+            chosen = level == scale
+            style = {"color": "#0072B2", "markersize": 6} if chosen else {"color": "#999999", "markersize": 3}
+            right.plot(
+                [level] * len(values), values, "o" if chosen else ".", zorder=3 if chosen else 2, **style
+            )
+        right.plot(list(losses), [np.mean(v) for v in losses.values()], color="black", linewidth=1)
+        right.axhline(allowed, color="#D55E00", linestyle="--", label="allowed")
+        right.set(yscale="log", xlabel="noise, as a share of each weight", ylabel="training loss (nats) ↓")
+        right.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+        right.set_title(f"mean {mean:.3g}: {said}", loc="left", fontsize=10)
+        right.legend(loc="upper left")
+        figure.tight_layout()
+    ending = f"{'within' if mean <= allowed else 'more than'} the {allowed:.3g} allowed"
+    drawn = f"Noise of {scale:g} of each weight: loss {mean:.3g} in the mean over {len(losses[scale])} draws"
+    return figure, f"{drawn}, {ending}."
 
 
 def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> Drawn:

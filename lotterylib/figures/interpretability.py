@@ -76,6 +76,53 @@ def superpixel_maps(
     return figure, _alt(found, class_names, top)
 
 
+def one_explanation(
+    image: Tensor, samples: Tensor, answers: Tensor, fitted: Tensor, explanation: Explanation
+) -> Drawn:
+    """Draw how LIME explains one image [C, H, W]: some ``samples`` [K, C, H, W] with parts hidden and what the network answers, all
+    answers against those of the fitted sum of parts, and what each part adds.
+
+    ``answers`` and ``fitted``: [N], probabilities of the answer, of which the first K belong to ``samples``.
+
+    Example:
+        >>> from torch import nn, rand, zeros
+        >>> from ..metrics.interpretability import explain
+        >>> picture, y = rand(1, 16, 16), zeros(9)
+        >>> found = explain(nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), picture, samples=9)
+        >>> one_explanation(picture, picture[None], y, y, found)[1][:64]
+        'One image, 1 sample of it with parts hidden, answered with 0%, a'
+    """
+    count = len(samples)
+    said = ", ".join(f"{share:.0%}" for share in answers[:count].tolist())
+    r2 = "constant" if explanation.constant else f"R² {explanation.r2:.2f}"
+    with styled():
+        figure = plt.figure(figsize=(8.2, 4.6), layout="constrained")
+        rows = figure.add_gridspec(2, 1, height_ratios=(1, 1.5))
+        top, below = rows[0].subgridspec(1, 1 + count), rows[1].subgridspec(1, 2)
+        for i, picture in enumerate((image, *samples)):
+            axis = figure.add_subplot(top[i])
+            bare(axis)
+            draw_image(axis, picture)
+            axis.set_title(f"answer {answers[i - 1]:.0%}" if i else "the image", fontsize=10)
+        fit = figure.add_subplot(below[0])
+        fit.plot(fitted, answers, ".", color="#0072B2", markersize=3, alpha=0.5)
+        fit.plot(fitted[:count], answers[:count], "o", color="#D55E00", label="those above")
+        fit.axline((0, 0), slope=1, color="black", linewidth=0.8)
+        fit.set(xlabel="the sum of parts", ylabel="the network's answer")
+        fit.set_title(f"the fit: {r2}", loc="left", fontsize=10)
+        fit.locator_params(nbins=5)
+        fit.legend(loc="upper left", fontsize=9)
+        heat = figure.add_subplot(below[1])
+        bare(heat)
+        _heat(heat, explanation, explanation.coefficients.abs().max().item() or 1.0)
+        heat.set_title("what each part adds: + for, − against", loc="left", fontsize=10)
+    return figure, (
+        f"One image, {count} sample{'s' * (count != 1)} of it with parts hidden, answered with {said}, and {len(answers):,} "
+        f"answers of the network against the fitted sum of parts: {r2}. Of {len(explanation.coefficients)} parts, "
+        f"{int((explanation.coefficients > 0).sum())} speak for the answer."
+    )
+
+
 def _alt(found: Mapping[str, list[Explanation]], class_names: Sequence[str], top: float) -> str:
     words = [f"Superpixels coloured by LIME's coefficients, one scale from {-top:.2f} to {top:.2f}."]
     for network, row in found.items():

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from .. import metrics
 from ..errors import DataError
+from ..results import setting_name
 from ..verdict import over_seeds
 from .drawing import Drawn, by_setting, curve_of, legend_below, marked
 from .style import in_order, look, styled
@@ -34,11 +35,11 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         figure, axes = plt.subplots(len(rows), 2, figsize=(9.6, 3.6 * len(rows)), squeeze=False)
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
             same = (dataset, model) in printed
-            setting, note = ((dataset, model), "same setting") if same else (_FIRST, "ANOTHER SETTING")
+            setting, note = ((dataset, model), "same setting") if same else (_FIRST, "another setting")
             right = printed[setting] if setting in printed else theirs.iloc[:0]
             titles = (
-                f"this study: {model} on {dataset}",
-                f"the paper, digitised: {setting[1]} on {setting[0]} ({note})",
+                f"this study: {setting_name(model, dataset)}",
+                f"the paper, digitised: {setting_name(*setting[::-1])} ({note})",
             )
             for axis, curves, title in zip(pair, (left, right), titles, strict=True):
                 _curves(axis, curves)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from torch import Tensor, nn
 
 from ..errors import SettingError
@@ -100,10 +100,46 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
 
 
 def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool = False) -> Drawn:
-    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side.
+    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side; of many pruners, as a table of
+    colours.
 
     ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
     """
+    spans = []
+    for pruner, layers in values.items():
+        least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
+        ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
+        spans.append(f"{look(pruner).label} lies between {ends}")
+    many = len(values) > len(_HATCHES)
+    figure = _layer_table(values, label, log) if many else _layer_bars(values, label, log)
+    what = "A table" if many else "Bars"
+    return figure, f"{what} of {label}, one {'column' if many else 'group'} per layer. {'; '.join(spans)}."
+
+
+def _layer_table(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
+    names = list(next(iter(values.values())))
+    numbers = np.array([[layers[n] for n in names] for layers in values.values()], dtype=float)
+    least = numbers[numbers > 0].min() if (numbers > 0).any() else 1.0
+    shades = np.log(numbers.clip(min=least)) if log else numbers
+    with styled():
+        figure, axis = plt.subplots(figsize=(8, 0.32 * len(values) + 1.8))
+        axis.imshow(shades, cmap="Blues", aspect="auto")
+        middle = (shades.min() + shades.max()) / 2
+        for (i, j), number in np.ndenumerate(numbers):
+            text = "×" if number == 0 else f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+            ink = "white" if shades[i, j] > middle else "black"
+            axis.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axis.set_xticks(range(len(names)), [layer_name(n) for n in names], fontsize=9, **slanted)
+        axis.set_yticks(range(len(values)), [look(p).label for p in values])
+        axis.set_title(label, loc="left", fontsize=10)
+        axis.set_xlabel("layer, input to output")
+        axis.grid(False)
+        figure.tight_layout()
+    return figure
+
+
+def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
     names = list(next(iter(values.values())))
     with styled():
         figure, axis = plt.subplots(figsize=(7.6, 3.6))
@@ -126,12 +162,7 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
         axis.set(ylabel=label, xlabel="layer, input to output")
         axis.legend(ncols=min(5, len(values)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
-    spans = []
-    for pruner, layers in values.items():
-        least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
-        ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
-        spans.append(f"{look(pruner).label} lies between {ends}")
-    return figure, f"Bars of {label}, one group per layer. {'; '.join(spans)}."
+    return figure
 
 
 def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Drawn:
@@ -157,6 +188,67 @@ def bars(values: Mapping[str, float], label: str) -> Drawn:
         axis.margins(x=0.12)
         figure.tight_layout()
     return figure, f"{label}: " + "; ".join(f"{look(p).label} {v:.3g}" for p, v in values.items()) + "."
+
+
+def overlap(shares: Mapping[str, Mapping[str, float]], chance: float) -> Drawn:
+    """Draw which share of the weights that one pruner keeps (rows) another keeps too (columns), as a table of colours.
+
+    ``chance``: the share that two random masks have in common.
+
+    Example:
+        >>> overlap({"lottery": {"lottery": 1.0, "snip": 0.3}, "snip": {"lottery": 0.3, "snip": 1.0}}, 0.1)[1]
+        'Share of kept weights in common, 10% by chance. Most: LTH with SNIP 30%. Least: LTH with SNIP 30%.'
+    """
+    names = list(shares)
+    values = np.array([[shares[a][b] for b in names] for a in names])
+    with styled():
+        size = 0.5 * len(names) + 1.4
+        figure, axis = plt.subplots(figsize=(size + 0.6, size))
+        axis.imshow(values, cmap="Blues", vmin=0, vmax=1)
+        for (i, j), share in np.ndenumerate(values):
+            ink = "white" if share > 0.6 else "black"
+            axis.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=10, color=ink)
+        labels = [look(n).label for n in names]
+        axis.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(names)), labels)
+        axis.set_title(f"weights in common (%), {100 * chance:.0f} by chance", loc="left", fontsize=10)
+        axis.grid(False)
+        figure.tight_layout()
+    pairs = sorted(((shares[a][b], a, b) for i, a in enumerate(names) for b in names[i + 1 :]), reverse=True)
+    ends = [f"{look(a).label} with {look(b).label} {share:.0%}" for share, a, b in pairs]
+    said = f" Most: {ends[0]}. Least: {ends[-1]}." if ends else ""
+    return figure, f"Share of kept weights in common, {chance:.0%} by chance.{said}"
+
+
+def cost_and_accuracy(costs: Mapping[str, float], accuracies: Mapping[str, float], dense: float) -> Drawn:
+    """Draw test accuracy against the cost of finding a ticket, one named mark per pruner; the line is the dense network's accuracy.
+
+    ``costs``: in trainings of the dense network. Pruners without an accuracy are left out.
+
+    Example:
+        >>> cost_and_accuracy({"lottery": 5.0, "snip": 0.25}, {"lottery": 0.9, "snip": 0.88}, 0.91)[1]
+        'Test accuracy against cost; dense 91.0% at 1. SNIP 88.0% at 0.25; LTH 90.0% at 5.'
+    """
+    shown = sorted((cost, pruner) for pruner, cost in costs.items() if pruner in accuracies)
+    with styled():
+        figure, axis = plt.subplots(figsize=(7.0, 3.8))
+        axis.axhline(100 * dense, color="black", linestyle="-.", linewidth=1.1)
+        axis.plot(1, 100 * dense, "o", color="black", markersize=7)
+        axis.annotate("Dense", (1, 100 * dense), xytext=(6, 5), textcoords="offset points")
+        for i, (cost, pruner) in enumerate(shown):
+            label, colour, marker = look(pruner)
+            place = cost, 100 * accuracies[pruner]
+            axis.plot(*place, marker, color=colour, markersize=8)
+            # Neighbours in cost have their names on different sides.
+            side = {"xytext": (0, 8 if i % 2 else -17), "textcoords": "offset points", "ha": "center"}
+            axis.annotate(label, place, color=colour, **side)
+        axis.set_xscale("log")
+        axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+        axis.margins(x=0.12, y=0.1)
+        axis.set(xlabel="cost of finding the ticket (dense training = 1) ←", ylabel="test accuracy (%) ↑")
+        figure.tight_layout()
+    said = "; ".join(f"{look(p).label} {accuracies[p]:.1%} at {cost:.3g}" for cost, p in shown)
+    return figure, f"Test accuracy against cost; dense {dense:.1%} at 1. {said}."
 
 
 def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:

@@ -35,42 +35,55 @@ _SETTINGS: dict[Any, Any] = {
 
 def look(pruner: str) -> Look:
     """Return label, colour and marker of a pruner, of "dense", or of "control" (the dense network trained anew). A pruner
-    that brings no look goes by its name, in a colour and with a marker that its name decides.
+    that brings no look goes by its name, in a colour and with a marker that its name decides; so does one that a profile holds
+    with other settings ("random-erk").
 
     Example:
-        >>> look("dense").colour, look("mine").label
-        ('#000000', 'mine')
+        >>> look("dense").colour, look("mine").label, look("random-erk").label
+        ('#000000', 'mine', 'RP (ERK)')
     """
     if pruner in ("dense", "control"):
         return DENSE if pruner == "dense" else CONTROL
     own = PRUNERS[pruner].look if pruner in PRUNERS else None
     number = zlib.crc32(pruner.encode())
+    base, kind = _kind(pruner)
+    label = f"{look(base).label} ({kind})" if kind else pruner
     return own or Look(
-        pruner, _SPARE_COLOURS[number % len(_SPARE_COLOURS)], _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
+        label, _SPARE_COLOURS[number % len(_SPARE_COLOURS)], _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
     )
+
+
+def _kind(pruner: str) -> tuple[str, str]:
+    """Return the method of a pruner's label in a profile and what sets it apart: ("random", "ERK"); or the label and ""."""
+    base, _, kind = pruner.partition("-")
+    if pruner in PRUNERS or base not in PRUNERS or not kind:
+        return pruner, ""
+    return base, kind.upper() if len(kind) < 5 else kind
 
 
 def called(pruner: str) -> str:
     """Return the name of a pruner in a sentence.
 
     Example:
-        >>> called("lottery"), called("snip"), called("mine")
-        ('lottery tickets', 'SNIP', 'mine')
+        >>> called("lottery"), called("snip"), called("mine"), called("random-erk")
+        ('lottery tickets', 'SNIP', 'mine', 'random pruning (ERK)')
     """
-    own = PRUNERS[pruner].called if pruner in PRUNERS else ""
-    return own or look(pruner).label
+    base, kind = _kind(pruner)
+    own = PRUNERS[base].called if base in PRUNERS else ""
+    return (f"{own} ({kind})" if kind else own) if own else look(pruner).label
 
 
 def in_order(pruners: Iterable[str]) -> list[str]:
     """Return pruners, each once, as legends list them: dense and controls first, then by their rank and in the order of
-    ``pruners.names()``, then those that are not known.
+    ``pruners.names()``, those with other settings behind their method, then those that are not known.
 
     Example:
-        >>> in_order(["mine", "random", "dense"])
-        ['dense', 'random', 'mine']
+        >>> in_order(["mine", "snip", "random-erk", "random", "dense"])
+        ['dense', 'random', 'random-erk', 'snip', 'mine']
     """
     order = ["dense", "control", *sorted(PRUNERS.names(), key=lambda name: PRUNERS[name].rank)]
-    return sorted(set(pruners), key=lambda p: (order.index(p) if p in order else len(order), p))
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(set(pruners), key=lambda p: (places.get(_kind(p)[0], len(order)), p))
 
 
 @contextmanager

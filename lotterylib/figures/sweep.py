@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .. import metrics
+from ..results import setting_name
 from ..verdict import Region, over_seeds, paper
 from .drawing import Drawn, by_setting, curve_of, legend_below, marked
 from .style import in_order, look, styled
@@ -74,6 +75,10 @@ class _Setting(NamedTuple):
         return cls(dataset, model, means, scaled)
 
     @property
+    def name(self) -> str:
+        return setting_name(self.model, self.dataset)
+
+    @property
     def pruners(self) -> list[str]:
         return in_order(set(self.means["pruner"]) - {"dense"})
 
@@ -84,7 +89,7 @@ def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
     blocks: Any = figure.subfigures(len(settings), squeeze=False, height_ratios=rows)
     for block, count, setting in zip(blocks[:, 0], rows, settings, strict=True):
         axes = block.subplots(count, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-        block.suptitle(f"{label}, {setting.model} on {setting.dataset}", fontsize=10, x=0.01, ha="left")
+        block.suptitle(f"{label}, {setting.name}", fontsize=10, x=0.01, ha="left")
         limits = span(setting.means)
         # A study of dense networks alone has one panel, with their line.
         shown = setting.pruners or ["dense"]
@@ -111,7 +116,7 @@ def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> Figure:
             _name_ends(axis, chosen, bold, limits)
             axis.set_xlabel("sparsity (% removed)", fontsize=_TEXT)
         row[0].set_ylabel(label, fontsize=_TEXT)
-        row[0].set_title(f"{setting.model} on {setting.dataset}", loc="left", fontsize=10)
+        row[0].set_title(setting.name, loc="left", fontsize=10)
         row[1].set_title("the same, close to dense", loc="left", fontsize=10)
     entries = legend_of(any(len(s.printed) for s in settings))
     figure.tight_layout(w_pad=2.5)
@@ -310,7 +315,7 @@ def _alt(setting: _Setting, about: metrics.About, percent: bool, highlight: str 
     unit, seeds = " %" if percent else "", int(setting.means["seeds"].max())
     dense = curve_of(setting.means, "dense")["value"].iloc[0]
     words = [
-        f"{about.label} ({about.direction} is better) against sparsity, {setting.model} on {setting.dataset}, mean of "
+        f"{about.label} ({about.direction} is better) against sparsity, {setting.name}, mean of "
         f"{seeds} seed(s). Dense: {dense:.3g}{unit}."
     ]
     shown = setting.pruners if highlight is None else [highlight, *_BESIDE]

@@ -22,6 +22,8 @@ class Architecture(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
+    # what readers call it; empty: by its name
+    title: ClassVar[str] = ""
     # channels of the hidden stages at width 1
     stages: ClassVar[tuple[int, ...]]
     # the smallest side of an image, in pixels

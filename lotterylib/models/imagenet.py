@@ -64,6 +64,7 @@ class ResNet50ForImageNet(Architecture):
     """25.6 million parameters for three channels and a thousand classes."""
 
     name = "resnet50"
+    title = "ResNet-50"
     stages = (64, 128, 256, 512)
     least = 8
 

@@ -14,6 +14,7 @@ class LeNet(Architecture):
     """Two 5×5 convolutions without padding, each followed by 2×2 pooling; two hidden linear layers."""
 
     name = "lenet"
+    title = "LeNet"
     stages = (6, 16, 120, 84)
     least = 16
 

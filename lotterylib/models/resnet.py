@@ -87,6 +87,7 @@ class ResNet8(_Cifar):
     """One block per stage."""
 
     name = "resnet8"
+    title = "ResNet-8"
     stages = (16, 32, 64)
     blocks = 1
 
@@ -96,6 +97,7 @@ class ResNet20s(_Cifar):
     """Three blocks per stage: 0.27 million parameters for three channels and ten classes."""
 
     name = "resnet20s"
+    title = "ResNet-20s"
     stages = (16, 32, 64)
     blocks = 3
 
@@ -105,5 +107,6 @@ class ResNet18(_Cifar):
     """Two blocks per stage: 11.2 million parameters for three channels and ten classes."""
 
     name = "resnet18"
+    title = "ResNet-18"
     stages = (64, 128, 256, 512)
     blocks = 2

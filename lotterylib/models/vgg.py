@@ -26,6 +26,7 @@ class Vgg16(Architecture):
     """
 
     name = "vgg16_bn"
+    title = "VGG-16"
     stages = (64, 128, 256, 512, 512)
     least = 32
 

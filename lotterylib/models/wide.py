@@ -60,6 +60,7 @@ class Wrn2810(Architecture):
     """Four blocks per stage: 36.5 million parameters for three channels and ten classes."""
 
     name = "wrn28_10"
+    title = "WRN-28-10"
     stages = (16, 160, 320, 640)
     least = 8
 

@@ -16,7 +16,7 @@ from .folders import building
 from .pdf import build_pdf
 from .reads import PACKAGE, Reads
 from .runner import run_notebooks
-from .site import build_site
+from .site import build_site, heavy_pages
 from .stage import stage_book
 from .toc import notebooks_in_toc
 
@@ -103,7 +103,10 @@ def build_book(
         if failed:
             raise PublishError(f"{len(failed)} of {len(executions)} notebooks failed: " + "; ".join(failed))
         stage = stage_book(executions, root, out / "stage", card)
-        return build_site(stage, out / "site")
+        index = build_site(stage, out / "site")
+        for page, weight in heavy_pages(index.parent).items():
+            print(f"note: {page} weighs {weight / 1e6:.1f} MB with its images", file=sys.stderr)
+        return index
 
 
 def print_book(index: Path) -> Path:

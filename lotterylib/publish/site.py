@@ -20,6 +20,9 @@ HASH = ".stage-sha256"
 FAULT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|^(?!RuntimeError:\s*$)[\w.]*(Error|Exception): |\w error: ")
 # that a build may take; the whole book takes some fifty
 SECONDS = 3600
+# bytes of a page and its images
+HEAVY = 2_000_000
+IMAGE = re.compile(r'<img[^>]*\ssrc="([^":]+)"')
 # faults that the error quotes; the log has them all
 SHOWN = 20
 
@@ -46,6 +49,18 @@ def build_site(stage: Path, site: Path) -> Path:
         (html / HASH).write_text(digest)
         _swap(html, site, Path(work) / "old")
     return index
+
+
+def heavy_pages(site: Path, most: int = HEAVY) -> dict[str, int]:
+    """Return the pages of a site that weigh more than ``most`` bytes with their images, without theme and MathJax, heaviest first."""
+    found = {}
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        images = {(page.parent / name).resolve() for name in IMAGE.findall(text)}
+        weight = page.stat().st_size + sum(image.stat().st_size for image in images if image.is_file())
+        if weight > most and "_static" not in page.parts:
+            found[page.relative_to(site).as_posix()] = weight
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def check_jupyter_book() -> None:

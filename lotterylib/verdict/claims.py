@@ -17,6 +17,7 @@ import pandas as pd
 from .. import metrics
 from ..errors import DataError
 from ..pruners import PRUNERS, Start
+from ..results import setting_name
 from . import paper
 from .intervals import Interval, differences, interval
 from .passes import judge, limits, lth_pass, passes, tolerances
@@ -86,7 +87,7 @@ def findings(table: pd.DataFrame, family: pd.DataFrame | None = None) -> list[Fi
 
 def _careful(rows: pd.DataFrame, effect: str, verdict: str) -> str:
     """Return what a careful referee would let stand: of which networks it is true, and no more."""
-    settings = sorted({f"{m} on {d}" for d, m in rows[SETTING].itertuples(index=False, name=None)})
+    settings = sorted({setting_name(m, d) for d, m in rows[SETTING].itertuples(index=False, name=None)})
     seeds = rows[rows.pruner == "dense"].groupby(SETTING).seed.nunique().min() if len(rows) else 0
     of = f"{' and '.join(settings)}, {seeds:g} training(s) each"
     start = {

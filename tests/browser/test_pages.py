@@ -58,6 +58,41 @@ def test_slider_moves_the_picture_without_a_kernel(browser, address, site):
         assert visit.faults == []
 
 
+@pytest.mark.parametrize(
+    ("width", "display", "title"), [(WIDE, "table-cell", "none"), (PHONE, "block", "decides: ")]
+)
+def test_a_table_is_stacked_on_a_phone(browser, address, width, display, title):
+    with Visit(browser, address, "book/index.html", width) as visit:
+        cell = visit.page.locator("article table td", has_text="before training")
+        assert cell.evaluate("e => getComputedStyle(e).display") == display
+        # some versions of the browser join the two parts, some quote each
+        before = cell.evaluate("e => getComputedStyle(e, '::before').content")
+        assert before.replace('"', "") in (title, title.replace(": ", " : "))
+
+
+def test_icons_are_drawn_from_fonts(browser, address):
+    with Visit(browser, address, "notebooks/sample.html") as visit:
+        icons = visit.page.locator(".article-header-buttons i[class*=fa-]")
+        assert icons.count() > 3
+        glyphs = icons.evaluate_all("es => es.map(e => getComputedStyle(e, '::before').content)")
+        families = icons.evaluate_all("es => es.map(e => getComputedStyle(e).fontFamily)")
+        assert "none" not in glyphs and all("Font Awesome" in family for family in families)
+        loaded = "[...document.fonts].filter(f => f.status == 'loaded').map(f => f.family)"
+        assert any("Font Awesome" in family for family in visit.page.evaluate(loaded))
+
+
+def test_sliders_have_the_colours_of_a_dark_page(browser, address, site):
+    if "widget-state" not in (site / "notebooks" / "explorer.html").read_text():
+        pytest.skip("the scripts of widgets could not be fetched from npm")
+    with Visit(browser, address, "notebooks/explorer.html", scheme="dark") as visit:
+        visit.page.locator(".noUi-handle").wait_for()
+        colour = "e => getComputedStyle(e).color"
+        page = visit.page.locator("article p").last.evaluate(colour)
+        assert visit.page.locator(".widget-label").first.evaluate(colour) == page
+        panel = visit.page.locator(".widget-subarea").first
+        assert panel.evaluate("e => getComputedStyle(e).backgroundColor") == "rgba(0, 0, 0, 0)"
+
+
 def test_a_keyboard_reaches_the_text_and_the_theme_switch(browser, address):
     with Visit(browser, address, "notebooks/sample.html") as visit:
         visit.page.keyboard.press("Tab")
@@ -104,7 +139,14 @@ def test_site_works_from_a_folder_too(browser, site):
         assert visit.faults == []
 
 
-def test_search_finds_a_page(browser, address):
-    with Visit(browser, address, "search.html?q=sparsity") as visit:
-        visit.page.wait_for_selector("#search-results li a")
+@pytest.mark.parametrize("opened", ["served", "as a file"])
+def test_search_shows_pages_with_what_they_say(browser, address, site, opened):
+    home = address if opened == "served" else site.as_uri() + "/"
+    with Visit(browser, home, "search.html?q=dense") as visit:
+        found = visit.page.locator("#search-results li", has_text="A sample book")
+        # from the page as it is read: a quoted number is part of it
+        found.locator("p.context", has_text="The dense network reaches 92.5 %").wait_for()
+        assert found.locator(".highlighted").first.inner_text().lower() == "dense"
+        found.locator("a").click()
+        visit.page.wait_for_url("**/book/index.html*")
         assert visit.faults == []

@@ -183,16 +183,3 @@ def test_verdicts_stand_below_their_ticket(views):
     said = explorer.verdicts_of(judged, views[1]["lottery"][1])
     assert "Generalization ●<br>Calibration × lost: ECE" in said
     assert explorer.verdicts_of(judged, views[0]) == explorer.verdicts_of(None, views[1]["lottery"][1]) == ""
-
-
-def test_steps_are_a_slider_over_figures(quick):
-    ipywidgets = pytest.importorskip("ipywidgets", minversion="8")
-    place, stack = explorer.steps({"T = 1": (None, "one"), "T = 2": (None, "two")}, "temperature").children
-    assert list(place.options) == ["T = 1", "T = 2"] and place.description == "temperature"
-    assert [child.value for child in stack.children] == ['<img alt="one">', '<img alt="two">']
-    links = [
-        w for w in ipywidgets.Widget.widgets.values() if isinstance(w, ipywidgets.widgets.widget_link.Link)
-    ]
-    assert any(link.source[0] is place and link.target[0] is stack for link in links)
-    with pytest.raises(SettingError, match="no figures"):
-        explorer.steps({}, "temperature")

@@ -96,7 +96,7 @@ def texts(figure):
 
 def test_axes_say_what_they_show(axis):
     figure = axis.figure
-    assert "Test accuracy (%) ↑, resnet8 on fashion-mini" in texts(figure)
+    assert "Test accuracy (%) ↑, ResNet-8 on a sample of Fashion-MNIST" in texts(figure)
     assert "sparsity (% of prunable weights removed)" in texts(figure)
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "20", "49", "79", "98"]
     assert list(axis.get_xticks()) == pytest.approx(X)
@@ -203,10 +203,10 @@ def test_each_setting_has_panels_of_its_own():
     figure, alt = figures.sweep(both)
     assert [a.get_title(loc="left") for a in figure.axes] == 2 * ["LTH", "OMP", "RP"]
     assert {
-        "Test accuracy (%) ↑, lenet on fashion-mini",
-        "Test accuracy (%) ↑, resnet8 on fashion-mini",
+        "Test accuracy (%) ↑, LeNet on a sample of Fashion-MNIST",
+        "Test accuracy (%) ↑, ResNet-8 on a sample of Fashion-MNIST",
     } <= set(texts(figure))
-    assert "lenet on fashion-mini" in alt
+    assert "LeNet on a sample of Fashion-MNIST" in alt
 
 
 def test_what_cannot_be_drawn_is_refused():
@@ -276,6 +276,19 @@ def test_layers_that_no_ticket_prunes_have_no_bars():
     assert len(dense) == 2 and len(axis.patches) == 1
 
 
+def test_many_pruners_in_layers_are_a_table():
+    layers = {"stem.0": 50.0, "head": 0.0}
+    names = ["lottery", "random", "snip", "grasp", "synflow", "rigl"]
+    figure, alt = figures.layer_bars({n: layers for n in names}, "weights kept (%)", log=True)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["50", "×"] * 6
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == [figures.look(n).label for n in names]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["first layer", "last layer"]
+    assert alt.startswith(
+        "A table of weights kept (%), one column per layer. LTH lies between 0 (last layer) and 50"
+    )
+
+
 def test_a_picture_of_masks_chooses_a_layer():
     _, several = masks()
     assert "of layer 5" in figures.mask_picture(several)[1]
@@ -338,3 +351,46 @@ def test_record_glues_a_number_without_showing_it(shown):
     [((bundle,), options)] = shown
     assert bundle == {"application/papermill.record/text/plain": "0.25"}
     assert options["metadata"]["scrapbook"]["name"] == "gap"
+
+
+def test_overlap_tells_every_pair_and_the_ends():
+    shares = {"lottery": {"lottery": 1.0, "snip": 0.5, "random": 0.12}}
+    shares["snip"] = {"lottery": 0.5, "snip": 1.0, "random": 0.1}
+    shares["random"] = {"lottery": 0.12, "snip": 0.1, "random": 1.0}
+    figure, alt = figures.overlap(shares, 0.1)
+    [axis] = figure.axes
+    assert axis.images[0].get_array().tolist() == [list(row.values()) for row in shares.values()]
+    assert [text.get_text() for text in axis.texts] == [
+        "100",
+        "50",
+        "12",
+        "50",
+        "100",
+        "10",
+        "12",
+        "10",
+        "100",
+    ]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["LTH", "SNIP", "RP"]
+    assert alt.endswith("10% by chance. Most: LTH with SNIP 50%. Least: SNIP with RP 10%.")
+
+
+def test_cost_and_accuracy_are_where_they_belong():
+    costs = {"lottery": 5.0, "snip": 0.25, "mine": 1.0}
+    figure, alt = figures.cost_and_accuracy(costs, {"lottery": 0.9, "snip": 0.88}, 0.91)
+    _, dense, *marks = figure.axes[0].lines
+    assert (dense.get_xdata()[0], dense.get_ydata()[0]) == (1, 91)
+    places = {mark.get_marker(): (mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks}
+    assert places == {figures.look("snip").marker: (0.25, 88), figures.look("lottery").marker: (5.0, 90)}
+    assert {text.get_text() for text in figure.axes[0].texts} == {
+        "Dense",
+        "SNIP",
+        "LTH",
+    } and "mine" not in alt
+
+
+def test_a_method_with_other_settings_has_a_name_and_a_colour_of_its_own():
+    own, base = figures.look("random-erk"), figures.look("random")
+    assert own.label == "RP (ERK)" and own.colour != base.colour and own.marker != base.marker
+    assert figures.look("small-dense").label == "Small dense"
+    assert figures.in_order(["snip", "random-erk", "random"]) == ["random", "random-erk", "snip"]

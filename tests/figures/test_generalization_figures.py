@@ -60,6 +60,8 @@ def test_attack_curves():
     drawn = {(ln.get_color(), ln.get_linestyle()): list(ln.get_ydata()) for ln in axis.lines}
     assert drawn[figures.look("dense").colour, "-"] == pytest.approx([90, 50, 20])
     assert drawn[figures.look("lottery").colour, "--"] == pytest.approx([88, 20, 1])
+    markers = {ln.get_color(): ln.get_marker() for ln in axis.lines}
+    assert markers == {figures.look(n).colour: figures.look(n).marker for n in curves}
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "4", "16"]
     assert {"Dense", "LTH", "FGSM", "PGD"} <= {t.get_text() for t in axis.get_legend().get_texts()}
     assert "LTH under PGD from 88.0% to 1.0%" in alt and "0/255 to 16/255" in alt

@@ -107,3 +107,22 @@ def test_directions_stand_below_their_images(channels, count):
     assert len(figure.axes) == 4 * count
     assert [figure.axes[i * count].get_ylabel() for i in range(4)] == ["image", "Dense", "LTH", "RP"]
     assert "Dense 100%; LTH 0%; RP 0%" in alt
+
+
+def test_shaken_weights_show_every_draw_and_what_is_allowed():
+    before = torch.tensor([1.0, -0.5, 0.0])
+    losses = {0.0: [0.2, 0.2], 0.1: [0.2, 0.23], 0.3: [0.4, 0.9]}
+    seen = {}
+    for scale in losses:
+        figure, seen[scale] = figures.shaken(before, before * (1 + scale), losses, scale, 0.22)
+        left, right = figure.axes
+        assert left.lines[1].get_ydata().tolist() == (before * (1 + scale)).tolist()
+        drawn = {ln.get_xdata()[0]: list(ln.get_ydata()) for ln in right.lines if ln.get_marker() in "o."}
+        assert drawn == losses
+        [shown] = [ln for ln in right.lines if ln.get_marker() == "o"]
+        assert shown.get_xdata()[0] == scale
+        assert list(right.lines[-1].get_ydata()) == [0.22, 0.22]
+        # A slider's pictures share their axes.
+        assert left.get_ylim() == pytest.approx((-1.9 * 1.05, 1.9 * 1.05))
+    assert "loss 0.215 in the mean over 2 draws, within the 0.22 allowed" in seen[0.1]
+    assert "loss 0.65 in the mean over 2 draws, more than the 0.22 allowed" in seen[0.3]

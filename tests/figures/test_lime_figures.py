@@ -73,3 +73,22 @@ def test_cuts_are_counted_and_bordered():
 def test_colour_images_are_drawn_too():
     images = IMAGES.repeat(1, 3, 1, 1)
     figures.superpixel_cuts(images, {"SLIC": superpixels(images)})
+
+
+def test_one_explanation_shows_samples_answers_and_fit():
+    (found,) = explanations(1)
+    samples, answers = IMAGES[:2], torch.tensor([0.9, 0.25, 0.4])
+    fitted = torch.tensor([0.8, 0.3, 0.5])
+    figure, alt = figures.one_explanation(IMAGES[0], samples, answers, fitted, found)
+    first, *hidden, fit, heat = figure.axes
+    assert [axis.get_title() for axis in (first, *hidden)] == ["the image", "answer 90%", "answer 25%"]
+    for axis, picture in zip((first, *hidden), (IMAGES[0], *samples), strict=True):
+        assert axis.images[0].get_array().tolist() == picture.movedim(0, -1).squeeze(-1).tolist()
+    everything, above, _ = fit.lines
+    assert (
+        list(everything.get_ydata()) == answers.tolist() and list(everything.get_xdata()) == fitted.tolist()
+    )
+    assert list(above.get_ydata()) == answers[:2].tolist()
+    assert f"R² {found.r2:.2f}" in fit.get_title(loc="left") and heat.images
+    assert "2 samples of it" in alt and "answered with 90%, 25%" in alt
+    assert f"{int((found.coefficients > 0).sum())} speak for" in alt

@@ -19,16 +19,16 @@ def study(dataset, model):
 def test_the_same_setting_stands_beside_the_paper_s():
     figure, alt = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
     assert [a.get_title("left") for a in figure.axes] == [
-        "this study: resnet18 on cifar10", "the paper, digitised: resnet18 on cifar10 (same setting)",
+        "this study: ResNet-18 on CIFAR-10", "the paper, digitised: ResNet-18 on CIFAR-10 (same setting)",
     ]  # fmt: skip
-    assert "this study: resnet18 on cifar10: at 48.8% sparsity, from best to worst: LTH, RP." in alt
+    assert "this study: ResNet-18 on CIFAR-10: at 48.8% sparsity, from best to worst: LTH, RP." in alt
 
 
 def test_another_setting_is_called_so():
     figure, _ = figures.beside_paper(
         study("fashion-mini", "resnet8"), paper.digitised(), "accuracy", smoke=True
     )
-    assert "ANOTHER SETTING" in figure.axes[1].get_title("left")
+    assert "another setting" in figure.axes[1].get_title("left")
     assert "MEAN NOTHING" in figure._suptitle.get_text()
 
 

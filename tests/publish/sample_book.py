@@ -54,6 +54,10 @@ $$s = 1 - 0.8^n$$ (eq-sparsity)
 
 The same figure, on another page.
 ```
+
+| method | decides | cost beside one dense training |
+|---|---|---|
+| random | before training | none |
 """
 
 TOC = """\

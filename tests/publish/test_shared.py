@@ -42,6 +42,21 @@ def test_a_card_is_escaped_and_knows_its_address(extension):
     assert 'content="https://x.org/book/index.html"' in tags and "what-is-kept.png" in tags
 
 
+def test_a_book_without_an_address_names_none(extension):
+    config = SimpleNamespace(html_title="T", project="P", html_baseurl="")
+    context = {"body": f"<p>{LONG}</p>", "title": "Loss"}
+    extension("shared").add_card(SimpleNamespace(config=config), "book/index", "", context, None)
+    assert LONG in context["metatags"] and "og:url" not in context["metatags"]
+    assert "og:image" not in context["metatags"]
+
+
+def test_search_reads_what_a_reader_reads(extension):
+    html = """<nav>menu</nav><article class="bd-article" role="main"><h1>Title<a class="headerlink" href="#t">#</a></h1>
+      <script type="x">{"a": "<p>no</p>"}</script><p>a &lt; b, <b>92.5</b>&nbsp;%</p><pre><span>f</span>(<span>x</span>)</pre></article><p>foot</p>"""
+    text_of = extension("excerpts").text_of
+    assert text_of(html) == "Title a < b, 92.5 % f(x)" and text_of("<p>no article</p>") == ""
+
+
 def test_labels_are_authors_and_year_and_differ(extension):
     pytest.importorskip("pybtex")
     from pybtex.database import Entry, Person

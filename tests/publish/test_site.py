@@ -8,6 +8,7 @@ from importlib import metadata
 import pytest
 
 from lotterylib.publish import SiteError, build_site
+from lotterylib.publish.site import heavy_pages
 from tests.publish.sample_book import ALT
 
 
@@ -143,3 +144,16 @@ def test_a_folder_that_is_no_site_is_not_overwritten(stage, tmp_path):
     with pytest.raises(SiteError, match="is not a site of this book"):
         build_site(stage, tmp_path / "site")
     assert (tmp_path / "site" / "thesis.tex").is_file()
+
+
+def test_heavy_pages_are_named_with_their_images_and_without_the_theme(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "_images" / "a.png").write_bytes(bytes(700))
+    picture = '<img alt="A" src="../_images/a.png"><script src="../_static/theme.js"></script>'
+    (tmp_path / "book" / "twice.html").write_text(picture * 2 + "x" * 300)
+    (tmp_path / "book" / "light.html").write_text(picture)
+    (tmp_path / "book" / "own.html").write_text(f'<img alt="A" src="data:image/png;base64,{"a" * 2000}">')
+    found = heavy_pages(tmp_path, 1000)
+    assert list(found) == ["book/own.html", "book/twice.html"]
+    assert found["book/twice.html"] == 700 + 2 * len(picture) + 300

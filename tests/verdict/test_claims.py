@@ -235,7 +235,7 @@ def test_the_paper_s_own_gap_stands_beside_ours():
     found = by_claim(tidy(records("accuracy", dict.fromkeys((*LATE, *EARLY), [0.0, 0.001, 0.0]))))
     assert found["2"].theirs.startswith("In the paper's own figures: +") and found["8"].theirs == ""
     assert found["2"].careful.startswith(
-        "For resnet8 on fashion-mini, 3 training(s) each, the records neither support"
+        "For ResNet-8 on a sample of Fashion-MNIST, 3 training(s) each, the records neither support"
     )
 
 
