@@ -32,6 +32,16 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> Drawn:
     The hatched piece of a bar is the gap between the accuracy of its bin and the mean confidence there.
 
     ``diagrams``: title → result of ``metrics.calibration.reliability``; a pruner's name is replaced by its label.
+
+    Example:
+        >>> import torch
+        >>> from lotterylib.metrics.calibration import reliability
+        >>> bins = reliability(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), torch.tensor([0, 1]), bins=5)
+        >>> _, alt = reliability_diagram({"dense": bins})
+        >>> print(alt)
+        Accuracy of images by their confidence, a diagonal being perfect. Dense: ECE 0.350, mean confidence
+        75.0%, accuracy 50.0%; too sure in 1 of 2 bins with images, 50% of the images in the most confident
+        bin.
     """
     if not diagrams:
         raise SettingError("no reliability diagrams to draw: want title → metrics.calibration.reliability(…)")
@@ -65,6 +75,13 @@ def calibration_under_shift(
 
     ``curves``: pruner → ``extra["by_severity"]`` of its record: the score at severities 0 (clean) to 5, averaged over
     corruptions, under ``corrupted`` and ``corrupted-scaled``.
+
+    Example:
+        >>> score = [0.02, 0.03, 0.05, 0.08, 0.12, 0.2]
+        >>> _, alt = calibration_under_shift({"snip": {"corrupted": score, "corrupted-scaled": score}})
+        >>> print(alt)
+        ECE (lower is better) against severity of corruption: SNIP from 0.02 (clean) to 0.2 (severity 5),
+        with scaling from 0.02 to 0.2.
     """
     if not curves:
         raise SettingError('no curves to draw: want pruner → extra["by_severity"] of its record')

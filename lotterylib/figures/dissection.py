@@ -24,6 +24,14 @@ def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns:
     """Draw each concept (name → bool [N, H, W]) in orange on one of the images [N, C, H, W] that show it.
 
     The image is one where the concept covers more than in most.
+
+    Example:
+        >>> import torch
+        >>> seen = np.zeros((2, 8, 8), dtype=bool)
+        >>> seen[1, :4] = True
+        >>> _, alt = concept_gallery(torch.rand(2, 1, 8, 8), {"top": seen})
+        >>> print(alt)
+        One image for each concept, with the pixels that show it in orange: top (25.0% of all pixels).
     """
     with styled():
         figure, axes = panels(len(concepts), columns, (1.25, 1.45))
@@ -97,6 +105,12 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> D
     """Draw the IoU of every unit's best formula, largest first, one line per network (pruner or another name → IoUs).
 
     ``threshold``: above it a unit counts as explained.
+
+    Example:
+        >>> _, alt = unit_ious({"dense": [0.3, 0.02, 0.1], "lottery": [0.01, 0.05, 0.02]})
+        >>> print(alt)
+        IoU of each unit with its formula, sorted; threshold 0.04: Dense has 2 of 3 units above it, the best
+        at 0.300; LTH has 1 of 3 units above it, the best at 0.050.
     """
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 3.4))

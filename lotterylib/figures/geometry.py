@@ -23,6 +23,15 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
     """Draw the density of Hessian eigenvalues, one row per network (pruner → ``Density``), on one pair of axes.
 
     Eigenvalues are linear around 0 and logarithmic beyond, density is logarithmic. A line marks the largest eigenvalue.
+
+    Example:
+        >>> import torch
+        >>> from lotterylib.metrics.geometry import Density
+        >>> grid = torch.linspace(-1, 3, 41)
+        >>> _, alt = spectra({"snip": Density(grid, (-((grid - 1) ** 2)).exp())})
+        >>> print(alt)
+        Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: SNIP from 1 to
+        1.
     """
     ends = {name: _ends(density) for name, density in densities.items()}
     with styled():
@@ -65,6 +74,15 @@ def surfaces(found: Mapping[str, Surface]) -> Drawn:
     """Draw the loss over two filter-normalised directions, one panel per network (pruner → ``Surface``).
 
     All are on one logarithmic colour scale; the cross is the network.
+
+    Example:
+        >>> import torch
+        >>> from lotterylib.metrics.geometry import Surface
+        >>> places = torch.tensor([-1.0, 0.0, 1.0])
+        >>> _, alt = surfaces({"snip": Surface(places, places[:, None] ** 2 + places**2 + 0.1)})
+        >>> print(alt)
+        Training loss over two random directions, on one colour scale: SNIP 0.1 at the centre, 1.77 at the
+        edge in the mean.
     """
     losses = {name: s.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST).numpy() for name, s in found.items()}
     low = min(float(heights.min()) for heights in losses.values())
@@ -111,6 +129,16 @@ def connection(found: Mapping[str, Line]) -> Drawn:
     """Draw loss and error along straight lines between two networks (name of the pair → ``Line``).
 
     Each has the straight chord between its ends and the height of its barrier.
+
+    Example:
+        >>> import torch
+        >>> from lotterylib.metrics.geometry import Line
+        >>> losses, errors = torch.tensor([0.1, 0.5, 0.1]), torch.tensor([0.0, 0.2, 0.0])
+        >>> line = Line(torch.tensor([0.0, 0.5, 1.0]), losses, errors)
+        >>> _, alt = connection({"two seeds": line})
+        >>> print(alt)
+        Loss and error along straight lines between pairs of networks. two seeds: barrier 0.4 nats and 20
+        points.
     """
     barriers = {name: (error_barrier(s.losses), error_barrier(s.errors)) for name, s in found.items()}
     with styled():
@@ -182,6 +210,14 @@ def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> Draw
     """Draw images [N, C, H, W] above the direction in their pixels along which each network's loss bends most.
 
     ``directions``: pruner → [N, C, H, W]. Red and blue are the two signs, which may be swapped together.
+
+    Example:
+        >>> import torch
+        >>> pictures = torch.ones(1, 1, 4, 4)
+        >>> _, alt = pixel_directions(pictures, {"snip": torch.ones(1, 1, 4, 4)})
+        >>> print(alt)
+        1 images and, below each, the pixels in which the loss of a network bends most. Share of the
+        direction (squared) that lies on pixels that are not black: SNIP 100%.
     """
     count = len(pictures)
     with styled():

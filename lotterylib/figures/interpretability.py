@@ -26,6 +26,13 @@ def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> Drawn:
     """Draw images [N, C, H, W] with the borders of their superpixels and their number, one row per method.
 
     ``cuts``: the method's name → int64 [N, H, W].
+
+    Example:
+        >>> import torch
+        >>> cuts = torch.tensor([[[0, 0, 1, 1]] * 4])
+        >>> _, alt = superpixel_cuts(torch.rand(1, 1, 4, 4), {"halves": cuts})
+        >>> print(alt)
+        1 images with the borders of their superpixels. halves: 2 to 2 superpixels per image.
     """
     with styled():
         figure, axes = _grid(len(cuts), len(images))

@@ -39,7 +39,14 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, the same bytes as ``show`` displays."""
+    """Write a figure as PNG, the same bytes as ``show`` displays.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> save(plt.figure(), Path("picture.png"))
+        >>> Path("picture.png").exists()
+        True
+    """
     write_whole(path, png(figure))
 
 

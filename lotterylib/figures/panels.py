@@ -30,6 +30,13 @@ def sweep_panels(
 
     ``table`` is of one data set and model. Values that span more than a factor of ten are on a logarithmic axis. Raises
     ``DataError`` for several models, or without any of the metrics.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> _, alt = sweep_panels(example(), ["accuracy", "ece"])
+        >>> print(alt)
+        Test accuracy (higher is better) at 80.0% sparsity, best to worst: LTH. ECE (lower is better) at
+        80.0% sparsity, best to worst: LTH.
     """
     if len(table.groupby(["dataset", "model"])) > 1:
         raise DataError("panels of sweeps show one data set and one model: choose one of the table's")
@@ -76,6 +83,14 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
 
     1 where two metrics or dimensions order the tickets alike, −1 where one's best is the other's worst. Metrics come in the
     order of their dimensions.
+
+    Example:
+        >>> import pandas as pd
+        >>> names = ["accuracy", "ece"]
+        >>> _, alt = agreement(pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], names, names))
+        >>> print(alt)
+        Rank correlations of 2 rows over all tickets. Least: Test accuracy with ECE +0.50. Most: Test
+        accuracy with ECE +0.50.
     """
     known = metrics.names()
     order = [n for n in known if n in matrix] or list(matrix)
@@ -115,6 +130,13 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
 
     The line is equality and the black cross is dense. Shares are drawn in per cent. Raises ``DataError`` where no ticket has
     both.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> _, alt = against(example(), "accuracy", "ece")
+        >>> print(alt)
+        ECE against Test accuracy, one point per network: 4 of 4 lie below the line of equality; rank
+        correlation -1.00 over the tickets.
     """
     keys = ["pruner", "sparsity"]
     pair = over_seeds(table, first).merge(over_seeds(table, second), on=keys, suffixes=("_1", "_2"))
@@ -154,6 +176,11 @@ def forest(effects: Mapping[str, tuple[float, float, float]], label: str, *, smo
 
     ``effects``: name → (mean, low, high), NaN bounds where there is no interval. Names that share what stands before a colon
     are grouped. Raises ``DataError`` without effects.
+
+    Example:
+        >>> _, alt = forest({"accuracy": (-0.1, -0.2, 0.0)}, "effect")
+        >>> print(alt)
+        effect, mean and interval, filled where zero lies outside: accuracy -0.1 (-0.2 to +0).
     """
     if not effects:
         raise DataError("no effects to draw")
@@ -183,6 +210,11 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
     """Draw which share of the doubt about a difference (its variance) comes from the trainings, the rest from the test images.
 
     ``shares``: metric → in [0, 1], one bar each. Raises ``DataError`` for none.
+
+    Example:
+        >>> _, alt = doubt_bars({"accuracy": 0.3})
+        >>> print(alt)
+        Share of the doubt that comes from the trainings, the rest from the test images: Test accuracy 30 %.
     """
     if not shares:
         raise DataError("no metric has records of several seeds with an error")

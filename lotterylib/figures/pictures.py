@@ -23,7 +23,13 @@ _HATCHES = ("", "//", "..", "xx", "\\\\")
 
 
 def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> Drawn:
-    """Draw a grid of [N, C, H, W] images in [0, 1], grey or colour, with a title each."""
+    """Draw a grid of [N, C, H, W] images in [0, 1], grey or colour, with a title each.
+
+    Example:
+        >>> _, alt = images(torch.zeros(2, 1, 4, 4), ["a cat", "a dog"])
+        >>> print(alt)
+        2 example images: a cat, a dog.
+    """
     with styled():
         figure, axes = panels(len(pictures), columns, (1.05, 1.3))
         for axis, picture, title in zip(axes, pictures, titles, strict=True):
@@ -44,6 +50,12 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
 
     ``weight``: the layer's name in each mask (pruner → mask); if it is not given, ``masks.inner_layer`` chooses. Raises
     ``SettingError`` without a mask, or where one has no such layer.
+
+    Example:
+        >>> mask = Mask({"0.weight": torch.tensor([[True, False], [True, True]])})
+        >>> _, alt = mask_picture({"snip": mask}, "0.weight")
+        >>> print(alt)
+        Which weights of layer 0 stay, dark = kept: SNIP keeps 75.0%.
     """
     _check_any(masks)
     weight = weight or inner_layer(next(iter(masks.values())))
@@ -66,7 +78,15 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
 
 
 def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
-    """Draw how one layer's mask moved; rows, columns and ``weight`` as in ``mask_picture``."""
+    """Draw how one layer's mask moved; rows, columns and ``weight`` as in ``mask_picture``.
+
+    Example:
+        >>> old = Mask({"0.weight": torch.tensor([[True, False, True]])})
+        >>> new = Mask({"0.weight": torch.tensor([[True, True, False]])})
+        >>> _, alt = mask_change(old, new, "0.weight")
+        >>> print(alt)
+        Connections of layer 0 from the first mask to the last: 1 stayed, 1 dropped, 1 grew.
+    """
     weight = weight or inner_layer(before)
     old, new = before[weight].flatten(1).cpu(), after[weight].flatten(1).cpu()
     parts = {"stayed": old & new, "dropped": old & ~new, "grew": ~old & new}
@@ -90,6 +110,13 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
 
     ``masks``: pruner → mask. ``of``: the dense network's mask, where tickets are physically smaller; its layers that no ticket
     prunes are left out. Raises ``SettingError`` without a mask.
+
+    Example:
+        >>> mask = Mask({"0.weight": torch.tensor([[True, False]]), "2.weight": torch.tensor([[True, True]])})
+        >>> _, alt = density_bars({"snip": mask})
+        >>> print(alt)
+        Share of weights kept in each layer. Bars of weights kept (%), one group per layer. SNIP lies
+        between 50 (layer 0) and 100 (layer 2).
     """
     _check_any(masks)
     pruned = next(iter(masks.values()))
@@ -104,6 +131,11 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
     colours.
 
     ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
+
+    Example:
+        >>> _, alt = layer_bars({"snip": {"0.weight": 0.5, "3.weight": 2.0}}, "norm")
+        >>> print(alt)
+        Bars of norm, one group per layer. SNIP lies between 0.5 (layer 0) and 2 (layer 3).
     """
     spans = []
     for pruner, layers in values.items():
@@ -166,14 +198,26 @@ def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool
 
 
 def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Drawn:
-    """Draw one line per pruner (pruner → a value for each ``x``)."""
+    """Draw one line per pruner (pruner → a value for each ``x``).
+
+    Example:
+        >>> _, alt = lines([0, 1], {"snip": [0.9, 0.5]}, "noise", "accuracy")
+        >>> print(alt)
+        accuracy against noise, 0 to 1: SNIP from 0.9 to 0.5.
+    """
     figure = _drawn_lines({pruner: (x, row) for pruner, row in values.items()}, xlabel, ylabel)
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
     return figure, f"{ylabel} against {xlabel}, {x[0]:.3g} to {x[-1]:.3g}: {ends}."
 
 
 def bars(values: Mapping[str, float], label: str) -> Drawn:
-    """Draw one bar per pruner on a log scale, with its number."""
+    """Draw one bar per pruner on a log scale, with its number.
+
+    Example:
+        >>> _, alt = bars({"lottery": 2.0, "random": 0.5}, "hours")
+        >>> print(alt)
+        hours: LTH 2; RP 0.5.
+    """
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 0.36 * len(values) + 1))
         for i, (pruner, value) in enumerate(values.items()):
@@ -252,7 +296,16 @@ def cost_and_accuracy(costs: Mapping[str, float], accuracies: Mapping[str, float
 
 
 def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
-    """Draw prunable weights by magnitude, on a log axis: those that the mask keeps above those that it removes."""
+    """Draw prunable weights by magnitude, on a log axis: those that the mask keeps above those that it removes.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[0.5, 0.1]]))
+        >>> _, alt = weight_histogram(layer, Mask({"weight": torch.tensor([[True, False]])}))
+        >>> print(alt)
+        Histogram of weight magnitudes on a log axis. 1 of 2 weights are kept, all of magnitude 0.5 or more
+        in this mask.
+    """
     weights = dict(model.named_parameters())
     sizes = torch.cat([weights[n].detach().abs().flatten().cpu() for n in mask])
     kept = torch.cat([mask[n].flatten().cpu() for n in mask])
@@ -272,7 +325,13 @@ def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
 
 
 def curves(losses: Mapping[str, Sequence[float]]) -> Drawn:
-    """Draw training loss against epoch, one line per network (pruner → mean loss of each epoch)."""
+    """Draw training loss against epoch, one line per network (pruner → mean loss of each epoch).
+
+    Example:
+        >>> _, alt = curves({"lottery": [2.0, 1.0, 0.5]})
+        >>> print(alt)
+        Mean training loss of each epoch: LTH ends at 0.50.
+    """
     found = {pruner: (range(1, len(values) + 1), values) for pruner, values in losses.items()}
     figure = _drawn_lines(found, "epoch of this training", "training loss (nats) ↓")
     figure.axes[0].xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))

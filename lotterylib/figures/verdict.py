@@ -30,6 +30,14 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
     ``judged`` is from ``verdict.passes``, of one data set and model (else ``DataError``); ``whole``, from
     ``verdict.lth_pass``, adds two columns for all metrics at once: LTH-PASS, and whether the ticket lies within what a
     retraining of the dense network changes (×: worse in one metric or more; left out where nothing says so).
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> from lotterylib.verdict import passes
+        >>> _, alt = verdict_board(passes(example()))
+        >>> print(alt)
+        Verdicts by ticket (rows, grouped by pruner, sparsity rising downwards) and metric (columns). LTH: 3
+        pass, 0 undecided, 1 fail. RP: 0 pass, 0 undecided, 2 fail.
     """
     if len(judged.groupby(["dataset", "model"])) != 1:
         raise DataError("a board of verdicts shows one data set and one model: choose one of the table's")
@@ -103,6 +111,15 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
 
     ``table`` is from ``results.tidy``, of one data set and model; ``names`` stand clockwise from the top. Raises ``DataError``
     for fewer than three metrics, or no ticket at this sparsity.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> table = example()
+        >>> table = pd.concat([table, table[table.metric == "ece"].assign(metric="nll")])
+        >>> _, alt = radar(table, 0.5, ["accuracy", "ece", "nll"])
+        >>> print(alt)
+        Radar charts at 50.0% sparsity, min-max over the networks shown, 1 is best. Dense: mean 1.00, best
+        in Test accuracy, ECE, NLL (nats). LTH: mean 1.00. RP: mean 0.00.
     """
     places = scaled(table, sparsity, names)
     pruners = in_order(p for p in places.index if p != "dense")

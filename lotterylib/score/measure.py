@@ -107,6 +107,14 @@ def scorecard(
 
     Raises:
         DataError, SettingError, UnknownNameError: In one line, for what does not fit.
+
+    Example:
+        >>> from lotterylib import datasets, models
+        >>> data = datasets.load("digits", limit=40)
+        >>> network = models.build("lenet", data.classes, data.channels, size=data.size)
+        >>> card = scorecard(network, network, data, only=["nll"], speed=False, progress=False)
+        >>> card["nll"].difference, card["nll"].over
+        (0.0, 'one network')
     """
     how = Reading(
         arch, arch_settings, key, mean, std, size, resize, limit, batch, memory, classes, outputs, outliers, corrupted, seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -40,6 +40,10 @@ class Cell:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send workers the cell alone, without the rounds before it that were asked for."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -105,10 +109,20 @@ class Cell:
 
     def baseline(self) -> Cell:
         """Return the dense network of the same seed, which its metrics are compared with."""
-        return replace(self, pruner=DENSE, settings=(), sparsity=0.0, method="")
+        if self.pruner == DENSE:
+            return self
+        key = (*map(id, (self.dataset, self.model, self.recipe)), self.seed, ALGORITHM)
+        if key not in _baselines:
+            _make_room(_baselines)
+            _baselines[key] = replace(self, pruner=DENSE, settings=(), sparsity=0.0, method="")
+        return _baselines[key]
 
     def previous(self) -> Cell | None:
         """Return the cell of the round before, if the pruner is iterative and this is not its first."""
+        return self._previous
+
+    @cached_property
+    def _previous(self) -> Cell | None:
         before = None if self.unpruned else self.build_pruner().previous(self.sparsity)
         return None if before is None else replace(self, sparsity=before)
 
@@ -138,6 +152,8 @@ class _Shared(NamedTuple):
 
 
 _known: dict[tuple[Any, ...], _Shared] = {}
+# dense networks, which hundreds of cells are compared with; each holds what its key is made of
+_baselines: dict[tuple[int, ...], Cell] = {}
 # with the settings, held for the same reason
 _built: dict[tuple[Any, ...], tuple[Any, pruners.Pruner]] = {}
 

@@ -438,19 +438,24 @@ def _client(
     spawn = "distributed.nanny.pre-spawn-environ"
     with dask.config.set(_LOCAL | {spawn: _LOCAL[spawn] | environment}):
         try:
+            key = _key_for_this_run()
             with _sigint_held():
                 cluster = LocalCluster(
-                    n_workers=workers,
+                    # they come later, and start for as long as they like while we listen
+                    n_workers=0,
+                    memory_limit=1 / workers,
                     threads_per_worker=1,
                     host="127.0.0.1",
                     # who reaches a scheduler can run code as its owner, and loopback is every local user's
                     protocol="tls://",
-                    security=_key_for_this_run(),
+                    security=key,
                     # any free port, so that two runs do not meet
                     dashboard_address="127.0.0.1:0",
                     scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL,
                 )
+            cluster.scale(workers)
+            cluster.sync(_started, cluster)
             client = Client(cluster)
             yield client
         except KeyboardInterrupt:
@@ -464,6 +469,13 @@ def _client(
                 with contextlib.suppress(Exception):
                     if part:
                         part.close(timeout=patience)
+            if cluster and patience == 1:
+                # of workers that were about to start
+                _kill(cluster)
+
+
+async def _started(cluster: LocalCluster) -> None:
+    await cluster
 
 
 def _key_for_this_run() -> Security:
@@ -511,8 +523,11 @@ def _sigint_held() -> Iterator[None]:
 
 
 def _kill(cluster: LocalCluster) -> None:
-    """Workers deep in a training do not listen: end their processes, whose files are whole or not there."""
-    for nanny in list(cluster.workers.values()):
+    """Workers deep in a training, or about to start, do not listen: end their processes, whose files are whole or not there."""
+    # else Python would wait for it at the end
+    cluster.shutdown_on_close = False
+    # those that start are not among its workers yet
+    for nanny in list(cluster._created):
         process = getattr(nanny, "process", None)
         if process and process.pid:
             nanny.auto_restart = False

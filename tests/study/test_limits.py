@@ -4,12 +4,15 @@ import errno
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from multiprocessing import synchronize
 
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
@@ -79,6 +82,36 @@ def test_too_few_open_files_are_one_line_and_not_a_wait(monkeypatch, tmp_path):
     with pytest.raises(SettingError, match=r"2 worker\(s\) take about 192 .* may have 40 \(ulimit -n\)"):
         run(missing(PROFILE, store := Store(tmp_path / "s")), store, How(workers=2, device="cpu"))
     assert not store.root.exists()
+
+
+def test_ctrl_c_does_not_wait_for_workers_to_start(tmp_path, monkeypatch):
+    """Here they never do. None of them stays behind."""
+    (tmp_path / "never.py").write_text("import time\ntime.sleep(3600)\n")
+    monkeypatch.setitem(scheduler._LOCAL, "distributed.worker.preload", [str(tmp_path / "never.py")])
+    before, seen = set(psutil.Process().children()), []
+
+    def interrupt():
+        while not seen:
+            children = set(psutil.Process().children()) - before
+            seen.extend(each for each in children if "spawn_main" in " ".join(each.cmdline()))
+            stop.wait(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # tests that run in the background inherit it ignored
+    handler, stop = signal.signal(signal.SIGINT, signal.default_int_handler), threading.Event()
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                missing(PROFILE, store := Store(tmp_path / "s")),
+                store,
+                How(workers=2, device="cpu"),
+                progress=False,
+            )
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert seen and not psutil.wait_procs(seen, timeout=60)[1]
+    assert not list((store.root / "attempts").glob("*"))
 
 
 def test_a_machine_without_semaphores_is_one_line(monkeypatch, tmp_path):

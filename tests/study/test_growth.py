@@ -1,0 +1,106 @@
+"""Large studies: what a command does for a cell does not grow with their number. Work is counted, not timed."""
+
+import cProfile
+import json
+import pickle
+import tracemalloc
+
+import pytest
+import safetensors.torch
+import torch
+
+from lotterylib.cli import main
+from lotterylib.results import tidy
+from lotterylib.study import Store, expand, index, load_profile, lookup, records
+from lotterylib.study.cells import Cell, wanted, with_ancestors
+from lotterylib.study.lookup import missing
+from lotterylib.study.store import digest
+from tests.study.helpers import TINY, write
+
+# cells of a seed: dense, and two pruners at ten levels
+PER_SEED = 21
+SEEDS = (15, 30)
+
+
+def study(folder, seeds):
+    """A profile and a store that looks finished: nothing was trained."""
+    changes = {"pruners": ["random", "lottery"], "rounds": list(range(1, 11)), "seeds": list(range(seeds))}
+    path = write(folder, TINY | changes | {"name": f"of-{seeds}"})
+    profile, store = load_profile(path), Store(folder / f"store-{seeds}").open_for_writing()
+    for part in ("records", "tickets", "cells"):
+        (store.root / part).mkdir()
+    ticket = safetensors.torch.save({"x": torch.zeros(1)})
+    for cell in with_ancestors(expand(profile)):
+        store.ticket_path(cell).write_bytes(ticket)
+        store.about_path(cell).write_text('{"training": {}}')
+    for cell, metric, settings, id in wanted(profile):
+        row = {
+            "id": id, "dataset": "digits", "model": "lenet", "pruner": cell.pruner, "sparsity": cell.sparsity, "seed": cell.seed,
+            "metric": metric, "value": 0.5, "error": 0.1, "samples": 60, "chance": 0.1, "extra": {"rest": "x" * 2000},
+        }  # fmt: skip
+        path_of = store.record_path(cell, metric, settings)
+        path_of.write_text(json.dumps(row | {"checksum": digest(row)}))
+    # what was read once is kept
+    assert missing(profile, store) == []
+    return path, store
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("growth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "WORTH_KEEPING", 1)
+        yield [study(folder, seeds) for seeds in SEEDS]
+
+
+def status(path, store):
+    assert main(["status", "--profile", str(path), "--store", str(store.root)]) == 0
+
+
+def plan(path, store):
+    assert main(["plan", "--profile", str(path), "--store", str(store.root)]) == 0
+
+
+def plan_of_all(path, store):
+    """Nothing of it is there yet."""
+    ask = ["--store", str(store.root / "none"), "--images-per-second", "100"]
+    assert main(["plan", "--profile", str(path), *ask]) == 0
+
+
+def table(path, store):
+    assert len(tidy(records(load_profile(path), store))) == len(expand(load_profile(path)))
+
+
+@pytest.mark.parametrize("command", [status, plan, plan_of_all, table])
+def test_twice_the_cells_are_twice_the_work(studies, command, monkeypatch, capsys):
+    monkeypatch.setattr(lookup, "MANY", 1)
+    command(*studies[0])
+    calls, peaks = [], []
+    for each in studies:
+        watch = cProfile.Profile()
+        watch.runcall(command, *each)
+        calls.append(sum(entry.callcount for entry in watch.getstats()))
+        tracemalloc.start()
+        command(*each)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert calls[1] < 2.2 * calls[0] and peaks[1] < 2.2 * peaks[0]
+    # 20,000 cells are five million calls of Python and 60 MB: about a second, and little beside PyTorch itself
+    more = (SEEDS[1] - SEEDS[0]) * PER_SEED
+    assert (calls[1] - calls[0]) / more < 250 and (peaks[1] - peaks[0]) / more < 3_000
+
+
+def test_a_status_makes_each_cell_once(studies, monkeypatch, capsys):
+    """And the round before each, which the profile need not ask for."""
+    made, init = [], Cell.__init__
+    monkeypatch.setattr(Cell, "__init__", lambda self, *a, **k: made.append(1) or init(self, *a, **k))
+    status(*studies[0])
+    assert len(made) < 2.1 * SEEDS[0] * PER_SEED
+
+
+def test_workers_are_sent_a_cell_without_those_before_it(studies):
+    cell = expand(load_profile(studies[0][0]))[-1]
+    before = len(pickle.dumps(cell))
+    assert cell.previous().previous() is not None and cell.previous() is cell.previous()
+    copied = pickle.loads(pickle.dumps(cell))
+    assert len(pickle.dumps(cell)) == before and copied.id == cell.id
