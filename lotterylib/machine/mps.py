@@ -68,8 +68,10 @@ def _quit(control: str, places: dict[str, str]) -> None:
 
 
 def _run(command: list[str], places: dict[str, str], said: str = "") -> None:
-    how = dict(capture_output=True, text=True, timeout=PATIENCE, check=True)
-    subprocess.run(command, env=os.environ | places, input=said, **how)
+    environment = os.environ | places
+    subprocess.run(
+        command, env=environment, input=said, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
 
 
 def _reason(error: OSError | subprocess.SubprocessError) -> str:

@@ -203,13 +203,24 @@ class Cuts(Views):
         image, file = self._opened(index)
         # as ``Views`` draws
         with isolated(self.seed, "augment", epoch, index):
-            place = (crop.make_params if hasattr(crop, "make_params") else crop._get_params)([image])
+            # it was private before torchvision 0.21
+            draw = getattr(crop, "make_params", None) or getattr(crop, "_get_params")  # noqa: B009
+            place = draw([image])
             if self.recipe.flip is True:
                 mirrored = bool(torch.rand(()) < 0.5)
         top, left, height, width = (place[name] for name in ("top", "left", "height", "width"))
-        encoded = file is not None
-        content = file if encoded else pixels(image.crop((left, top, left + width, top + height))).reshape(-1)
-        return (len(content), encoded, top, left, height, width, bool(self.recipe.flip and mirrored)), content
+        content = file
+        if content is None:
+            content = pixels(image.crop((left, top, left + width, top + height))).reshape(-1)
+        return (
+            len(content),
+            file is not None,
+            top,
+            left,
+            height,
+            width,
+            bool(self.recipe.flip and mirrored),
+        ), content
 
     def _opened(self, index: int) -> tuple[Image.Image, Tensor | None]:
         """Return the image, decoded unless the bytes of its file come with it."""

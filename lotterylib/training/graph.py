@@ -54,10 +54,10 @@ class CapturedStep:
             # Adam asks
             group["capturable"] = True
         graph = torch.cuda.CUDAGraph()
-        # threads that pin memory for the next batches go on meanwhile
-        where = dict(stream=torch.cuda.current_stream(images.device), capture_error_mode="thread_local")
+        stream = torch.cuda.current_stream(images.device)
         try:
-            with torch.cuda.graph(graph, **where):
+            # threads that pin memory for the next batches go on meanwhile
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._loss = self._step(self._images, self._labels)
         except RuntimeError as error:
             raise SettingError(
