@@ -146,9 +146,8 @@ def headline(card: Scorecard) -> str:
     """Return the answer: a sentence or two that one would sign."""
     if card.doubts:
         return f"These numbers cannot be trusted yet: {card.doubts[0]}."
-    rows, skipped = {row.metric: row for row in card.rows}, ""
-    if card.skipped:
-        skipped = f" {len(card.skipped)} {'was' if len(card.skipped) == 1 else 'were'} not measured."
+    rows = {row.metric: row for row in card.rows}
+    skipped = f" {len(card.skipped)} could not be measured." if card.skipped else ""
     if not rows:
         return f"Nothing is known: no metric could be measured.{skipped}"
     head = f"With {card.sparsity:.1%} of the weights removed"
@@ -369,8 +368,9 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
 
 def _savings(card: Scorecard) -> Iterator[tuple[str, str, str, str]]:
     """Yield what the layout of the zeros would save, where it would save anything."""
-    found = card.structure.get("savings", {})
-    passes = card.costs["ticket"].multiply_adds if card.costs else 0
+    if not card.costs:
+        return
+    found, passes = card.structure.get("savings", {}), card.costs["ticket"].multiply_adds
     for kind, what, how in (
         ("channels", "empty channels, cut out", ", at least"),
         ("two_of_four", "2:4 groups, packed", " on kernels for 2:4"),
