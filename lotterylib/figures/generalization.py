@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
 
 _OUTSIDE = (("#D62728", "-"), ("#0072B2", "--"), ("#7F4A1E", ":"), ("#009E73", "-."))
-_ATTACKS = ("-", "--", ":")
+_ATTACKS: tuple[Any, ...] = ("-", "--", ":")
 
 
 def score_histograms(scores: Mapping[str, Mapping[str, Tensor]]) -> Drawn:
