@@ -161,7 +161,7 @@ def test_every_figure_of_a_page_comes_from_one_notebook_and_its_records():
             address = match[1] or match[2]
             figure = re.fullmatch(r"figures/([\w-]+)\.png", address)
             assert figure and figure[1] in shown, f"{name(page)}: {address} is drawn by no notebook"
-            assert re.search(r"study\.(records|ticket)\(", code(shown[figure[1]][0]))
+            assert re.search(r"study\.(records|table|ticket)\(", code(shown[figure[1]][0]))
 
 
 def test_the_only_pictures_in_the_repository_are_drawn_from_records():

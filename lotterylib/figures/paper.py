@@ -31,9 +31,9 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         >>> from lotterylib.verdict.paper import digitised
         >>> _, alt = beside_paper(example(), digitised(), "accuracy")
         >>> print(alt)
-        Test accuracy against sparsity, higher is better. this study: lenet on digits: at 80.0% sparsity,
-        from best to worst: LTH. the paper, digitised: resnet20s on cifar10 (ANOTHER SETTING): at 99.1%
-        sparsity, from best to worst: LTH, OMP.
+        Test accuracy against sparsity, higher is better. this study: LeNet on scikit-learn's digits:
+        at 80.0% sparsity, from best to worst: LTH. the paper, digitised: ResNet-20s on CIFAR-10 (another
+        setting): at 99.1% sparsity, from best to worst: LTH, OMP.
     """
     about, rows = metrics.describe(metric), by_setting(over_seeds(table, metric))
     printed = {(d, m): curves for d, m, curves in by_setting(theirs.loc[theirs.metric == metric])}

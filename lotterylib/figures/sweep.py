@@ -48,8 +48,8 @@ def sweep(
         >>> from lotterylib.results import example
         >>> _, alt = sweep(example(), "accuracy")
         >>> print(alt)
-        Test accuracy (higher is better) against sparsity, lenet on digits, mean of 2 seed(s). Dense: 90 %.
-        LTH: 89.8 at 50 %, 85 at 80 %. RP: 40 at 50 %, 40 at 50 %.
+        Test accuracy (higher is better) against sparsity, LeNet on scikit-learn's digits, mean of 2 seed(s).
+        Dense: 90 %. LTH: 89.8 at 50 %, 85 at 80 %. RP: 40 at 50 %, 40 at 50 %.
     """
     about = metrics.describe(metric)
     percent = about.unit.startswith("fraction")

@@ -68,7 +68,7 @@ def have_slope(answers: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     )
     rows = [leaf.flatten(1) if leaf.ndim > 1 else leaf[:, None] for leaf in leaves]
     return [
-        torch.zeros(len(row), dtype=torch.bool) if g is None else (g.view_as(row) != 0).any(dim=1).cpu()
+        torch.zeros(len(row), dtype=torch.bool) if g is None else (g.reshape(row.shape) != 0).any(dim=1).cpu()
         for g, row in zip(found, rows, strict=True)
     ]
 

@@ -178,7 +178,7 @@ def test_the_command_says_the_same(tmp_path, monkeypatch, capsys):
                "--only", "corrupted_accuracy,ood_auroc", "--outliers", tmp_path / "cars", "--outliers", tmp_path / "trees",
                "--corrupted", tmp_path / "corrupted", "--quiet"]  # fmt: skip
     assert main(list(map(str, command))) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert (
         "outliers: 12 of cars, 12 of trees" in said
         and "1 corruption of your own (rain), 1 severity, 40 images" in said

@@ -342,7 +342,7 @@ class Hessian:
         if within is not None:
             keep |= {name: keep[name] & kept.to(keep[name].device) for name, kept in within.items()}
         images, labels = check_batch(model, images, labels, batch_size, loss)
-        _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:10])
+        _check_gradients(model, [] if wrt == "inputs" else list(keep), images[:5])
         parts = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
         if wrt == "inputs":
             return cls._in_inputs(model, parts, loss)
