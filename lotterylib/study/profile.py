@@ -180,9 +180,9 @@ class Profile(_Strict):
     def _empty_settings(cls, value: Any) -> Any:
         """``random:`` with nothing behind it means default settings; a plain list of names does too."""
         if isinstance(value, list):
-            if unnamed := next((each for each in value if not isinstance(each, str)), None):
+            if not all(isinstance(each, str) for each in value):
                 raise ValueError(
-                    f"want a list of names, or NAME: {{settings}} on lines of their own without a dash, got {unnamed!r}"
+                    "want a list of names, or NAME: {settings} on lines of their own without a dash"
                 )
             return {name: {} for name in value}
         return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
