@@ -96,9 +96,9 @@ def test_a_fresh_store_is_planned_and_shown_but_not_made(capsys, tmp_path, profi
 
 
 def test_plan_says_what_a_pilot_of_controls_tells(capsys, tmp_path):
-    """Ten dense networks are in the package; a study that nobody has run has none."""
+    """The controls of the laptop's study are in the package; a study that nobody has run has none."""
     _, out, _ = call(
-        capsys, "plan", "--profile", "laptop-controls", "--store", tmp_path / "s", "--images-per-second", 1000
+        capsys, "plan", "--profile", "laptop", "--store", tmp_path / "s", "--images-per-second", 1000
     )
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
     assert len(rows["ece"]) == 7 and rows["ece"][1] == "0.01" and rows["ece"][4].endswith("%")
