@@ -86,7 +86,7 @@ def controls(profile: Profile | str | Path, store: Store | str | Path | None = N
     "control" for their pruner and a difference to a dense network of the study. Empty for a profile without ``controls``.
 
     Example:
-        >>> controls("laptop")
+        >>> controls("smoke")
         []
     """
     return _records(load_profile(profile), store, lambda cell: cell.pruner == CONTROL)

@@ -282,7 +282,7 @@ class Profile(_Strict):
 
         Example:
             >>> load_profile("laptop").model_copy(update={"controls": 4}).control_seeds(0)
-            [1000, 1003]
+            [1000, 1002]
         """
         seeds = self._control_with
         return [FIRST_CONTROL + i for i in range(self.controls) if seeds[i % len(seeds)] == seed]
