@@ -157,7 +157,7 @@ class Profile(_Strict):
     pruners: dict[str, dict[str, Any]]
     rounds: list[Annotated[int, Field(ge=1, le=60)]] = []
     sparsities: list[Annotated[float, Field(gt=0, lt=1)]] = []
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
     controls: Annotated[int, Field(ge=0)] = 0
     control_with: list[int] = []
     recipe: Recipe = Recipe()
@@ -328,8 +328,8 @@ def load_profile(name: str | Path | Profile) -> Profile:
         SettingError: in one line for a file that is no profile: file, key, and what would be right.
 
     Example:
-        >>> load_profile("laptop").seeds
-        [0, 1, 2]
+        >>> load_profile("laptop").levels[-1] > 0.95
+        True
     """
     if isinstance(name, Profile):
         return name
