@@ -1,6 +1,7 @@
-"""Simulate how often the verdict's 95 % intervals hold the truth, and write the table that the verdict's page shows.
+"""Simulate how often 95 % intervals hold the truth, the verdict's and the metrics' own, and write the table that the verdict's
+page shows.
 
-    python -m benchmarks.intervals [--draws 4000] [--out lotterylib/verdict/coverage.csv]
+    python -m benchmarks.intervals [--draws 4000] [--fewer 400] [--out lotterylib/verdict/coverage.csv]
 
 Each case draws studies whose truth is known, computes an interval as the library does, and counts how often the truth lies in
 it. The aim is .93 to .97. An interval over proportions may lie above, since counts are whole numbers.
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import bias, measured
 from lotterylib.results import tidy
 from lotterylib.verdict import differences, interval, paired_proportions, proportion
 from lotterylib.verdict.coverage import FILE
@@ -128,29 +130,35 @@ def cases() -> Iterator[tuple[str, str, Case]]:
         yield "what a retraining changes (prediction)", setting, retrainings(dense, seeds)
 
 
-def simulate(draws: int, seed: int = 0) -> pd.DataFrame:
+def simulate(found: Iterable[tuple[str, str, Case]], draws: int, seed: int = 0) -> pd.DataFrame:
     """Return one row per case: ``interval``, ``setting``, ``coverage`` and ``draws``, the intervals that it is counted over."""
     rows = []
-    for name, setting, case in cases():
+    for name, setting, case in found:
         random, hits = np.random.default_rng(seed), []
         while len(hits) < draws:
             hits += case(random)
         rows.append((name, setting, round(float(np.mean(hits)), 4), len(hits)))
+        print(*rows[-1], flush=True)
     return pd.DataFrame(rows, columns=pd.Index(["interval", "setting", "coverage", "draws"]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=4000, help="intervals per case (default: 4000)")
+    parser.add_argument(
+        "--draws", type=int, default=4000, help="intervals per case, the verdict's (default: 4000)"
+    )
+    parser.add_argument(
+        "--fewer", type=int, default=400, help="intervals per case, the metrics' own (default: 400)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FILE)
     options = parser.parse_args()
-    found = simulate(options.draws, options.seed)
+    parts = ((cases(), options.draws), (bias.cases(), options.fewer), (measured.cases(), options.fewer))
+    found = pd.concat([simulate(part, draws, options.seed) for part, draws in parts], ignore_index=True)
     found = found.assign(
         seed=options.seed, **{name: version(name) for name in ("lotterylib", "numpy", "scipy")}
     )
     found.to_csv(options.out, index=False)
-    print(found.to_string())
 
 
 if __name__ == "__main__":
