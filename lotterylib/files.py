@@ -34,6 +34,9 @@ def write_whole(path: Path, content: bytes) -> None:
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
+            # written over, a file keeps its own
+            if path.exists():
+                partial.chmod(stat.S_IMODE(path.stat().st_mode))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -28,6 +28,13 @@ def test_who_may_read_is_the_umasks_to_say(tmp_path, umask):
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_written_over_a_private_file_stays_private(tmp_path):
+    path = tmp_path / "private"
+    path.touch(mode=0o600)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new" and path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace", "fdopen"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("before", [None, b"old"])

@@ -108,6 +108,11 @@ def parser() -> argparse.ArgumentParser:
     export = add("study", "export", "write a finished study as the profile's reference records")
     _study(export)
     export.add_argument("--to", type=Path, help="folder (default: the package's reference/PROFILE)")
+    export.add_argument(
+        "--partial",
+        action="store_true",
+        help="of an unfinished study what is measured, its records alone, without tickets",
+    )
     return top
 
 

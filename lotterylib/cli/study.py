@@ -204,12 +204,12 @@ def status(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write a finished study as reference, with a picture of it."""
+    """Write a study as reference, with a picture of it."""
     # pandas and Matplotlib, which plan, run and status do without
     from .. import figures, results
 
     profile, store = load_profile(options.profile), Store(options.store)
-    folder = write_reference(profile, store, options.to)
+    folder = write_reference(profile, store, options.to, partial=options.partial)
     _say_what_is_outdated(mixture(profile, store), sys.stderr)
     figure, _ = figures.sweep(results.tidy(records(profile, store)), smoke=profile.smoke)
     figures.save(figure, folder / "accuracy.png")

@@ -53,7 +53,8 @@ def scores(
         weights = weights_of(copied, scope)
 
         def gradient(part: Tensor, truth: Tensor, graph: bool) -> Scores:
-            loss = cross_entropy(copied(part.to(device)) / temperature, truth.to(device))
+            # a copy: the network may normalise in place
+            loss = cross_entropy(copied(part.to(device, copy=True)) / temperature, truth.to(device))
             return gradients(loss * (len(part) / len(images)), weights, graph=graph)
 
         mean = None

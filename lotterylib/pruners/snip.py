@@ -41,7 +41,8 @@ def scores(
         weights = weights_of(copied, scope)
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for part, truth in zip(images.chunk(batches), labels.chunk(batches), strict=True):
-            loss = cross_entropy(copied(part.to(device)), truth.to(device))
+            # a copy: the network may normalise in place
+            loss = cross_entropy(copied(part.to(device, copy=True)), truth.to(device))
             for name, gradient in gradients(loss, weights).items():
                 total[name] += gradient * (len(part) / len(images))
         return {name: (weight * total[name]).detach().abs() for name, weight in weights.items()}

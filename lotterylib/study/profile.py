@@ -157,7 +157,7 @@ class Profile(_Strict):
     pruners: dict[str, dict[str, Any]]
     rounds: list[Annotated[int, Field(ge=1, le=60)]] = []
     sparsities: list[Annotated[float, Field(gt=0, lt=1)]] = []
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
     controls: Annotated[int, Field(ge=0)] = 0
     control_with: list[int] = []
     recipe: Recipe = Recipe()
@@ -180,6 +180,10 @@ class Profile(_Strict):
     def _empty_settings(cls, value: Any) -> Any:
         """``random:`` with nothing behind it means default settings; a plain list of names does too."""
         if isinstance(value, list):
+            if not all(isinstance(each, str) for each in value):
+                raise ValueError(
+                    "want a list of names, or NAME: {settings} on lines of their own without a dash"
+                )
             return {name: {} for name in value}
         return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
 
@@ -324,8 +328,8 @@ def load_profile(name: str | Path | Profile) -> Profile:
         SettingError: in one line for a file that is no profile: file, key, and what would be right.
 
     Example:
-        >>> load_profile("laptop").seeds
-        [0, 1, 2]
+        >>> load_profile("laptop").levels[-1] > 0.95
+        True
     """
     if isinstance(name, Profile):
         return name

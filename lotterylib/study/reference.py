@@ -70,13 +70,16 @@ def adopt(profile: Profile, store: Store, cells: list[Cell]) -> int:
     return copied
 
 
-def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
+def export(profile: Profile, store: Store, folder: Path | None = None, *, partial: bool = False) -> Path:
     """Write a complete study as reference: a text file of records, a line per cell; the tickets of the first seed and the
     dense networks of all (with their rewind states, which pruners start from), as far as the store holds them; and a
     manifest with the checksums. Of an earlier reference in the folder, the tickets that its manifest names are removed.
 
+    ``partial`` keeps what an unfinished study has measured: its records alone, and the manifest says how many are ``missing``.
+
     Raises:
-        DataError: if a measurement is missing or damaged: a reference has no holes.
+        DataError: if a measurement is missing or damaged: a reference has no holes, but for a ``partial`` one, which needs
+            one record or more.
         SettingError: if the folder holds something else than an earlier reference.
     """
     rows: dict[str, list[Record]] = {}
@@ -84,16 +87,21 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
     found = Index(store).records(each.id for each in asked)
     for (cell, metric, settings, _), row in zip(asked, found, strict=True):
         if row is None:
+            if partial:
+                continue
             state = "damaged" if exists(store.record_path(cell, metric, settings)) else "missing"
             raise DataError(
                 f"{metric} of {cell.label} is {state} in {store.root}: run the study to its end first"
             )
         rows.setdefault(cell.id, []).append(row)
+    if not rows:
+        raise DataError(f"{store.root} has no record of {profile.name}: run the study first")
     folder = claim(folder or REFERENCE / profile.name, "manifest.json", note="")
     for id in _manifest(folder).get("tickets", {}):
         _ticket_path(folder, id).unlink(missing_ok=True)
     tickets = {}
-    shipped = [c for c in expand(profile) if c.pruner == DENSE or c.seed == profile.seeds[0]]
+    cells = [] if partial else expand(profile)
+    shipped = [c for c in cells if c.pruner == DENSE or c.seed == profile.seeds[0]]
     for cell in filter(store.has_ticket, shipped):
         path, found = _ticket_path(folder, cell.id), store.load_ticket(cell)
         found.rewind = found.rewind if cell.pruner == DENSE else None
@@ -104,6 +112,7 @@ def export(profile: Profile, store: Store, folder: Path | None = None) -> Path:
     manifest = {
         "profile": profile.name,
         "records": len(every),
+        **({"missing": len(asked) - len(every)} if partial else {}),
         "revisions": sorted({row["revision"] for row in every}),
         **({"outdated": mixed} if (mixed := _outdated(every)) else {}),
         "sha256": sha256(lines.encode()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,8 @@ def _misleading(node: yaml.ScalarNode) -> str:
     """Return what is wrong with a plain value, and what would be right; nothing if it is as it seems."""
     text, kind = node.value, node.tag.rpartition(":")[2]
     if kind == "str" and node.style is None and (like := _LIKE_A_NUMBER.fullmatch(text)):
+        if like["exponent"] and math.isinf(float(text)):
+            return f"want a finite number, got {text}"
         return f"YAML reads {text} as text; write {_written_out(text, like)}"
     if kind == "timestamp" and node.style is None:
         return f"YAML reads {text} as a date; write '{text}'"

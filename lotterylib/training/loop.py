@@ -144,6 +144,9 @@ class Run:
 
     def _loss(self, images: Tensor, labels: Tensor, precision: str) -> Tensor:
         images = images.contiguous(memory_format=self.layout)
+        if self.layout is torch.contiguous_format:
+            # of one channel, images may have the strides of channels-last and count as contiguous, and a convolution goes by strides
+            images = images.clone(memory_format=self.layout) if images.shape[1] == 1 else images
         return batch_loss(self.forward, images, labels, precision, self.job.recipe.label_smoothing)
 
     def elapsed(self) -> float:

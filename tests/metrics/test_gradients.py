@@ -7,7 +7,8 @@ from torch import nn
 from lotterylib.errors import DataError
 from lotterylib.metrics import Subject, evaluate
 from lotterylib.metrics.generalization import fgsm, pgd
-from lotterylib.metrics.geometry import hessian_trace, spectral_density, top_eigenvalue
+from lotterylib.metrics.geometry import hessian_trace, pac_bayes_sigma, spectral_density, top_eigenvalue
+from lotterylib.pruners import grasp, snip
 from tests.conftest import toy_data, toy_network
 
 
@@ -130,6 +131,11 @@ def test_inference_mode_changes_nothing():
     assert found == expected and same == curved != 0
 
 
+class Copying(Whole):
+    def forward(self, images):
+        return super().forward((images - 0.1) / 0.9)
+
+
 class InPlace(Whole):
     def forward(self, images):
         return super().forward(images.sub_(0.1).div_(0.9))
@@ -143,3 +149,29 @@ def test_a_network_that_normalises_in_place_can_be_attacked():
         expected = attack(network, images, labels, epsilon=0.1)
         assert torch.equal(attack(InPlace().eval(), images, labels, epsilon=0.1), expected)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(
+    "ask", [
+        lambda *a: hessian_trace(*a, wrt="inputs"), lambda *a: top_eigenvalue(*a, wrt="inputs"),
+        hessian_trace, top_eigenvalue, lambda *a: pac_bayes_sigma(*a, draws=3),
+    ], ids=["input trace", "input top", "trace", "top", "sigma"],
+)  # fmt: skip
+def test_a_network_that_normalises_in_place_is_as_curved_as_one_that_does_not(ask):
+    images, labels = toy_data(6).test
+    before = images.clone()
+    found = ask(InPlace().eval(), images, labels)
+    assert found == pytest.approx(ask(Copying().eval(), images, labels), rel=1e-4) and found != 0
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(
+    "scores", [snip.scores, lambda *a: grasp.scores(*a, batches=2)], ids=["SNIP", "GraSP"]
+)
+def test_a_network_that_normalises_in_place_is_scored_as_one_that_does_not(scores):
+    images, labels = toy_data(6).train
+    before = images.clone()
+    found, expected = scores(InPlace(), images, labels), scores(Copying(), images, labels)
+    assert torch.equal(images, before)
+    for name, score in found.items():
+        torch.testing.assert_close(score, expected[name])

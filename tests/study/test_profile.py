@@ -317,3 +317,12 @@ def test_the_next_laptop_study():
     )
     pilot = load_profile("laptop-controls")
     assert cell_of(profile, "dense").id == cell_of(pilot, "dense").id
+
+
+@pytest.mark.parametrize("key", ["pruners", "metrics"])
+@pytest.mark.parametrize("listed", ["{magnitude: {iterations: 2}}", "{accuracy: }", "[accuracy]", "1"])
+def test_a_list_of_other_things_than_names_is_one_line(tmp_path, key, listed):
+    (tmp_path / "mine.yaml").write_text(f"extends: smoke\nname: mine\n{key}:\n - {listed}\n")
+    with pytest.raises(SettingError, match=f"{key}: .*want a list of names") as caught:
+        load_profile(tmp_path / "mine.yaml")
+    assert "\n" not in str(caught.value)

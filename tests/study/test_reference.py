@@ -38,6 +38,19 @@ def test_export_refuses_holes(finished, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_an_unfinished_study_has_measured_is_kept_without_tickets(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    finished.record_path(cell_of(PROFILE, "random"), "accuracy", {}).unlink()
+    folder = export(PROFILE, finished, partial=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["records"], manifest["missing"], manifest["tickets"]) == (4, 1, {})
+    assert records(PROFILE) == records(PROFILE, finished) and not (folder / "tickets").exists()
+    left = missing(PROFILE, Store(tmp_path / "empty"), reference=True)
+    assert [cell.pruner for cell, _ in left] == ["random"]
+    with pytest.raises(DataError, match="has no record of tiny: run the study first"):
+        export(PROFILE, Store(tmp_path / "empty"), partial=True)
+
+
 @pytest.mark.parametrize(
     "name, damage",
     [

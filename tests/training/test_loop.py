@@ -397,3 +397,22 @@ def test_warm_up_and_linear_decay_make_a_triangle():
     rates = [recipe.lr_at(s, 16) for s in range(16)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4:] == pytest.approx([1 - k / 12 for k in range(12)])
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_network_may_flatten_grey_images_by_view(channels_last):
+    """PyTorch's own tutorial does. Images of one channel can have the strides of channels-last and count as contiguous."""
+
+    class Flattening(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.head = nn.Conv2d(1, 6, 3), nn.Linear(6 * 10 * 10, 3)
+
+        def forward(self, images):
+            found = self.convolution(images).relu()
+            return self.head(found.view(len(images), -1))
+
+    data = toy_data(12, channels=1)
+    torch.manual_seed(0)
+    trained = train(Flattening(), data, Recipe(epochs=1, batch_size=4, channels_last=channels_last), seed=0)
+    assert trained.losses

@@ -138,6 +138,8 @@ class RecallLoss(Metric):
         if subject.dense is not None and not torch.equal(logits, dense):
             losses = torch.tensor([-known[n] for n in known], dtype=torch.float64)
             bias, error = worst_of(losses, torch.tensor([errors[n] for n in known], dtype=torch.float64))
+            # where no answer differs, none was chosen for being the largest
+            bias = bias if gain.any() else 0.0
         extra = {
             "worst": worst,
             "change": {n: None if c is None else round(c, 6) for n, c in changes.items()},

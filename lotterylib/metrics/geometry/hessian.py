@@ -358,7 +358,8 @@ class Hessian:
 
         def gradient(images: Tensor, labels: Tensor) -> Tensor:
             with torch.enable_grad():
-                value = loss(functional_call(model, leaves, (images,)), labels).sum() / count
+                # a copy: the network may normalise in place
+                value = loss(functional_call(model, leaves, (images.clone(),)), labels).sum() / count
                 return chosen(_differentiate(value, weights))
 
         graph = _Graphs(gradient, parts)
@@ -381,7 +382,8 @@ class Hessian:
         def gradient(images: Tensor, labels: Tensor) -> Tensor:
             with torch.enable_grad():
                 # not the mean: an image knows nothing of the others
-                value = loss(model(images), labels).sum()
+                # a copy: the network may normalise in place
+                value = loss(model(images.clone()), labels).sum()
                 return _differentiate(value, [images])[0]
 
         graph = _Graphs(gradient, parts)
@@ -461,7 +463,7 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
     images, labels = images.detach().to(weight), labels.to(weight.device)
     with torch.no_grad():
         for part, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            logits = model(part)
+            logits = model(part.clone())
             check_labels(wanted, logits.shape[1])
             if not loss(logits, wanted).isfinite().all():
                 raise DataError("the loss of the network is not finite: it is broken, not flat")

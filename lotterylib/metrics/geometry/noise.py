@@ -180,7 +180,7 @@ class PacBayesSigma(Geometry):
 def mean_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Part, size: int, loss: Loss) -> Tensor:
     """Return the mean loss of a batch with some weights replaced: float64 [], where the model is."""
     parts = zip(*(part.split(size) for part in batch), strict=True)
-    total = [loss(functional_call(model, dict(weights), (x,)), y).double().sum() for x, y in parts]
+    total = [loss(functional_call(model, dict(weights), (x.clone(),)), y).double().sum() for x, y in parts]
     return sum(total[1:], total[0]) / len(batch[1])
 
 

@@ -142,7 +142,7 @@ def error_barrier(values: Sequence[float] | Tensor) -> float:
 def _error(model: nn.Module, batch: Part, size: int) -> float:
     """Return the fraction of images that the model gets wrong."""
     parts = zip(*(part.split(size) for part in batch), strict=True)
-    return sum((model(x).argmax(dim=1) != y).sum().item() for x, y in parts) / len(batch[1])
+    return sum((model(x.clone()).argmax(dim=1) != y).sum().item() for x, y in parts) / len(batch[1])
 
 
 def _direction(
@@ -169,5 +169,5 @@ def _estimate_statistics(model: nn.Module, images: Tensor, size: int) -> None:
         layer.momentum = None
         layer.train()
     for part in images.split(size):
-        model(part)
+        model(part.clone())
     model.eval()

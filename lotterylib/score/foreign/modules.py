@@ -156,18 +156,22 @@ def plain(model: nn.Module) -> nn.Module:
         raise SettingError(
             "a TorchScript network has no layers to look at: pass the module that it was made from"
         )
-    # Weights computed from others cannot be copied; the copy computes its own.
+    copied = duplicate(model).eval()
+    for module in copied.modules():
+        _bake_hooks(module)
+        _bake_parametrizations(module)
+    return ready(copied)
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """Return a copy of a network whose weights may be computed from others, which cannot be copied: the copy computes its own."""
     derived = {
         id(t): t.detach().clone()
         for m in model.modules()
         for t in vars(m).values()
         if isinstance(t, Tensor) and not isinstance(t, nn.Parameter) and t.requires_grad
     }
-    copied = copy.deepcopy(model, derived).eval()
-    for module in copied.modules():
-        _bake_hooks(module)
-        _bake_parametrizations(module)
-    return ready(copied)
+    return copy.deepcopy(model, derived)
 
 
 def ready(model: nn.Module) -> nn.Module:

@@ -24,7 +24,7 @@ from ...errors import DataError, LotteryError
 from ...masks import Mask
 from ...ticket import FORMAT, Ticket
 from .cuts import check_broadcasts, check_cuts
-from .modules import mask_of, plain
+from .modules import duplicate, mask_of, plain
 from .programs import check_honest, is_program, load_program
 
 # Where training scripts keep the state dict; a moving average of it is taken only where there is no other.
@@ -37,6 +37,8 @@ _WRAPPERS = ("module", "model", "net", "network", *_AVERAGED)
 _INNER = ("_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # AveragedModel's own
 _COUNT = "n_averaged"
+# what weight and spectral norm, new and old, keep in place of a weight
+_COMPUTED = re.compile(r"(^|\.)parametrizations\.|_(orig|[guv])$")
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def fit(
     """
     model = plain(arch)
     wanted = model.state_dict()
+    if (filled := _parametrized(found, arch, wanted)) is not None:
+        return filled, mask_of(filled)
     names = _matched(found, wanted)
     state = {name: found.state[theirs] for name, theirs in names.items()}
     masks = {name: found.masks[theirs] for name, theirs in names.items() if theirs in found.masks}
@@ -112,6 +116,22 @@ def fit(
     if cut and shape:
         check_broadcasts(found.path, model, plain(arch), shape)
     return model, mask_of(model, masks)
+
+
+def _parametrized(found: Checkpoint, arch: nn.Module, plainly: Iterable[str]) -> nn.Module | None:
+    """Return ``arch`` with what weight norm and the like compute from the state, None for a state of ``plainly`` named weights."""
+    raw = duplicate(arch)
+    wanted = raw.state_dict()
+    own = wanted.keys() - set(plainly)
+    if not own or not any(name.endswith(tuple(own)) for name in found.state):
+        return None
+    state = {name: found.state[theirs] for name, theirs in _matched(found, wanted).items()}
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            shapes = f"{list(tensor.shape)}, want {list(wanted[name].shape)}"
+            raise DataError(f"{found.path}: {name} is {shapes}: channels of a parametrized layer cannot be fewer")
+    raw.load_state_dict(state, strict=False)
+    return plain(raw)
 
 
 # --- names
@@ -134,6 +154,8 @@ def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
     if missing or unexpected:
         parts = [("missing", missing), ("unexpected", unexpected)]
         words = "; ".join(f"{word} {_some(names)}" for word, names in parts if names)
+        if any(_COMPUTED.search(name) for name in unexpected):
+            words += " (weights are computed from these: give the network that has this weight or spectral norm)"
         raise DataError(f"{found.path} does not fit the network: {words}")
     found.notes.extend(_left_aside(found.path, part) for part in averaged)
     return best

@@ -193,6 +193,13 @@ def test_dense_has_lost_nothing():
     assert set(measured.extra["change"].values()) == {0.0}
 
 
+def test_equal_answers_of_other_weights_have_lost_nothing_as_far_as_these_images_tell():
+    labels = toy_data().test[1]
+    subject = canned(answers(labels), dense=canned(2 * answers(labels)))
+    measured = metrics.evaluate(subject, "recall_loss")
+    assert (measured.value, measured.bias) == (0, 0) and measured.error > 0.01
+
+
 def test_a_gain_in_every_class_is_a_negative_loss():
     labels = toy_data().test[1]
     subject = canned(answers(labels), dense=canned(answers((labels + 1) % 3)))

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn import utils
 from torch.nn.utils import prune
 
 from lotterylib.errors import DataError
@@ -187,6 +188,28 @@ def test_averaged_models_are_read(tmp_path):
         found = read(tmp_path / "p.pt")
         model, _ = fit(found, toy_network())
         assert torch.equal(model[5].weight, averaged.module[5].weight) and not found.notes
+
+
+COMPUTED = [utils.parametrizations.weight_norm, utils.parametrizations.spectral_norm, utils.weight_norm, utils.spectral_norm]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("norm", COMPUTED, ids=["weight", "spectral", "old weight", "old spectral"])
+def test_weights_that_a_norm_computes_are_read_into_such_a_network(tmp_path, norm):
+    network, arch, images = toy_network(), toy_network(seed=7), torch.rand(3, 1, 12, 12)
+    norm(network[5])
+    norm(arch[5])
+    network(images)
+    before = copy.deepcopy(arch.state_dict())
+    torch.save({f"module.{name}": t for name, t in network.state_dict().items()}, tmp_path / "p.pt")
+    model, _ = fit(read(tmp_path / "p.pt"), arch)
+    assert torch.allclose(model(images), network.eval()(images), atol=1e-6)
+    assert all(torch.equal(t, before[name]) for name, t in arch.state_dict().items())
+    with pytest.raises(DataError, match="give the network that has this weight or spectral norm"):
+        fit(read(tmp_path / "p.pt"), toy_network())
+    arch[5] = norm(nn.Linear(95, 3))
+    with pytest.raises(DataError, match=r"want \[.*cannot be fewer"):
+        fit(read(tmp_path / "p.pt"), arch)
 
 
 def test_a_moving_average_is_named_where_it_is_left_aside(tmp_path):
