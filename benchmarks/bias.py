@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,9 +22,7 @@ from lotterylib import metrics
 from lotterylib.metrics.calibration import Kind, calibration_interval, calibration_truth
 from lotterylib.metrics.generalization.fairness import worst_of
 
-CLASSES = 10
-# images that a true calibration error is computed on
-REFERENCE = 200_000
+CLASSES, IMAGES = 10, 1000
 Case = Callable[[np.random.Generator], list[bool]]
 # sharpness, noise and favour of ``world``
 Second = tuple[float, float, float]
@@ -62,32 +62,53 @@ def world(
     return true, other.softmax(dim=1), labels
 
 
-def calibration(kind: Kind, count: int, second: Second) -> Case:
-    """Do differences of two networks' calibration errors hold the true one?"""
+@dataclass(frozen=True)
+class Drawn:
+    """What one simulated measurement says: the true value, the estimate with its bias and without, and the error of the latter."""
+
+    truth: float
+    plain: float
+    unbiased: float
+    error: float
+
+    @property
+    def covers(self) -> bool:
+        return abs(self.unbiased - self.truth) <= 1.96 * self.error
+
+    @property
+    def plain_covers(self) -> bool:
+        return abs(self.plain - self.truth) <= 1.96 * self.error
+
+
+Draw = Callable[[np.random.Generator], Drawn]
+
+
+def calibration(kind: Kind, count: int, second: Second, reference: int = 200_000) -> Draw:
+    """The difference of two networks' calibration errors, whose true one is computed on ``reference`` images."""
 
     @cache
     def truth() -> float:
-        true, other, _ = world(REFERENCE, torch.Generator().manual_seed(0), *second)
+        true, other, _ = world(reference, torch.Generator().manual_seed(0), *second)
         return calibration_truth(other, true, kind=kind) - calibration_truth(true, true, kind=kind)
 
-    def draw(random: np.random.Generator) -> list[bool]:
+    def draw(random: np.random.Generator) -> Drawn:
         one, two, labels = world(count, _generator(random), *second)
         (a, bias_a, error_a), (b, bias_b, error_b) = (
             calibration_interval(p, labels, kind=kind) for p in (one, two)
         )
-        return [abs(b - bias_b - a + bias_a - truth()) <= 1.96 * math.hypot(error_a, error_b)]
+        return Drawn(truth(), b - a, b - bias_b - a + bias_a, math.hypot(error_a, error_b))
 
     return draw
 
 
-def recall(lost: Tensor) -> Case:
-    """Does the largest loss of ten classes hold the true one, whose classes' errors are 1?"""
+def recall(lost: Tensor) -> Draw:
+    """The largest loss of ten classes, in units of a class's error."""
 
-    def draw(random: np.random.Generator) -> list[bool]:
+    def draw(random: np.random.Generator) -> Drawn:
         noise = torch.randn(len(lost), generator=_generator(random), dtype=torch.float64)
         seen = lost.double() + noise
         bias, error = worst_of(seen, torch.ones(len(lost)).double())
-        return [abs(seen.max().item() - bias - lost.max().item()) <= 1.96 * error]
+        return Drawn(lost.max().item(), seen.max().item(), seen.max().item() - bias, error)
 
     return draw
 
@@ -96,12 +117,23 @@ def _generator(random: np.random.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(int(random.integers(2**31)))
 
 
+def means(draw: Draw, repeats: int, seed: int = 0) -> pd.Series[float]:
+    """Return the mean of everything that is drawn, and the shares of intervals that hold the truth."""
+    random = np.random.default_rng(seed)
+    drawn = [draw(random) for _ in range(repeats)]
+    found = pd.DataFrame([asdict(d) | {"covers": d.covers, "plain covers": d.plain_covers} for d in drawn])
+    return found.mean()
+
+
 def cases() -> Iterator[tuple[str, str, Case]]:
     """Yield metric, setting and case."""
+
+    def case(draw: Draw) -> Case:
+        return lambda random: [draw(random).covers]
+
     for lost, losses in LOST.items():
-        yield metrics.describe("recall_loss").label, f"lost by ten classes: {lost}", recall(losses)
-    for count in (1000, 10_000):
-        for kind in BINNED:
-            for name, second in SECOND.items():
-                setting = f"{count:,} images, calibrated against {name}"
-                yield metrics.describe(kind).label, setting, calibration(kind, count, second)
+        yield metrics.describe("recall_loss").label, f"lost by ten classes: {lost}", case(recall(losses))
+    for kind in BINNED:
+        for name, second in SECOND.items():
+            setting = f"ticket − dense on {IMAGES:,} images, calibrated against {name}"
+            yield metrics.describe(kind).label, setting, case(calibration(kind, IMAGES, second))

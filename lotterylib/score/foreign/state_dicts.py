@@ -129,7 +129,9 @@ def _parametrized(found: Checkpoint, arch: nn.Module, plainly: Iterable[str]) ->
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             shapes = f"{list(tensor.shape)}, want {list(wanted[name].shape)}"
-            raise DataError(f"{found.path}: {name} is {shapes}: channels of a parametrized layer cannot be fewer")
+            raise DataError(
+                f"{found.path}: {name} is {shapes}: channels of a parametrized layer cannot be fewer"
+            )
     raw.load_state_dict(state, strict=False)
     return plain(raw)
 
@@ -155,7 +157,9 @@ def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
         parts = [("missing", missing), ("unexpected", unexpected)]
         words = "; ".join(f"{word} {_some(names)}" for word, names in parts if names)
         if any(_COMPUTED.search(name) for name in unexpected):
-            words += " (weights are computed from these: give the network that has this weight or spectral norm)"
+            words += (
+                " (weights are computed from these: give the network that has this weight or spectral norm)"
+            )
         raise DataError(f"{found.path} does not fit the network: {words}")
     found.notes.extend(_left_aside(found.path, part) for part in averaged)
     return best

@@ -165,7 +165,7 @@ def test_recall_loss_by_hand():
 )
 def test_the_largest_of_ten_losses_is_covered_without_its_bias(lost, share):
     """300 draws about known losses; the largest alone is too large by 1.5 errors where nothing is lost."""
-    row = simulated.recall(simulated.LOST[lost], 300)
+    row = simulated.means(simulated.recall(simulated.LOST[lost]), 300)
     assert row["covers"] >= share
     assert abs(row["unbiased"] - row["truth"]) < 0.65
     if lost == "none":

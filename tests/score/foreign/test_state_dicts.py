@@ -190,7 +190,12 @@ def test_averaged_models_are_read(tmp_path):
         assert torch.equal(model[5].weight, averaged.module[5].weight) and not found.notes
 
 
-COMPUTED = [utils.parametrizations.weight_norm, utils.parametrizations.spectral_norm, utils.weight_norm, utils.spectral_norm]
+COMPUTED = [
+    utils.parametrizations.weight_norm,
+    utils.parametrizations.spectral_norm,
+    utils.weight_norm,
+    utils.spectral_norm,
+]
 
 
 @pytest.mark.filterwarnings("ignore")
