@@ -36,7 +36,8 @@ from lotterylib.metrics import Subject
 from lotterylib.metrics.generalization import accuracy
 from lotterylib.study.estimate import images_per_second, noise
 from lotterylib.training import Launch, launching, predict
-from lotterylib.training.batches import decodes_jpeg, training_batches
+from lotterylib.training.batches import training_batches
+from lotterylib.training.decoders import decoder
 from lotterylib.training.state import state_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,7 +173,7 @@ def views(visit: Visit, workers: int | None = None) -> str:
     recipe, made, speeds = visit.recipe(crop="resized", batch_size=min(64, len(photographs))), [], []
     split = photographs, torch.zeros(len(photographs), dtype=torch.int64)
     steps = range(recipe.steps_per_epoch(len(photographs)))
-    for there in (False, True):
+    for there in (None, "torchvision"):
         began, first, count = time.perf_counter(), None, 0
         for images, _ in training_batches(
             split, recipe, 0, steps, device, workers=workers, views_on_device=there
@@ -183,7 +184,7 @@ def views(visit: Visit, workers: int | None = None) -> str:
         made.append(first)
     apart = (made[0] - made[1]).abs().mean().item()
     assert apart < 0.02, f"pixels differ by {apart:.3f} on average"
-    by = "nvJPEG" if decodes_jpeg(device) else "the processors"
+    by = "nvJPEG" if decoder("torchvision").works_on(device) else "the processors"
     return (
         f"pixels differ by {apart:.2g} on average; {speeds[0]:,.0f} images/s cut by {processors()} processors, "
         f"{speeds[1]:,.0f} on the device, decoded by {by}"

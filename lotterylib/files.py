@@ -41,8 +41,11 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        # a full disk does not say which
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

@@ -179,8 +179,11 @@ def _cluster(how: argparse._ArgumentGroup) -> None:
     )
     how.add_argument(
         "--views-on-device",
-        action="store_true",
-        help="images in files: cut, resize and mirror on the GPU, and decode there if it can",
+        nargs="?",
+        const="torchvision",
+        metavar="DECODER",
+        help="images in files: cut, resize and mirror on the GPU, and decode there if it can, by torchvision (without a name) "
+        "or by dali, where that is installed",
     )
     how.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -29,9 +29,11 @@ from .sources import Source
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 SPLIT_NAMES = {
     "train": {"train", "training", "trn"},
-    "val": {"val", "valid", "validation", "dev", "devel", "development", "eval", "evaluation"},
+    "val": {"val", "valid", "validation", "validate", "dev", "devel", "development", "eval", "evaluation"},
     "test": {"test", "testing", "tst"},
 }
+# too short for names of splits, unless nothing else is there
+_SHORT = {"tr": "train", "va": "val", "vl": "val", "te": "test", "ts": "test"}
 # bytes of a split's pixels that are kept in memory; larger ones stay in their files
 MEMORY = 2**30
 # bytes at both ends of a file that its identity depends on, beside its name and size
@@ -89,6 +91,8 @@ def _listing(root: Path) -> Listing:
         for name in folders
         if split_of(name) == split and subfolders(root / name)
     }
+    if len(splits) < len(folders):
+        splits = _by_words(root, folders) or splits
     if not splits:
         if len(folders) > 1 and all(map(split_of, folders)):
             raise DataError(f"{root}: want a folder of images for each class within {_listed(folders)}")
@@ -96,11 +100,16 @@ def _listing(root: Path) -> Listing:
         _add(found, "", "")
         return found
     if others := [name for name in folders if name not in splits]:
-        raise DataError(
-            f"{root}: {_listed(splits)} hold class folders and {_listed(others)} none: keep splits and nothing else there"
+        unknown = [name for name in others if subfolders(root / name)]
+        why = (
+            f"{_listed(unknown)} too: call splits train, val and test"
+            if unknown
+            else f"{_listed(others)} not: keep splits and nothing else there"
         )
-    if len(set(splits.values())) < len(splits):
-        raise DataError(f"{root}: {_listed(splits)} name one split twice")
+        raise DataError(f"{root}: {_listed(splits)} with class folders, {why}")
+    for split in SPLIT_NAMES:
+        if len(same := [name for name, meant in splits.items() if meant == split]) > 1:
+            raise DataError(f"{root}: {_listed(same)} are names of one split ({split}): keep one of them")
     _refuse_strays(root, splits)
     classes = {name: subfolders(root / name) for name in splits}
     most = max(classes.values(), key=len)
@@ -114,6 +123,25 @@ def _listing(root: Path) -> Listing:
     for name, split in splits.items():
         _add(found, split, f"{name}/")
     return found
+
+
+def _by_words(root: Path, folders: Sequence[str]) -> dict[str, str]:
+    """Return the splits among folders that all hold the same folders, and have a split's name as one of their words, such as
+    ``seg_train`` and ``seg_test``; none where no folder has."""
+    inner = [subfolders(root / name) for name in folders]
+    if len(folders) < 2 or not inner[0] or any(other != inner[0] for other in inner):
+        return {}
+    meant: dict[str, str] = {}
+    for name in folders:
+        for word in re.findall(r"[a-z]+", name.lower()):
+            if split := split_of(word) or split_of(word.removesuffix("s")) or _SHORT.get(word):
+                meant[name] = split
+    if meant and len(meant) < len(folders):
+        others = [name for name in folders if name not in meant]
+        raise DataError(
+            f"{root}: {_listed(meant)} and {_listed(others)} hold the same folders, as splits do: call them train, val and test"
+        )
+    return meant if len(set(meant.values())) > 1 else {}
 
 
 def split_of(name: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from ..errors import DataError, SettingError, one_line
@@ -58,15 +58,22 @@ class Reader:
         """Return the picture as 8-bit grey or colour; 16-bit levels are scaled.
 
         Raises:
-            DataError: for floats and 32-bit integers, whose scale nobody knows.
+            DataError: for floats, signed and 32-bit integers, whose scale nobody knows.
         """
+        tags = getattr(picture, "tag_v2", {})
+        signed = 2 in tuple(tags.get(TiffImagePlugin.SAMPLEFORMAT, ()))
         sixteen = picture.mode.startswith("I;16") or picture.mode == "I" and picture.format in ("PNG", "PPM")
         picture = ImageOps.exif_transpose(picture) if self.upright else picture
         if sixteen:
             levels = np.asarray(picture).astype(np.int64)
+            # a TIFF whose 0 is white: of fewer bits the decoder knows
+            levels = 65535 - levels if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else levels
             picture = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-        if picture.mode in ("I", "F"):
-            raise DataError(f"pixels of mode {picture.mode} have no known scale: save them with 8 or 16 bits")
+        if signed or picture.mode in ("I", "F"):
+            what = "floats" if picture.mode == "F" else "signed or 32-bit integers"
+            raise DataError(
+                f"pixels that are {what} have no known scale: save them with 8 or 16 bits, unsigned"
+            )
         wanted = "L" if self.channels == 1 else "RGB"
         picture.load()
         return picture if picture.mode == wanted else picture.convert(wanted)

@@ -202,7 +202,8 @@ def in_distribution(name: str, data: Dataset) -> bool:
 def against(name: str, data: Dataset) -> list[int] | None:
     """Return the classes of ``data`` that these outliers are compared with; None: all."""
     known = _sets()
-    return known[name].against(data) if name in known else None
+    # the caller's own pictures may bear any name
+    return known[name].against(data) if name in known and name not in data.outliers else None
 
 
 def family(builder: DatasetBuilder) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,15 +119,24 @@ class Subject:
             if archive:
                 return {name: self._published_logits(archive, name, labels.cpu()) for name in names}
 
+            folder = self._made(clean, names)
+
             def answers(name: str, part: slice) -> Tensor:
-                made = corrupted(clean[part], name, folder=self.cache, first=part.start)
+                made = corrupted(clean[part], name, folder=folder, first=part.start)
                 return torch.stack([self.logits(images) for images in made])
 
-            if self.cache:
-                generate(clean, names, self.cache)
             return {name: torch.cat([answers(name, part) for part in parts(clean)], dim=1) for name in names}
 
         return self.once(("corrupted", images, held_out), answer)
+
+    def _made(self, clean: Tensor, names: Sequence[str]) -> Path | None:
+        """Return the folder with these images under these corruptions, made together with others; None where there is no room."""
+        try:
+            if self.cache:
+                generate(clean, names, self.cache)
+        except OSError:
+            return None
+        return self.cache
 
     def corrupted_labels(self, images: int) -> Tensor:
         """Return the labels of the images of ``corrupted_logits``: int64 [N], on the CPU."""

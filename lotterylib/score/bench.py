@@ -100,7 +100,7 @@ class Plan:
         """Return what these data allow, with fewer images than asked for, or without the dearest metrics, by default where images
         are large and networks slow."""
         judged = [*case.tickets, *case.denses]
-        networks = {f"{i}": each.model for i, each in enumerate(judged)}
+        networks = [(each.name, each.model) for each in judged]
         budget, notes, patient = _budget(case, where), [], wishes.images is not None
         asked = _count(wishes.images, case.data)
         if budget and budget.images < asked:
@@ -163,6 +163,7 @@ class Bench:
         self.rows: list[list[Row]] = [[] for _ in self.tickets]
         self.skipped = [dict(plan.skipped) for _ in self.tickets]
         self.corruptions: list[list[Share]] = [[] for _ in self.tickets]
+        self._notes = case.notes
         self._memory = _Memory(folder / "measured", case, seed, str(device)) if wishes.cache else None
 
     def pair(self, k: int) -> tuple[Subject, Subject]:
@@ -205,7 +206,16 @@ class Bench:
                 shares = self.corruptions[k] = by_corruption(*self.pair(k), settings["images"])
             self.rows[k].append(row)
             if self._memory:
-                self._memory.write(k, name, settings, limit, row, shares)
+                self._keep(self._memory, k, name, settings, limit, row, shares)
+
+    def _keep(self, memory: _Memory, *measured: Any) -> None:
+        """Keep a row for the next card; where it cannot be kept, it is a row all the same."""
+        try:
+            memory.write(*measured)
+        except OSError as error:
+            note = f"not all that was measured is kept for the next card: {error.strerror} in {memory.folder}"
+            if note not in self._notes:
+                self._notes.append(note)
 
     def _row(
         self, k: int, name: str, settings: Mapping[str, Any], theirs: list[Measurement], limit: Tolerance
@@ -435,7 +445,7 @@ def reason(error: Exception) -> str:
         return str(error)
     _log.debug("not measured", exc_info=error)
     first = (str(error).strip().splitlines() or [""])[0]
-    if isinstance(error, RuntimeError):
+    if type(error) is RuntimeError or type(error).__module__.startswith("torch"):
         return f"PyTorch says: {first or type(error).__name__}"
     return f"it failed with {type(error).__name__}{': ' * bool(first)}{first}"
 

@@ -6,13 +6,14 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..datasets import CORRUPTIONS, Dataset, corrupt
+from ..errors import DataError, LotteryError, one_line
 from ..metrics import Question
 from ..training import predict
 
@@ -46,14 +47,24 @@ class Estimate:
     def measured(
         cls,
         work: Mapping[str, Mapping[Question, float]],
-        networks: Mapping[str, nn.Module],
+        networks: Sequence[tuple[str, nn.Module]],
         data: Dataset,
         device: torch.device,
     ) -> Estimate:
-        """Return an estimate from a second or two of measuring."""
+        """Return an estimate from a second or two of measuring; raise ``DataError`` for a network, by its name, that fails."""
         # As many images as a batch of most metrics.
-        few = data.test[0][: 250 if data.size <= LARGE else 8]
-        forward = sum(_seconds(network, few, device) for network in networks.values())
+        few, forward = data.test[0][: 250 if data.size <= LARGE else 8], 0.0
+        for name, network in networks:
+            try:
+                forward += _seconds(network, few, device)
+            except LotteryError:
+                raise
+            # a network of the user's own raises anything
+            except Exception as error:
+                reason = one_line(error, named=True)
+                raise DataError(
+                    f"{name} cannot be judged: on {len(few)} images it fails ({reason})"
+                ) from error
         corrupts = any(
             key.kind in ("corrupted", "held out") for questions in work.values() for key in questions
         )

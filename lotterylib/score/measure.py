@@ -182,7 +182,7 @@ def _cards(
         plan = Plan.of(wishes, case, where)
         bench = Bench(case, plan, wishes, how.seed, where, folder)
         _announce(case, plan, wishes, where, say)
-        doubts = _first_look(case, bench, how, wishes.expect, where, say)
+        doubts, own = _first_look(case, bench, how, wishes.expect, where, say)
         bar = tqdm(
             total=round(plan.estimate.total, 1), disable=not wishes.progress, unit="s", leave=False, bar_format=BAR
         )  # fmt: skip
@@ -212,7 +212,7 @@ def _cards(
                 speed,
                 notes,
                 about,
-                [*doubts[""], *doubts.get(ticket.name, [])],
+                [*doubts, *own[k]],
                 differences.by_class(*pair),
                 bench.corruptions[k],
                 _changed(*pair),
@@ -286,10 +286,11 @@ def _first_look(
     expect: float | None,
     where: torch.device,
     say: Callable[[str], object],
-) -> dict[str, list[str]]:
-    """Say how many images the networks are right on; return why numbers cannot be trusted, of all ("") or of one ticket. What is
+) -> tuple[list[str], list[list[str]]]:
+    """Say how many images the networks are right on; return why numbers cannot be trusted, of all and of each ticket. What is
     only odd is added to the notes. The logits are kept for the metrics."""
-    labels, doubts, right = case.data.test[1].cpu(), {"": []}, []
+    labels, doubts, right = case.data.test[1].cpu(), [], []
+    own: list[list[str]] = [[] for _ in case.tickets]
     several = len(bench.tickets) > 1
     subjects = [("dense", subject) for subject in bench.denses[:1]]
     subjects += [
@@ -298,8 +299,9 @@ def _first_look(
     for which, subject in subjects:
         try:
             share = metrics.generalization.accuracy(subject.test_logits, labels)
-        except DataError as error:
-            raise DataError(f"the {which} network cannot be judged: {error}") from None
+        # a network of the user's own raises anything
+        except Exception as error:
+            raise DataError(f"the {which} network cannot be judged: {reason(error)}") from error
         if how.outputs is None and checks.are_probabilities(subject.test_logits):
             raise SettingError(
                 f"the {which} network gives probabilities, not logits: say so with outputs probabilities "
@@ -311,12 +313,12 @@ def _first_look(
     judged = (case.denses or case.tickets)[0]
     if preparation := _preparation(judged.model, case, where):
         trusted = case.denses and expect is not None
-        (case.notes if trusted else doubts[""]).append(preparation)
+        (case.notes if trusted else doubts).append(preparation)
     for subject in bench.denses[:1]:
-        doubts[""] += checks.doubts_of(subject.test_logits, labels, expect)
-    for ticket, subject in zip(case.tickets, bench.tickets, strict=True):
+        doubts += checks.doubts_of(subject.test_logits, labels, expect)
+    for ticket, subject, reasons in zip(case.tickets, bench.tickets, own, strict=True):
         if checks.constant(subject.test_logits):
-            doubts[ticket.name] = [f"{ticket.name} gives the same answer for every image"]
+            reasons.append(f"{ticket.name} gives the same answer for every image")
         elif checks.guessing(subject.test_logits, labels):
             case.notes.append(f"{ticket.name} is not measurably better than guessing")
         if bench.denses and checks.one_network(subject, bench.denses[0]):
@@ -325,9 +327,9 @@ def _first_look(
             case.notes.append(
                 f"{ticket.name} and the dense network answer alike on all {len(labels):,} images; on others they may not"
             )
-    for note in [*doubts[""], *case.notes]:
+    for note in [*doubts, *case.notes]:
         say(note)
-    return doubts
+    return doubts, own
 
 
 def _preparation(model: nn.Module, case: Case, where: torch.device) -> str:

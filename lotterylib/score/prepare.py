@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,8 +125,8 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
         notes.append("the images are grey: the networks are shown three equal channels")
     known = classes.read_classes(how.classes) if how.classes else None
     judged = []
-    for each, theirs in zip(found, given, strict=True):
-        ready = _judged(each, called(theirs), how, channels or data.channels, grey, data, known)
+    for each, theirs, name in zip(found, given, names(given), strict=True):
+        ready = _judged(each, name, how, channels or data.channels, grey, data, known)
         notes += [*each.notes, *_slow(ready.model, ready.name)]
         judged.append(replace(ready, digest=_digest(theirs)))
     ours, dense = judged[: len(tickets)], judged[len(tickets) :]
@@ -145,6 +147,20 @@ def called(given: Given) -> str:
     if isinstance(given, (str, Path)):
         return Path(given).name
     return str(given.record.get("pruner", "ticket")) if isinstance(given, Ticket) else type(given).__name__
+
+
+def names(given: Sequence[Given]) -> list[str]:
+    """Return a short name of each network: different files of one name get as much of their folders as tells them apart."""
+    found = [called(each) for each in given]
+    paths = [Path(os.path.abspath(each)) if isinstance(each, (str, Path)) else None for each in given]
+    for i, path in enumerate(paths):
+        others = [p for p in paths if p and path and p != path and p.name == path.name]
+        if path and others:
+            depth = next(
+                d for d in itertools.count(2) if all(p.parts[-d:] != path.parts[-d:] for p in others)
+            )
+            found[i] = "/".join(path.parts[-depth:])
+    return found
 
 
 def _digest(given: Given) -> str:

@@ -118,18 +118,23 @@ def _framed(document: str) -> str:
 
 
 def _save(what: Report | Comparison, folder: str | Path, fail_on: str) -> list[Path]:
-    contents = {
-        "json": what.to_json, "html": what.to_html, "md": what.to_markdown, "xml": lambda: what.to_junit(fail_on),
-    }  # fmt: skip
-    paths = []
-    for ending, content in contents.items():
-        paths.append(Path(folder) / f"scorecard.{ending}")
-        write_whole(paths[-1], content().encode())
+    contents = [what.to_json, what.to_html, what.to_markdown, lambda: what.to_junit(fail_on)]
+    paths = _files(folder)
+    for path, content in zip(paths, contents, strict=True):
+        write_whole(path, content().encode())
     return paths
 
 
+def _files(folder: str | Path) -> list[Path]:
+    return [Path(folder) / f"scorecard.{ending}" for ending in ("json", "html", "md", "xml")]
+
+
 def check_folder(folder: str | Path) -> None:
-    """Make a folder for files to come; raise ``SettingError`` if they could not be written there."""
+    """Make a folder for a report to come; raise ``SettingError`` if it could not be written there."""
+    if Path(folder).is_file():
+        raise SettingError(f"{folder} is a file: name a folder to write to")
+    for path in filter(Path.is_dir, _files(folder)):
+        raise SettingError(f"{path} is a folder, where a file is to be written: name another one")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -88,6 +88,15 @@ class Summary:
             if final:
                 self.final.add(label)
 
+    def followed_by(self, later: Summary) -> Summary:
+        """Return both together."""
+        return Summary(
+            self.counts + later.counts,
+            self.failures | later.failures,
+            self.final | later.final,
+            self.mended + later.mended,
+        )
+
 
 @dataclass(frozen=True)
 class How:
@@ -103,7 +112,7 @@ class How:
         processes: So many, a GPU each, train one ticket together. Of a running scheduler's workers, each cell asks for
             ``processes``/``per_gpu`` of the resource ``GPU``.
         cuda_graphs: Record each training's step once on a GPU, and replay it.
-        views_on_device: Bring parts of images in files to size on the device.
+        views_on_device: Bring parts of images in files to size on the device, decoded there by the decoder of this name.
         refresh: Make anew what another version of a pruner or metric made.
     """
 
@@ -114,7 +123,7 @@ class How:
     per_gpu: int | None = None
     processes: int = 1
     cuda_graphs: bool = False
-    views_on_device: bool = False
+    views_on_device: str | None = None
     refresh: bool = False
 
     def devices(self) -> tuple[str | None, ...]:
@@ -206,6 +215,23 @@ def run(
         OSError: if the store cannot be written to.
     """
     how = how or How()
+    if how.processes == 1 or how.scheduler:
+        return _run(todo, store, how, progress, worker, limit)
+    # here a worker has the GPUs of one training, and a measurement takes one of them
+    summary = _run([(cell, {}) for cell, _ in todo], store, how, progress, worker, limit)
+    trained = [each for each in todo if store.has_ticket(each[0]) and store.has_ticket(each[0].baseline())]
+    alone = replace(how, processes=1, workers=how.workers and how.workers * how.processes)
+    return summary.followed_by(_run(trained, store, alone, progress, worker, limit))
+
+
+def _run(
+    todo: list[tuple[Cell, dict[str, Record]]],
+    store: Store,
+    how: How,
+    progress: bool,
+    worker: Callable[..., Worker],
+    limit: float,
+) -> Summary:
     for batch in {cell.recipe.batch_size for cell, _ in todo}:
         if batch % how.processes:
             raise SettingError(

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, SettingError
 from ..files import exists, is_remote, place, write_whole
 from ..ticket import Ticket, is_whole
 from .cells import Cell, digest
@@ -79,6 +79,7 @@ class Store(Shelf):
     """A folder of tickets and records; ``root`` may be any address that fsspec knows.
 
     Raises:
+        SettingError: for a file, which is no store.
         DataError: if another version of the library wrote it, or if it does not answer.
     """
 
@@ -87,6 +88,8 @@ class Store(Shelf):
     def __post_init__(self):
         object.__setattr__(self, "root", place(self.root))
         marker = self.root / "store.json"
+        if not is_remote(self.root) and self.root.is_file():
+            raise SettingError(f"{self.root} is a file, and a store is a folder")
         try:
             if not exists(marker):
                 return

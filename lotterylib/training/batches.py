@@ -28,6 +28,7 @@ from ..errors import DataError, LotteryError, SettingError, one_line
 from ..files import check_is_file
 from ..machine.devices import processors
 from ..rng import generator, isolated
+from .decoders import Decoder, decoder
 from .recipe import Recipe
 
 SHARED = "/dev/shm"
@@ -97,24 +98,25 @@ def training_batches(
     *,
     share: slice = slice(None),
     workers: int | None = None,
-    views_on_device: bool = False,
+    views_on_device: str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield augmented images and labels of each step, on the device.
 
     Args:
         share: The part of each batch that is wanted.
         workers: Processes that read images in files; None: one per processor, 0: read them here.
-        views_on_device: Parts of images in files are brought to size on the device, where it can by a decoder of its own;
-            the same parts, with levels that differ by rounding.
+        views_on_device: Parts of images in files are brought to size on the device, and decoded there, where it can, by the
+            decoder of this name; the same parts, with levels that differ by rounding.
 
     Raises:
-        SettingError: For ``crop="resized"`` of images that are in memory.
+        SettingError: For a decoder that is not installed, or for ``crop="resized"`` of images that are in memory.
     """
     images, labels = split
     if isinstance(images, LazyImages):
         views = Views(images, recipe, seed, share)
         if views_on_device and recipe.crop == "resized":
-            views = Cuts(images, recipe, seed, share, decodes_jpeg(device))
+            encoded = decoder(views_on_device).works_on(device)
+            views = Cuts(images, recipe, seed, share, views_on_device, encoded)
         return _read_ahead(views, labels.cpu(), steps, device, workers)
     if recipe.crop == "resized":
         raise SettingError(
@@ -188,8 +190,9 @@ class Views(Dataset):
 class Cuts(Views):
     """``cuts[step]``: what the device makes the images of ``Views`` of (``resized``), with ``crop="resized"``: uint8 [bytes], in
     front a row per image (int64 [7]: bytes, whether a JPEG file, top, left, height and width of the part, whether mirrored).
-    ``encoded``: JPEG files go as they are, and the device decodes them."""
+    ``encoded``: JPEG files go as they are, and the ``decoder`` of this name decodes them on the device."""
 
+    decoder: str = "torchvision"
     encoded: bool = False
 
     def __getitem__(self, step: int) -> Tensor:
@@ -235,22 +238,24 @@ class Cuts(Views):
         return self.images.open(index), None
 
 
-def resized(packed: Tensor, count: int, channels: int, size: int, device: torch.device) -> Tensor:
+def resized(
+    packed: Tensor, count: int, channels: int, size: int, device: torch.device, by: Decoder
+) -> Tensor:
     """Return the ``count`` images of a ``Cuts``: uint8 [count, channels, size, size], cut out, resized and mirrored on the
     device.
 
     Raises:
         DataError: For a file that the device cannot decode.
     """
-    from torchvision.io import ImageReadMode, decode_jpeg
     from torchvision.transforms.v2.functional import resize
 
     head = count * 7 * 8
     rows = packed[:head].view(torch.int64).view(count, 7).tolist()
     lengths = [row[0] for row in rows]
     files = [file for file, row in zip(packed[head:].split(lengths), rows, strict=True) if row[1]]
+    places = [(row[2], row[3], row[4], row[5]) for row in rows if row[1]]
     try:
-        decoded = iter(decode_jpeg(files, mode=ImageReadMode.RGB, device=device) if files else [])
+        decoded = iter(by.parts(files, places, device) if files else [])
     except RuntimeError as error:
         raise DataError(
             f"a JPEG file of this batch cannot be decoded on {device} ({one_line(error)}); which, training without "
@@ -262,26 +267,11 @@ def resized(packed: Tensor, count: int, channels: int, size: int, device: torch.
         else packed[head:].to(device, non_blocking=device.type == "cuda").split(lengths)
     )
     images = []
-    for i, (_, encoded, top, left, height, width, mirrored) in enumerate(rows):
-        if encoded:
-            image = next(decoded)[:, top : top + height, left : left + width]
-        else:
-            image = there[i].view(channels, height, width)
+    for i, (_, encoded, _, _, height, width, mirrored) in enumerate(rows):
+        image = next(decoded) if encoded else there[i].view(channels, height, width)
         image = resize(image, [size, size], antialias=True)
         images.append(image.flip(-1) if mirrored else image)
     return torch.stack(images)
-
-
-@functools.cache
-def decodes_jpeg(device: torch.device) -> bool:
-    """Return whether torchvision decodes JPEG files on a device (by NVIDIA's nvJPEG)."""
-    from torchvision.io import decode_jpeg, encode_jpeg
-
-    try:
-        decode_jpeg([encode_jpeg(torch.zeros(3, 16, 16, dtype=torch.uint8))], device=device)
-    except (RuntimeError, AttributeError):
-        return False
-    return True
 
 
 def _in_memory(
@@ -319,7 +309,7 @@ def _read_ahead(
         chosen = batch_indices(step, len(labels), views.recipe, views.seed)[views.share]
         truth = labels[chosen].to(device, non_blocking=cuda)
         if isinstance(views, Cuts):
-            images = resized(inputs, len(chosen), channels, views.images.size, device)
+            images = resized(inputs, len(chosen), channels, views.images.size, device, decoder(views.decoder))
         else:
             images = inputs.to(device, non_blocking=cuda)
         yield in_unit(images), truth

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import SettingError
 from ..masks import Mask
+from .decoders import decoder
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -27,7 +28,8 @@ class Launch:
     images in files (None: the processors, shared out). ``checkpoints``: folder where a training leaves its state ``every``
     so many epochs, but no sooner than after ``spacing`` seconds, to go on from if it is killed. ``sync_batchnorm``: on GPUs,
     BatchNorm takes its statistics over the whole batch, as one process does, and not over each process's share.
-    ``views_on_device``: parts of images in files are brought to size on the device, and decoded there if it can.
+    ``views_on_device``: parts of images in files are brought to size on the device, and decoded there, if it can, by the decoder
+    of this name, "torchvision" or "dali".
     ``cuda_graphs``: on a GPU, record a step once and replay it, by one process.
     ``precision``: meaning of a recipe's "auto", "float32", "bfloat16" or "float16" (None: whichever is measured to be faster).
     """
@@ -40,7 +42,7 @@ class Launch:
     sync_batchnorm: bool = True
     precision: str | None = None
     cuda_graphs: bool = False
-    views_on_device: bool = False
+    views_on_device: str | None = None
 
     def __post_init__(self):
         if self.processes < 1 or self.every < 1 or (self.workers or 0) < 0:
@@ -50,6 +52,8 @@ class Launch:
             )
         if self.cuda_graphs and self.processes > 1:
             raise SettingError(f"CUDA graphs are for trainings of one process, not of {self.processes}")
+        if self.views_on_device is not None:
+            decoder(self.views_on_device)
         if self.precision not in (None, *PRECISIONS):
             raise SettingError(
                 f"want precision {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {self.precision!r}"

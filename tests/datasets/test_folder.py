@@ -215,6 +215,18 @@ def test_splits_go_by_their_usual_names(tmp_path, names):
     assert data.class_names == ("cat", "dog") and notes[-1].endswith(": cat, dog")
 
 
+@pytest.mark.parametrize("names", [("seg_train", "seg_test"), ("flowers-train", "flowers-val"), ("train_split", "val_split"), ("trains", "tests"), ("my_train", "test"), ("tr", "te")])  # fmt: skip
+def test_splits_have_their_name_among_their_words(tmp_path, names):
+    make(tmp_path, names, count=10)
+    data, notes = dataset(tmp_path, size=8)
+    assert data.class_names == ("cat", "dog") and notes[-1].endswith(": cat, dog")
+
+
+def test_classes_that_are_kept_by_the_same_years_are_classes(tmp_path):
+    make(tmp_path, ("bus", "car"), ("2019", "2020"), count=10)
+    assert dataset(tmp_path, size=8)[0].class_names == ("bus", "car")
+
+
 def test_a_class_called_train_is_a_class(tmp_path):
     make(tmp_path, ("",), ("bus", "car", "train"))
     assert dataset(tmp_path, size=8)[0].class_names == ("bus", "car", "train")
@@ -235,9 +247,11 @@ def test_what_is_no_picture_is_left_out(tmp_path):
     (lambda r: write(r / "train" / "stray.png"), r"stray\.png lies beside the folders cat, dog"),
     (lambda r: write(r / "stray.JPG"), r"stray\.JPG lies beside the folders"),
     (lambda r: (r / "train" / "dog").rename(r / "train" / "bird"), "'dog'|'bird'"),
-    (lambda r: (r / "val" / "dog").rename(r / "dog"), "train, val.* hold class folders and dog none"),
+    (lambda r: (r / "val" / "dog").rename(r / "dog"), "train, val, test with class folders, dog not: keep splits"),
     (lambda r: [p.unlink() for p in (r / "val" / "dog").iterdir()], r"val/dog: no images \(looked for"),
-    (lambda r: (r / "val").rename(r / "Training"), "name one split twice"),
+    (lambda r: (r / "val").rename(r / "Training"), r"Training, train are names of one split \(train\): keep one"),
+    (lambda r: (r / "train").rename(r / "trainval"), "test, val and trainval hold the same folders, as splits do: call them train, val and test"),
+    (lambda r: [(r / old).rename(r / new) for old, new in (("train", "our_train"), ("val", "cars"))], "our_train, test and cars hold the same folders, as splits do"),
     (lambda r: [(s / "dog").rename(s / r"$\foo$") for s in r.iterdir()], r"cannot be called '\$"),
     (lambda r: [(s / "dog").rename(s / "a\x1b[31m") for s in r.iterdir()], r"cannot be called 'a\\x1b"),
     (lambda r: (r / "train" / "cat" / "up").symlink_to(r / "train" / "cat"), "leads back to a folder that it lies in"),
@@ -318,12 +332,33 @@ def test_sixteen_bits_are_scaled(tmp_path, ending):
         )
 
 
+def test_a_sixteen_bit_tiff_whose_0_is_white_is_turned(tmp_path):
+    levels = gradient(np.uint16, 65535)
+    path = save(tmp_path / "a.tif", Image.fromarray(levels))
+    black, white = (struct.pack("<HHLL", 262, 3, 1, k) for k in (1, 0))
+    content = path.read_bytes()
+    assert content.count(black) == 1
+    path.write_bytes(content.replace(black, white))
+    assert torch.allclose(
+        Reader(8, channels=1).read(path), torch.from_numpy(1 - levels / 65535).float(), atol=0.003
+    )
+
+
+def test_signed_pixels_are_refused(tmp_path):
+    Image.fromarray(gradient(np.uint8, 100)).save(tmp_path / "a.tif", tiffinfo={339: 2})
+    refused(
+        tmp_path / "a.tif",
+        "signed or 32-bit integers have no known scale",
+        read=lambda: Reader(8).open(tmp_path / "a.tif"),
+    )
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_pixels_of_unknown_scale_are_refused(tmp_path, dtype):
     path = save(tmp_path / "a.tif", Image.fromarray(gradient(dtype, 1000)))
     refused(
         path,
-        r"a\.tif is no readable image \(pixels of mode [FI] have no known scale",
+        r"a\.tif is no readable image \(pixels that are (floats|signed or 32-bit integers) have no known scale",
         read=lambda: Reader(8).open(path),
     )
 

@@ -89,9 +89,18 @@ def test_a_report_that_cannot_be_written_is_printed(command, tmp_path, monkeypat
     assert "Test accuracy" in said.out and "No space left on device" in said.err
 
 
+def test_a_folder_in_a_reports_place_is_noticed_before_anything_is_measured(command, tmp_path, capsys):
+    (tmp_path / "out" / "scorecard.html").mkdir(parents=True)
+    assert main([*command, str(tmp_path / "out")]) == 2
+    [said] = capsys.readouterr().err.strip().splitlines()
+    assert "scorecard.html is a folder, where a file is to be written" in said
+
+
 def test_an_out_that_is_a_file_is_noticed_before_anything_is_measured(command, tmp_path, capsys):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         assert main([*command, str(out)]) == 2
         said = capsys.readouterr().err.splitlines()
-        assert len(said) == 1 and "no folder that can be written to" in said[0]
+        assert len(said) == 1 and (
+            "is a file: name a folder" in said[0] or "no folder that can be written to" in said[0]
+        )

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.utils import prune
 
 import lotterylib
@@ -204,6 +205,8 @@ def quick(ticket, dense, only, **more):
             "it failed with OSError: [Errno 28] No space left on device",
         ),
         (MemoryError(), "it failed with MemoryError"),
+        (RecursionError("too deep"), "it failed with RecursionError: too deep"),
+        (RuntimeError("no such kernel"), "PyTorch says: no such kernel"),
     ],
 )
 def test_an_error_in_one_metric_leaves_the_others(networks, monkeypatch, error, said):
@@ -222,6 +225,48 @@ def test_an_error_in_one_metric_leaves_the_others(networks, monkeypatch, error, 
     assert nothing.fails("worse") and nothing.fails("undecided")
 
 
+class Small(nn.Module):
+    """A network that fails on larger batches, in its own way."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        if len(images) > 50:
+            raise KeyError("k")
+        return self.net(images)
+
+
+def test_a_network_that_fails_is_named(networks):
+    with pytest.raises(DataError, match=r"Small cannot be judged: on 64 images it fails \(KeyError.*k"):
+        quick(Small(networks[1]).eval(), networks[0], ["accuracy"])
+
+
+class Flat(nn.Sequential):
+    def __init__(self, seed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            super().__init__(nn.Flatten(), nn.Linear(32 * 32, 3))
+
+
+def test_a_cache_without_room_costs_no_row(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    how = {"only": ["accuracy", "ece"], "images": 20, "variants": True, "speed": False, "progress": False}
+    data = toy_data(20, size=32)
+    dense, ticket = (Flat(seed).eval() for seed in range(2))
+    expected = lotterylib.scorecard(ticket, dense, data, **how)
+    assert "corrupted" in expected["ece"].variants
+    monkeypatch.setattr("lotterylib.score.bench.write_whole", full)
+    monkeypatch.setattr("lotterylib.datasets.corrupted.write_whole", full)
+    card = lotterylib.scorecard(ticket, dense, data, cache=tmp_path / "cache", **how)
+    assert card.rows == expected.rows and card.skipped == expected.skipped
+    [note] = [note for note in card.notes if "kept for the next card" in note]
+    assert "No space left on device" in note and str(tmp_path / "cache") in note
+
+
 def test_sizes_that_cannot_be_counted_are_a_note(networks, monkeypatch):
     monkeypatch.setattr("lotterylib.score.measure.size_of", lambda *_: 1 / 0)
     card = quick(*networks[::-1], ["accuracy"])
@@ -238,7 +283,7 @@ def test_a_tolerance_given_takes_the_place_of_the_metrics_own(networks):
 
 def test_a_cache_that_cannot_be_written_to_is_noticed_first(networks, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SettingError, match="file is no folder that can be written to"):
+    with pytest.raises(SettingError, match="file is a file: name a folder"):
         quick(*networks[::-1], ["accuracy"], cache=tmp_path / "file")
 
 

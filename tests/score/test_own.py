@@ -141,6 +141,19 @@ def test_outliers_of_one_s_own_take_the_place_of_the_usual_ones(tmp_path, networ
     assert "outliers: 12 of junk, 15 of bright" in card.notes
 
 
+@pytest.mark.parametrize("name", ["gaussian", "uniform", "imagenet-o", "digits"])
+def test_outliers_of_one_s_own_may_bear_the_name_of_a_known_set(tmp_path, networks, name):
+    dense, _ = networks
+    for k in range(12):
+        picture(tmp_path / name / f"{k}.png", 20 * k)
+        picture(tmp_path / "junk" / f"{k}.png", 20 * k)
+    how = {"only": ["ood_auroc"], "speed": False, "progress": False}
+    own, other = (
+        lotterylib.scorecard(dense, dense, toy_data(), outliers=tmp_path / n, **how) for n in (name, "junk")
+    )
+    assert own["ood_auroc"].extra["sets"] == [name] and own["ood_auroc"].ticket == other["ood_auroc"].ticket
+
+
 @pytest.mark.parametrize(
     "outliers, words",
     [(torch.rand(3, 1, 12, 12), "10 images or more"), (torch.rand(20, 3, 12, 12), "want images 1×12×12"),

@@ -41,6 +41,19 @@ def pruned(network, amount):
     return found
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(dense, tmp_path):
+    constant = copy.deepcopy(dense)
+    torch.nn.init.zeros_(constant[5].weight)
+    for folder, network in (("a", dense), ("b", constant), ("d", dense)):
+        (tmp_path / folder).mkdir()
+        torch.save(network.state_dict(), tmp_path / folder / "model.pt")
+    a, b, d = (tmp_path / folder / "model.pt" for folder in "abd")
+    one, two = compare([a, b], d, toy_data(), arch=toy_network(), **QUICK).cards
+    assert [card.about["ticket"] for card in (one, two)] == ["a/model.pt", "b/model.pt"]
+    assert set(two.about["files"]) == {"b/model.pt", "d/model.pt"}
+    assert not one.doubts and two.doubts == ["b/model.pt gives the same answer for every image"]
+
+
 def test_several_cards_are_those_of_each_alone(dense, tmp_path):
     tickets = [pruned(dense, 0.5), pruned(dense, 0.95)]
     both = compare(tickets, dense, toy_data(), **QUICK)

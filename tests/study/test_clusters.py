@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import dask
@@ -114,9 +115,31 @@ def test_without_mps_one_line_says_that_cells_take_turns(one_gpu, tmp_path, monk
     assert said.count("\n") == 1 and "no nvidia-cuda-mps-control here" in said and "take turns" in said
 
 
+def test_what_trained_on_several_gpus_is_measured_on_one_each(tmp_path, monkeypatch):
+    """First all trainings, four workers with two GPUs each; then eight workers measure what was trained."""
+    profile, store, parts = tiny(pruners=["random", "lottery"], rounds=[1]), Store(tmp_path / "s"), []
+
+    def part(todo, store, how, *rest):
+        parts.append((how, {cell.pruner: list(wanted) for cell, wanted in todo}))
+        failed = {"lottery": "diverged"} if how.processes > 1 else {"random": "no room"}
+        return scheduler.Summary(Counter(found=len(parts)), failed)
+
+    monkeypatch.setattr(scheduler, "_run", part)
+    monkeypatch.setattr(Store, "has_ticket", lambda self, cell: cell.pruner != "lottery")
+    todo = [(cell, {"accuracy": {}}) for cell, _ in missing(profile, store)]
+    summary = run(todo, store, How(processes=2, workers=4))
+    (first, trained), (second, measured) = parts
+    assert (first.processes, first.workers, second.processes, second.workers) == (2, 4, 1, 8)
+    assert trained == {"dense": [], "random": [], "lottery": []}
+    assert measured == {"dense": ["accuracy"], "random": ["accuracy"]}
+    assert summary.counts == {"found": 3} and summary.failures == {"lottery": "diverged", "random": "no room"}
+    run(todo, store, How(processes=2, scheduler="tls://elsewhere"))
+    assert len(parts) == 3
+
+
 def test_trainings_are_launched_as_asked(monkeypatch):
-    launch = How(device="cpu", cuda_graphs=True, views_on_device=True).launch(("cpu",))
-    assert launch.cuda_graphs and launch.views_on_device
+    launch = How(device="cpu", cuda_graphs=True, views_on_device="dali").launch(("cpu",))
+    assert launch.cuda_graphs and launch.views_on_device == "dali"
     assert not How(scheduler="tcp://elsewhere").launch((None,)).cuda_graphs
     with pytest.raises(SettingError, match="trainings of one process"):
         How(device="cpu", cuda_graphs=True, processes=2).launch(("cpu",))

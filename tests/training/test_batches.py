@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import sys
 from collections import namedtuple
 from itertools import islice
 
@@ -11,8 +12,8 @@ from lotterylib import pruners
 from lotterylib.datasets import LazyImages
 from lotterylib.datasets.base import Dataset
 from lotterylib.datasets.lazy import in_unit
-from lotterylib.errors import DataError, SettingError
-from lotterylib.training import Recipe, predict, train
+from lotterylib.errors import DataError, SettingError, UnknownNameError
+from lotterylib.training import Recipe, decoders, predict, train
 from lotterylib.training import batches as batches_module
 from lotterylib.training.batches import (
     Views,
@@ -23,6 +24,7 @@ from lotterylib.training.batches import (
     evaluation_batches,
     training_batches,
 )
+from lotterylib.training.launch import Launch
 from tests.conftest import toy_network, untouched_rng
 from tests.datasets.test_imagenet import load, make_imagenet
 from tests.device.emulated import emulated, on_device
@@ -112,25 +114,45 @@ def test_resized_crops_are_parts_of_their_image_and_new_each_epoch(tmp_path):
 @pytest.mark.parametrize("flip", [True, "alternate", False])
 def test_views_made_on_the_device_are_those_of_the_workers(lazy, monkeypatch, flip, encoded):
     """The same parts, mirrored likewise, up to the rounding of two ways to resize and to decode."""
-    monkeypatch.setattr(batches_module, "decodes_jpeg", lambda device: encoded)
+    monkeypatch.setattr(decoders.TorchVision, "works_on", lambda self, device: encoded)
     recipe = PLAIN.model_copy(update=dict(crop="resized", flip=flip))
     expected = batches(lazy, recipe, range(4), workers=0)
     with untouched_rng():
-        found = batches(lazy, recipe, range(4), workers=0, views_on_device=True)
+        found = batches(lazy, recipe, range(4), workers=0, views_on_device="torchvision")
     for (images, labels), (ours, theirs) in zip(found, expected, strict=True):
         assert images.shape == ours.shape and images.dtype == torch.float32 and torch.equal(labels, theirs)
         assert (images - ours).abs().max() <= 2.5 / 255
 
 
+def test_dali_cuts_the_same_parts(lazy):
+    pytest.importorskip("nvidia.dali.experimental.dynamic")
+    recipe = PLAIN.model_copy(update=dict(crop="resized", flip=True))
+    expected = batches(lazy, recipe, range(4), workers=0)
+    for (images, labels), (ours, theirs) in zip(
+        batches(lazy, recipe, range(4), workers=0, views_on_device="dali"), expected, strict=True
+    ):
+        assert torch.equal(labels, theirs) and (images - ours).abs().max() <= 2.5 / 255
+
+
+def test_decoders_go_by_their_names(lazy, monkeypatch):
+    with pytest.raises(UnknownNameError, match="did you mean 'dali'"):
+        Launch(views_on_device="daly")
+    # as if it were not installed
+    monkeypatch.setitem(sys.modules, "nvidia.dali.experimental.dynamic", None)
+    recipe = PLAIN.model_copy(update=dict(crop="resized"))
+    with pytest.raises(SettingError, match="decoder dali is not installed: pip install nvidia-dali-cuda"):
+        batches(lazy, recipe, range(1), workers=0, views_on_device="dali")
+
+
 def test_processes_hand_over_what_views_are_made_of(lazy):
     recipe = PLAIN.model_copy(update=dict(crop="resized", flip=True))
-    whole = batches(lazy, recipe, range(3), workers=0, views_on_device=True)
-    assert equal(whole, batches(lazy, recipe, range(3), workers=2, views_on_device=True))
+    whole = batches(lazy, recipe, range(3), workers=0, views_on_device="torchvision")
+    assert equal(whole, batches(lazy, recipe, range(3), workers=2, views_on_device="torchvision"))
 
 
 def test_a_gpu_without_a_decoder_resizes_pixels(lazy):
     recipe = PLAIN.model_copy(update=dict(crop="resized", flip=True))
-    settings = dict(workers=0, views_on_device=True)
+    settings = dict(workers=0, views_on_device="torchvision")
     with emulated() as device:
         cuda, found = torch.device("cuda"), []
         for images, labels in training_batches(lazy.train, recipe, 0, range(2), cuda, **settings):
@@ -148,7 +170,7 @@ def test_a_file_that_the_device_cannot_decode_is_one_line(tmp_path, broken):
     path.write_bytes(path.read_bytes()[:400] if broken is None else broken)
     recipe = PLAIN.model_copy(update=dict(crop="resized"))
     with pytest.raises(DataError, match="no readable image|cannot be decoded on cpu") as error:
-        batches(data, recipe, range(3), workers=0, views_on_device=True)
+        batches(data, recipe, range(3), workers=0, views_on_device="torchvision")
     assert "\n" not in str(error.value)
 
 

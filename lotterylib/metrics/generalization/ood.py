@@ -127,7 +127,7 @@ class _OutlierMetric(Metric):
 
     def shown(self, data: Dataset | Shape | DatasetBuilder | str) -> list[str]:
         """Return all sets that there is a variant for, those of the mean first."""
-        return [*self.sets_of(data), *(() if self.sets else ood.extras(data))]
+        return list(dict.fromkeys([*self.sets_of(data), *(() if self.sets else ood.extras(data))]))
 
     def asks(self, data: Shape) -> dict[Question, float]:
         sets = self.shown(data)
