@@ -36,6 +36,7 @@ SECOND: dict[str, Second] = {
 LOST = {
     "none": torch.zeros(10),
     "one class, 1.5 errors": torch.tensor([1.5] + 9 * [0.0]),
+    "one class, 3 errors": torch.tensor([3.0] + 9 * [0.0]),
     "one class, 5 errors": torch.tensor([5.0] + 9 * [0.0]),
     "normal, 1 error": torch.distributions.Normal(0, 1).icdf(torch.arange(1, 11) / 11.0),
     "normal, 3 errors": 3 * torch.distributions.Normal(0, 1).icdf(torch.arange(1, 11) / 11.0),

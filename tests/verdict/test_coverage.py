@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import measured
 from benchmarks.intervals import PARTS, cases, simulate, tickets
+from lotterylib.metrics import describe
 from lotterylib.verdict.coverage import coverage
 
 
