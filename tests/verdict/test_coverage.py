@@ -21,9 +21,10 @@ def test_the_committed_table_is_of_this_simulation_and_within_bounds(part):
     # two standard errors of a share that is counted over so many intervals
     doubt = 0 if part == "verdict" else 2 * math.sqrt(0.95 * 0.05 / draws)
     least, most = 0.93 - doubt, 0.97 + doubt
-    assert (
-        table[~alone].coverage.between(least, most).all() and table[alone].coverage.between(0.92, most).all()
-    )
+    # of what is the largest of ten no interval is exact: its promise is to hold often enough
+    largest = table.interval == describe("recall_loss").label
+    assert table[~alone & ~largest].coverage.between(least, most).all()
+    assert table[alone].coverage.between(0.92, most).all() and table[largest].coverage.between(least, 1).all()
     assert (table.draws >= draws).all() and table[
         ["seed", "lotterylib", "numpy", "scipy"]
     ].notna().all().all()
