@@ -1,4 +1,4 @@
-"""Coverage of 95 % intervals, simulated with known truth: `python -m benchmarks.bias [REPEATS]`, a table as Markdown.
+"""Do the intervals of what noise biases hold? Calibration errors and the largest loss of recall, simulated with known truth.
 
 Two networks see the same images. One is perfectly calibrated, since the labels are drawn from its own probabilities; the other
 answers with the same logits at another temperature, with noise and with classes that it favours. The true calibration errors
@@ -9,15 +9,21 @@ of ten classes are drawn about losses that are known.
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from lotterylib import metrics
 from lotterylib.metrics.calibration import Kind, calibration_interval, calibration_truth
 from lotterylib.metrics.generalization.fairness import worst_of
 
-CLASSES = 10
+CLASSES, IMAGES = 10, 1000
+Case = Callable[[np.random.Generator], list[bool]]
 # sharpness, noise and favour of ``world``
 Second = tuple[float, float, float]
 BINNED: tuple[Kind, ...] = ("ece", "sce", "ace")
@@ -30,6 +36,7 @@ SECOND: dict[str, Second] = {
 LOST = {
     "none": torch.zeros(10),
     "one class, 1.5 errors": torch.tensor([1.5] + 9 * [0.0]),
+    "one class, 3 errors": torch.tensor([3.0] + 9 * [0.0]),
     "one class, 5 errors": torch.tensor([5.0] + 9 * [0.0]),
     "normal, 1 error": torch.distributions.Normal(0, 1).icdf(torch.arange(1, 11) / 11.0),
     "normal, 3 errors": 3 * torch.distributions.Normal(0, 1).icdf(torch.arange(1, 11) / 11.0),
@@ -56,58 +63,78 @@ def world(
     return true, other.softmax(dim=1), labels
 
 
-def calibration(
-    kind: Kind, count: int, repeats: int, second: Second, seed: int = 0, reference: int = 200_000
-) -> dict[str, float]:
-    """Return the true difference of two networks, and what is estimated and covered, without the bias and with it."""
-    random = torch.Generator().manual_seed(seed)
-    true, other, _ = world(reference, random, *second)
-    truth = calibration_truth(other, true, kind=kind) - calibration_truth(true, true, kind=kind)
-    plain, unbiased, covered, before = [], [], [], []
-    for _ in range(repeats):
-        one, two, labels = world(count, random, *second)
+@dataclass(frozen=True)
+class Drawn:
+    """What one simulated measurement says: the true value, the estimate with its bias and without, and the error of the latter."""
+
+    truth: float
+    plain: float
+    unbiased: float
+    error: float
+
+    @property
+    def covers(self) -> bool:
+        return abs(self.unbiased - self.truth) <= 1.96 * self.error
+
+    @property
+    def plain_covers(self) -> bool:
+        return abs(self.plain - self.truth) <= 1.96 * self.error
+
+
+Draw = Callable[[np.random.Generator], Drawn]
+
+
+def calibration(kind: Kind, count: int, second: Second, reference: int = 200_000) -> Draw:
+    """The difference of two networks' calibration errors, whose true one is computed on ``reference`` images."""
+
+    @cache
+    def truth() -> float:
+        true, other, _ = world(reference, torch.Generator().manual_seed(0), *second)
+        return calibration_truth(other, true, kind=kind) - calibration_truth(true, true, kind=kind)
+
+    def draw(random: np.random.Generator) -> Drawn:
+        one, two, labels = world(count, _generator(random), *second)
         (a, bias_a, error_a), (b, bias_b, error_b) = (
             calibration_interval(p, labels, kind=kind) for p in (one, two)
         )
-        half = 1.96 * math.hypot(error_a, error_b)
-        plain.append(b - a)
-        unbiased.append(b - bias_b - a + bias_a)
-        covered.append(abs(unbiased[-1] - truth) <= half)
-        before.append(abs(plain[-1] - truth) <= half)
-    means = {"plain": plain, "unbiased": unbiased, "plain covers": before, "covers": covered}
-    return {"truth": truth} | {name: sum(each) / repeats for name, each in means.items()}
+        return Drawn(truth(), b - a, b - bias_b - a + bias_a, math.hypot(error_a, error_b))
+
+    return draw
 
 
-def recall(lost: Tensor, repeats: int, seed: int = 0) -> dict[str, float]:
-    """Return the true largest loss in units of a class's error, and what is estimated and covered."""
-    random = torch.Generator().manual_seed(seed)
-    truth, ones = lost.max().item(), torch.ones(len(lost)).double()
-    found = {"truth": truth, "plain": 0.0, "unbiased": 0.0, "plain covers": 0.0, "covers": 0.0}
-    for _ in range(repeats):
-        seen = lost.double() + torch.randn(len(lost), generator=random, dtype=torch.float64)
-        bias, error = worst_of(seen, ones)
-        plain, unbiased = seen.max().item(), seen.max().item() - bias
-        each = plain, unbiased, abs(plain - truth) <= 1.96, abs(unbiased - truth) <= 1.96 * error
-        for name, value in zip(list(found)[1:], each, strict=True):
-            found[name] += value / repeats
-    return found
+def recall(lost: Tensor) -> Draw:
+    """The largest loss of ten classes, in units of a class's error."""
+
+    def draw(random: np.random.Generator) -> Drawn:
+        noise = torch.randn(len(lost), generator=_generator(random), dtype=torch.float64)
+        seen = lost.double() + noise
+        bias, error = worst_of(seen, torch.ones(len(lost)).double())
+        return Drawn(lost.max().item(), seen.max().item(), seen.max().item() - bias, error)
+
+    return draw
 
 
-def _print(name: str, row: dict[str, float]) -> None:
-    print(f"| {name} | " + " | ".join(f"{value:.4f}" for value in row.values()) + " |", flush=True)
+def _generator(random: np.random.Generator) -> torch.Generator:
+    return torch.Generator().manual_seed(int(random.integers(2**31)))
 
 
-def main(repeats: int = 200) -> None:
-    """Print the table."""
-    print("| difference | truth | plain | unbiased | plain covers | covers |\n|---|---|---|---|---|---|")
+def means(draw: Draw, repeats: int, seed: int = 0) -> pd.Series[float]:
+    """Return the mean of everything that is drawn, and the shares of intervals that hold the truth."""
+    random = np.random.default_rng(seed)
+    drawn = [draw(random) for _ in range(repeats)]
+    found = pd.DataFrame([asdict(d) | {"covers": d.covers, "plain covers": d.plain_covers} for d in drawn])
+    return found.mean()
+
+
+def cases() -> Iterator[tuple[str, str, Case]]:
+    """Yield metric, setting and case."""
+
+    def case(draw: Draw) -> Case:
+        return lambda random: [draw(random).covers]
+
     for lost, losses in LOST.items():
-        _print(f"recall_loss, lost: {lost}", recall(losses, repeats))
-    for count in (1000, 10_000):
-        for kind in BINNED:
-            for name, second in SECOND.items():
-                row = calibration(kind, count, max(20, repeats * 1000 // count), second)
-                _print(f"{kind}, {count:,} images, calibrated against {name}", row)
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+        yield metrics.describe("recall_loss").label, f"lost by ten classes: {lost}", case(recall(losses))
+    for kind in BINNED:
+        for name, second in SECOND.items():
+            setting = f"ticket − dense on {IMAGES:,} images, calibrated against {name}"
+            yield metrics.describe(kind).label, setting, case(calibration(kind, IMAGES, second))

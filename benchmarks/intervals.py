@@ -1,6 +1,7 @@
-"""Simulate how often the verdict's 95 % intervals hold the truth, and write the table that the verdict's page shows.
+"""Simulate how often 95 % intervals hold the truth, the verdict's and the metrics' own, and write the table that the verdict's
+page shows.
 
-    python -m benchmarks.intervals [--draws 4000] [--out lotterylib/verdict/coverage.csv]
+    python -m benchmarks.intervals [--part metrics] [--draws 4000] [--out lotterylib/verdict/coverage.csv]
 
 Each case draws studies whose truth is known, computes an interval as the library does, and counts how often the truth lies in
 it. The aim is .93 to .97. An interval over proportions may lie above, since counts are whole numbers.
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
+from benchmarks import bias, measured
 from lotterylib.results import tidy
 from lotterylib.verdict import differences, interval, paired_proportions, proportion
 from lotterylib.verdict.coverage import FILE
@@ -128,29 +131,45 @@ def cases() -> Iterator[tuple[str, str, Case]]:
         yield "what a retraining changes (prediction)", setting, retrainings(dense, seeds)
 
 
-def simulate(draws: int, seed: int = 0) -> pd.DataFrame:
-    """Return one row per case: ``interval``, ``setting``, ``coverage`` and ``draws``, the intervals that it is counted over."""
+# part of the table → its cases, and how many intervals are drawn of each: a metric takes longer than a verdict
+PARTS: dict[str, tuple[Callable[[], Iterator[tuple[str, str, Case]]], int]] = {
+    "verdict": (cases, 4000),
+    "bias": (bias.cases, 400),
+    "metrics": (measured.cases, 400),
+}
+
+
+def simulate(part: str, draws: int | None = None, seed: int = 0) -> pd.DataFrame:
+    """Return one row per case: ``part``, ``interval``, ``setting``, ``coverage``, ``draws`` (the intervals that it is counted
+    over), and the seed and versions that it was made with."""
+    found, usual = PARTS[part]
     rows = []
-    for name, setting, case in cases():
+    for name, setting, case in tqdm(list(found()), desc=part):
         random, hits = np.random.default_rng(seed), []
-        while len(hits) < draws:
+        while len(hits) < (draws or usual):
             hits += case(random)
-        rows.append((name, setting, round(float(np.mean(hits)), 4), len(hits)))
-    return pd.DataFrame(rows, columns=pd.Index(["interval", "setting", "coverage", "draws"]))
+        rows.append((part, name, setting, round(float(np.mean(hits)), 4), len(hits)))
+    table = pd.DataFrame(rows, columns=pd.Index(["part", "interval", "setting", "coverage", "draws"]))
+    return table.assign(seed=seed, **{name: version(name) for name in ("lotterylib", "numpy", "scipy")})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=4000, help="intervals per case (default: 4000)")
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="make this part of the table anew (default: all)"
+    )
+    parser.add_argument("--draws", type=int, help="intervals per case (default: 4000, of metrics 400)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FILE)
     options = parser.parse_args()
-    found = simulate(options.draws, options.seed)
-    found = found.assign(
-        seed=options.seed, **{name: version(name) for name in ("lotterylib", "numpy", "scipy")}
+    anew = options.part or list(PARTS)
+    tables = (
+        {part: rows for part, rows in pd.read_csv(options.out).groupby("part")}
+        if options.out.exists()
+        else {}
     )
-    found.to_csv(options.out, index=False)
-    print(found.to_string())
+    tables |= {part: simulate(part, options.draws, options.seed) for part in anew}
+    pd.concat([tables[part] for part in PARTS if part in tables]).to_csv(options.out, index=False)
 
 
 if __name__ == "__main__":

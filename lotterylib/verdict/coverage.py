@@ -1,4 +1,4 @@
-"""How often the verdict's intervals hold, simulated where the truth is known (``benchmarks/intervals.py``)."""
+"""How often 95 % intervals hold, the verdict's and the metrics' own, simulated where the truth is known (``benchmarks/intervals.py``)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ FILE = Path(__file__).parent / "coverage.csv"
 
 
 def coverage() -> pd.DataFrame:
-    """Return the committed table: one row per case with ``interval``, ``setting``, ``coverage`` and ``draws``, and the seed and
-    versions that it was made with.
+    """Return the committed table: one row per case with ``part`` (verdict, bias or metrics), ``interval``, ``setting``, ``coverage`` and
+    ``draws``, and the seed and versions that it was made with.
 
     Example:
-        >>> list(coverage().columns[:4])
-        ['interval', 'setting', 'coverage', 'draws']
+        >>> list(coverage().columns[:5])
+        ['part', 'interval', 'setting', 'coverage', 'draws']
     """
     return pd.read_csv(FILE)
