@@ -97,7 +97,7 @@ def _torchvision_decodes(device: torch.device) -> bool:
 
 def _dali() -> Any:
     try:
-        import nvidia.dali.experimental.dynamic as dali
+        import nvidia.dali.experimental.dynamic as dali  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise SettingError(
             "the decoder dali is not installed: pip install nvidia-dali-cuda130 (or -cuda120), 2.0 or later"
