@@ -119,7 +119,13 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
 
 
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
-    return [p for p in family(process) if "spawn_main" in " ".join(p.cmdline())]
+    found = []
+    for each in family(process):
+        # it may end while we look
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
 
 
 def assert_same_study(profile: Profile, one: Path, other: Path) -> None:

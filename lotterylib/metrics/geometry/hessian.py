@@ -473,7 +473,8 @@ def check_batch(model: nn.Module, images: Tensor, labels: Tensor, batch_size: in
 @torch.enable_grad()
 def _check_gradients(model: nn.Module, weights: list[str], images: Tensor) -> None:
     """Raise ``DataError`` if something matters to the network that no gradient reaches, or one of exactly 0, which would pass for
-    flat: the named ``weights``, or, without any, the images."""
+    flat: the named ``weights``, or, without any, the images. A network that detaches some of its features and not others is not
+    noticed: its curvature is that of the rest."""
     if not weights:
         if answers_in_steps(model, images):
             raise DataError(f"no gradient reaches the images, which would pass for flat: {CUT}")
