@@ -48,7 +48,7 @@ def bench(options: argparse.Namespace) -> int:
         images, recipe = noise(profile.dataset, profile.recipe)
         show(f"{profile.dataset.name} is not here: measured on noise of its shape, without reading files")
     where = f"{device_name(options.device)}, {options.processes} process(es), {options.threads} thread(s)"
-    with launching(Launch(options.processes)):
+    with launching(Launch(options.processes, cuda_graphs=options.cuda_graphs)):
         for model in profile.models:
             rate = images_per_second(model, images, recipe, threads=options.threads, device=options.device)
             show(f"{model.name} on {where}: {rate:,.0f} training images/s")

@@ -157,6 +157,11 @@ def _workers(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="N",
         help="train each ticket by so many processes together, a GPU each (default: 1)",
     )
+    how.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="on a GPU, record a training's step once and replay it: small networks wait for launches",
+    )
     return how
 
 
@@ -171,11 +176,6 @@ def _cluster(how: argparse._ArgumentGroup) -> None:
         type=positive,
         metavar="N",
         help="so many cells share a GPU; workers of a --scheduler offer it with --resources GPU=…",
-    )
-    how.add_argument(
-        "--cuda-graphs",
-        action="store_true",
-        help="on a GPU, record a training's step once and replay it: small networks wait for launches",
     )
     how.add_argument(
         "--views-on-device",

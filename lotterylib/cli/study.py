@@ -111,7 +111,7 @@ def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here:
 
 def _measured(profile: Profile, options: argparse.Namespace) -> dict[str, float]:
     data, how = profile.dataset.load(), dict(threads=options.threads, device=options.device)
-    with launching(Launch(options.processes)):
+    with launching(Launch(options.processes, cuda_graphs=options.cuda_graphs)):
         return {m.name: images_per_second(m, data, profile.recipe, **how) for m in profile.models}
 
 

@@ -106,6 +106,9 @@ def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
             axis.set_title(_name(setting.means, pruner), loc="left", fontsize=10, color=look(pruner).colour)
         for axis in axes.flat[len(shown) :]:
             axis.axis("off")
+        # the lowest of each column, which need not be in the last row
+        for axis in axes.flat[max(0, len(shown) - _COLUMNS) : len(shown)]:
+            axis.tick_params(axis="x", labelbottom=True)
         block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
     entries = legend_of(any(len(s.printed) for s in settings))
     figure.legend(handles=entries, ncols=len(entries), loc="outside lower center", fontsize=_TEXT)

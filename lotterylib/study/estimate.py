@@ -10,9 +10,12 @@ import torch
 
 from ..datasets import CORRUPTIONS, Dataset, Shape, corrupt
 from ..datasets.corruptions import SEVERITIES
-from ..machine.devices import device_name
+from ..machine.devices import device_name, pick_device
 from ..rng import generator
 from ..training import Recipe, train
+from ..training.graph import WARM_UP
+from ..training.launch import current
+from ..training.precision import pick_precision
 from .plan import shape
 from .profile import DataSource, ModelSpec
 from .work import fixed_threads
@@ -27,27 +30,29 @@ def images_per_second(
     device: str | None = None,
     seconds: float = 2.0,
 ) -> float:
-    """Return the training images per second of one worker, measured for about ``seconds``: the median over short bursts of
-    real training steps, after one that warms up; with several processes (``training.launching``), of all together."""
+    """Return the training images per second of one worker, measured for about ``seconds``: the median over short epochs, after
+    what comes once (algorithms are chosen, a step is compiled or captured); with several processes
+    (``training.launching``), of all together."""
     # says clearly if it is not there
     device_name(device)
-    # a rate that cannot diverge, whatever the recipe's: speed does not depend on it
-    short = recipe.model_copy(update=dict(epochs=1, rewind=0.0, warmup=0.0, lr=1e-6))
-    network = model.build(data, seed=0)
-
-    def train_for(batches: int) -> float:
-        burst = data.limited(min(len(data.train[1]), batches * recipe.batch_size))
-        done = train(network, burst, short, seed=0, device=device, progress=False)
-        return done.images / done.seconds
-
+    network, size = model.build(data, seed=0), recipe.batch_size
     with fixed_threads(threads):
-        warm = train_for(1)
-        # large networks take long for one
-        batches = 8 if 8 * recipe.batch_size < seconds * warm else 1
-        rates, began = [train_for(batches)], time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            rates.append(train_for(batches))
-    return statistics.median(rates)
+        precision = pick_precision(network, data.train, recipe, pick_device(device), current())
+
+        def rates(batches: int, epochs: int) -> list[float]:
+            """Train for some epochs of so many batches; the images per second of each."""
+            burst = data.limited(min(len(data.train[1]), batches * size))
+            # a rate that cannot diverge, whatever the recipe's: speed does not depend on it
+            changes = dict(epochs=epochs, rewind=0.0, warmup=0.0, lr=1e-6, precision=precision)
+            short = recipe.model_copy(update=changes)
+            done = train(network, burst, short, seed=0, device=device, progress=False)
+            return [done.images / epochs / each for each in done.epoch_seconds]
+
+        first = WARM_UP + 1 if current().cuda_graphs else 1
+        rate = rates(1, first + 1)[-1]
+        # a fifth of the time each: large networks take long for one batch
+        batches = max(1, int(seconds * rate / 5 / size))
+        return statistics.median(rates(batches, first + 5)[-5:])
 
 
 def seconds_to_corrupt(data: Shape) -> float:
@@ -62,10 +67,10 @@ def seconds_to_corrupt(data: Shape) -> float:
 
 
 def noise(source: DataSource, recipe: Recipe) -> tuple[Dataset, Recipe]:
-    """Return eight batches of noise in memory and the recipe for such, in place of data that are not here, where only
-    speed matters."""
+    """Return noise in memory, eight batches or more, and the recipe for such, in place of data that are not here, where
+    only speed matters."""
     like = shape(source)
-    count = 8 * recipe.batch_size
+    count = max(8 * recipe.batch_size, 2**24 // (like.channels * like.size**2))
     images = torch.rand(count, like.channels, like.size, like.size, generator=generator(0, "speed"))
     split = images, torch.arange(count) % like.classes
     data = Dataset(

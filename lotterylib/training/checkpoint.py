@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from .loop import Job, Run
 
 FORMAT = "lotterylib-checkpoint-1"
-_PLAIN = ("losses", "images", "seconds", "precision", "processes", "update_images", "updates")
+_PLAIN = (
+    "losses", "images", "seconds", "epoch_seconds", "precision", "processes", "update_images", "updates",
+)  # fmt: skip
 
 
 class Checkpoints:

@@ -202,6 +202,7 @@ def end_epoch(run: Run) -> None:
         step = run.step - len(losses) + first
         raise DivergedError(f"training diverged: the loss was {losses[first].item()} at step {step}")
     run.result.losses.append(losses.mean().item())
+    run.result.epoch_seconds.append(run.elapsed() - sum(run.result.epoch_seconds))
     run.losses.clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from ..machine.devices import half_precision
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
 from ..rng import forked, generator
+from .graph import WARM_UP, CapturedStep, Step, own_stream
 from .launch import Launch
 from .prediction import in_mode
 from .recipe import Recipe
@@ -49,10 +51,16 @@ def pick_precision(
     shape = (max(1, batch), *images.shape[1:])
     weights = tuple(tuple(parameter.shape) for parameter in model.parameters())
     steps = recipe.total_steps(len(labels))
-    key = weights, shape, steps, str(device), recipe.tf32, recipe.channels_last, torch.get_num_threads()
+    # a captured step saves the launches, of which 16 bits take more: alone they would say that float32 is faster
+    captured = launch.cuda_graphs and device.type == "cuda"
+    key = (
+        weights, shape, steps, str(device), recipe.tf32, recipe.channels_last, torch.get_num_threads(), captured,
+    )  # fmt: skip
     if key not in choices:
         with in_mode(model, training=True), forked(device), numerics(tf32=recipe.tf32):
-            choices[key] = in_layout(lambda layout: _faster(model, half, shape, steps, device, layout))
+            choices[key] = in_layout(
+                lambda layout: _faster(model, half, shape, steps, device, layout, captured)
+            )
     return choices[key]
 
 
@@ -77,8 +85,10 @@ def _faster(
     steps: int,
     device: torch.device,
     layout: torch.memory_format,
+    captured: bool,
 ) -> str:
-    """Return the precision in which forward and backward passes of a batch take less time, on copies of the weights."""
+    """Return the precision in which a step of SGD takes less time, ``captured`` in a CUDA graph or not, on copies of the
+    weights."""
     images = torch.rand(shape, generator=generator(0, "precision")).to(device)
     labels = torch.zeros(len(images), dtype=torch.int64, device=device)
     state = {name: _copy(tensor, device, layout) for name, tensor in model.named_buffers()}
@@ -88,24 +98,41 @@ def _faster(
     def forward(batch: Tensor) -> Tensor:
         return functional_call(model, state, (batch,))
 
+    learned = [tensor for tensor in state.values() if tensor.requires_grad]
+
+    def step_in(precision: str) -> Step:
+        # the weights stay: speed does not depend on the rate
+        optimizer = torch.optim.SGD(learned, lr=0.0, fused=True)
+
+        def step(batch: Tensor, labels: Tensor) -> Tensor:
+            loss = batch_loss(forward, batch.clone(memory_format=layout), labels, precision)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return CapturedStep(step, optimizer, device) if captured else step
+
+    ways = {precision: step_in(precision) for precision in ("float32", half)}
+
     def seconds(precision: str) -> float:
         began = time.perf_counter()
-        copy = images.clone(memory_format=layout)
-        batch_loss(forward, copy, labels, precision).backward()
+        ways[precision](images, labels)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        for tensor in state.values():
-            tensor.grad = None
         return time.perf_counter() - began
 
-    # the first warms up
-    seconds("float32")
-    if seconds("float32") * steps < SHORT:
-        return "float32"
-    seconds(half)
-    ratios, began = [], time.perf_counter()
-    while not ratios or time.perf_counter() - began < BURST:
-        ratios.append(seconds("float32") / seconds(half))
+    ahead = WARM_UP + 1 if captured else 1
+    with own_stream(device) if captured else contextlib.nullcontext():
+        for _ in range(ahead):
+            seconds("float32")
+        if seconds("float32") * steps < SHORT:
+            return "float32"
+        for _ in range(ahead):
+            seconds(half)
+        ratios, began = [], time.perf_counter()
+        while not ratios or time.perf_counter() - began < BURST:
+            ratios.append(seconds("float32") / seconds(half))
     return half if statistics.median(ratios) >= WORTH else "float32"
 
 

@@ -31,6 +31,7 @@ class Training:
         rewind: Parameters and buffers at the rewind step; None if training started after it.
         images: Images seen, ``update_images`` of them at mask updates.
         seconds: Wall time of the loop.
+        epoch_seconds: Of it, each epoch's, up to the moment that its losses were read.
         precision: Arithmetic of the forward pass, "float32", "bfloat16" or "float16".
         processes: Number of processes that trained together.
         mask: The mask at the end.
@@ -41,6 +42,7 @@ class Training:
     rewind: State | None = None
     images: int = 0
     seconds: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)
     precision: str = "float32"
     processes: int = 1
     mask: Mask | None = None

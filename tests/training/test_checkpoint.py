@@ -61,6 +61,7 @@ def test_resuming_is_not_having_been_killed_to_the_bit(tmp_path, changes, settin
     assert all(torch.equal(t, whole.state_dict()[n]) for n, t in model.state_dict().items())
     assert all(torch.equal(t, undisturbed.rewind[n]) for n, t in done.rewind.items())
     assert done.losses == undisturbed.losses and done.updates == undisturbed.updates
+    assert len(done.epoch_seconds) == len(done.losses) and 0 < sum(done.epoch_seconds) <= done.seconds
     assert done.mask.equals(undisturbed.mask) and Mask.of(model).equals(done.mask)
     assert (done.images, done.update_images) == (undisturbed.images, undisturbed.update_images)
     assert not list(tmp_path.iterdir())

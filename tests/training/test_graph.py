@@ -8,7 +8,8 @@ from torch import nn
 from lotterylib.errors import SettingError
 from lotterylib.masks import Mask, prunable
 from lotterylib.pruners.rigl import Update
-from lotterylib.training import Launch, Recipe, train
+from lotterylib.training import Launch, Recipe, precision, train
+from lotterylib.training.precision import pick_precision
 from tests.conftest import toy_data, toy_network, untouched_rng
 from tests.device.emulated import emulated
 
@@ -67,6 +68,22 @@ def test_a_network_that_reads_from_the_device_is_refused():
         SettingError, match="cannot be captured in a CUDA graph .*not permitted.*train it without"
     ):
         trained(GRAPHS, Reads())
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_the_precision_is_chosen_by_steps_as_they_will_be(monkeypatch, graphs):
+    """Launches, which a captured step saves, are more in 16 bits: they hid that it is faster."""
+    monkeypatch.setattr(precision, "choices", {})
+    monkeypatch.setattr(precision, "SHORT", 0.0)
+    monkeypatch.setattr(precision, "BURST", 0.05)
+    model, recipe = network().train(), RECIPE.model_copy(update={"precision": "auto"})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with emulated() as device, device.counting() as counts, untouched_rng():
+        there = torch.device("cuda")
+        picked = pick_precision(model, toy_data().train, recipe, there, Launch(cuda_graphs=graphs))
+    assert picked in ("float32", "bfloat16") and counts["captures"] == (2 if graphs else 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_it_is_for_gpus_and_for_one_process():
