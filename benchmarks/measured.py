@@ -10,10 +10,10 @@ Not simulated, since one draw takes minutes: units (dissection), whose error is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,6 +59,10 @@ class Known(Subject):
     def val_logits(self) -> Tensor:
         return _of_validation(self.model)
 
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Fit the temperature once for all draws, which share the validation images."""
+        return _temperature(self.model, make) if key == "temperature" else super().once(key, make)
+
     def corrupted_logits(self, images: int, held_out: bool = False) -> dict[str, Tensor]:
         # a variant that nobody asks for here
         return {"none": self.test_logits[None]}
@@ -101,6 +105,15 @@ class Population:
 @cache
 def _of_validation(model: nn.Module) -> Tensor:
     return predict(model, study.load_profile(PROFILE).dataset.load().val[0])
+
+
+_temperatures: dict[nn.Module, Any] = {}
+
+
+def _temperature(model: nn.Module, make: Callable[[], Any]) -> Any:
+    if model not in _temperatures:
+        _temperatures[model] = make()
+    return _temperatures[model]
 
 
 @cache
