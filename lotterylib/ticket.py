@@ -105,7 +105,7 @@ class Ticket:
             "spec": json.dumps(getattr(self.model, "spec", None), sort_keys=True),
             "record": json.dumps(self.record, sort_keys=True),
         }
-        return to_bytes(tensors, metadata=about | {"checksum": _checksum(tensors, about)})
+        return _in_order(to_bytes(tensors, metadata=about | {"checksum": _checksum(tensors, about)}))
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Ticket:
@@ -178,6 +178,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DamagedError(
             f"{path} is truncated or no safetensors file ({error}); delete it and run again"
         ) from None
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file whose header is in order: the library writes metadata in another one each time, and equal
+    tickets are to be equal files."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    # tensors begin at a multiple of 8
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:

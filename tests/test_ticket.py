@@ -48,6 +48,14 @@ def test_round_trip_to_the_bit(tmp_path, rewind):
     assert not back.model.training and back.model.spec == ticket.model.spec
 
 
+def test_equal_tickets_are_equal_files(tmp_path):
+    """The header's metadata would come in another order each time."""
+    ticket, files = a_ticket(), [tmp_path / f"{k}.safetensors" for k in range(8)]
+    for file in files:
+        ticket.save(file)
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_a_kept_weight_that_is_exactly_zero_stays_kept(tmp_path):
     ticket = a_ticket()
     name = next(iter(ticket.mask))
