@@ -102,7 +102,7 @@ def test_plan_says_what_a_pilot_of_controls_tells(capsys, tmp_path):
     )
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
     assert len(rows["ece"]) == 7 and rows["ece"][1] == "0.01" and rows["ece"][4].endswith("%")
-    assert "from 10 dense networks: retraining, sd of the difference" in out
+    assert "from 13 dense networks: retraining, sd of the difference" in out
     _, out, _ = call(
         capsys, "plan", "--profile", "smoke", "--store", tmp_path / "s", "--images-per-second", 1000
     )
