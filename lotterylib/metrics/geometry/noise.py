@@ -57,7 +57,7 @@ def pac_bayes_sigma(
     lies between s and 2s, the bracket is halved three times, and a straight line finds the crossing within. A higher
     ``rise`` can only give a higher σ.
 
-    ``error`` is the standard error over draws (jackknife). If the loss is still below the threshold at ``upper``, that is returned
+    ``error`` is the standard error over draws (the jackknife; Tukey, 1958). If the loss is still below the threshold at ``upper``, that is returned
     with ``converged`` False: σ is at least that. Raises as ``hessian_trace`` does.
 
     Example:
