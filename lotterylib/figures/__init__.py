@@ -5,7 +5,7 @@ and a reader without colours get the same facts.
 """
 
 from . import diagrams
-from .answers import Answer, answer, pruner_answer, sensitivity, tale, tiles
+from .answers import Answer, answer, first_lost, price_answer, pruner_answer, sensitivity, tale, tiles
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
@@ -32,20 +32,19 @@ from .pictures import (
     weight_histogram,
 )
 from .scorecard import differences, sparse_speed, trade_offs, worth
-from .style import Look, in_order, look
+from .style import Look, called, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
 from .words import gap_in_words
 
 __all__ = [
     "Answer", "Look", "adversarial_examples", "against", "agreement", "answer", "attack_curves", "bars",
-    "beside_paper", "calibration_under_shift", "concept_counts", "concept_gallery", "connection", "cost_and_accuracy",
-    "corruption_grid", "corruption_heatmap", "curves", "density_bars", "diagrams", "differences",
-    "doubt_bars", "forest", "frames", "gap_in_words", "images", "in_order", "kept_counts", "layer_bars",
-    "layer_name", "lines", "look", "mask_change", "mask_picture", "one_explanation", "overlap", "pixel_directions", "pruner_answer",
-    "radar", "recall_changes", "record", "region_table", "reliability_diagram", "resolution_bars", "save",
-    "score_histograms", "sensitivity", "shaken", "show", "sparse_speed", "spectra", "superpixel_cuts",
-    "superpixel_maps", "surfaces", "sweep", "sweep_panels", "tale", "tiles", "trade_offs", "unit_gallery",
-    "unit_ious", "verdict_board", "weight_histogram",
-    "worth",
+    "beside_paper", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection",
+    "corruption_grid", "corruption_heatmap", "cost_and_accuracy", "curves", "density_bars", "diagrams",
+    "differences", "doubt_bars", "first_lost", "forest", "frames", "gap_in_words", "images", "in_order",
+    "kept_counts", "layer_bars", "layer_name", "lines", "look", "mask_change", "mask_picture", "one_explanation",
+    "overlap", "pixel_directions", "price_answer", "pruner_answer", "radar", "recall_changes", "record",
+    "region_table", "reliability_diagram", "resolution_bars", "save", "score_histograms", "sensitivity", "shaken",
+    "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep", "sweep_panels",
+    "tale", "tiles", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram", "worth",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ A table from ``results.tidy`` goes in, a sentence comes out. What the records le
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -315,6 +315,52 @@ def _at_its_best(table: pd.DataFrame, judged: pd.DataFrame, pruner: str) -> str:
         "no interval" if math.isnan(low) else f"95 % interval {_signed(100 * low)} to {_signed(100 * high)}"
     )
     return f"{said} Test accuracy beside random pruning: {_signed(100 * gap)} points ({interval})."
+
+
+def first_lost(table: pd.DataFrame, *pruners: str) -> Answer:
+    """Answer what networks lose first: for each pruner the lowest sparsity at which a metric is certainly lost, and which ones.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> first_lost(example(), "lottery").sentences[0]
+        'First lost by lottery tickets, at 80 %: accuracy.'
+    """
+    judged = judge_study(table)
+    return Answer(tuple(_first_lost(judged, p) for p in pruners))
+
+
+def _first_lost(judged: pd.DataFrame, pruner: str) -> str:
+    lost = judged.loc[(judged.pruner == pruner) & (judged.verdict == "fail")]
+    if lost.empty:
+        return f"{called(pruner).capitalize()}: nothing is certainly lost at any sparsity."
+    lowest = float(lost.sparsity.min())
+    first = lost.loc[lost.sparsity == lowest].metric
+    return f"First lost by {called(pruner)}, at {percent(lowest)}: {_listed(metrics.describe(m).short for m in first)}."
+
+
+def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) -> Answer:
+    """Answer which pruner keeps accuracy at a sparsity, and what that costs. ``costs``: pruner → cost of finding its ticket, in
+    trainings of the dense network.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> price_answer(example(), {"lottery": 2.5, "random": 0.6}, 0.5).sentences[0]
+        'At 50 % sparsity 1 of 2 methods certainly keeps test accuracy: LTH, found for 2.5 dense trainings.'
+    """
+    judged = judge_study(table)
+    at = judged.loc[(judged.metric == "accuracy") & ((judged.sparsity - level).abs() < 1e-6)]
+    at = at.loc[at.pruner.isin(list(costs))]
+    kept = in_order(str(p) for p in at.pruner[at.verdict == "pass"])
+    said = f"At {percent(level)} sparsity {len(kept) or 'none'} of {len(at)} methods certainly {'keeps' if len(kept) < 2 else 'keep'} test accuracy"
+    said += f": {_listed(_priced(p, costs) for p in kept)}." if kept else "."
+    best, cheapest = str(at.pruner[at.difference.idxmax()]), min(costs, key=lambda p: costs[p])
+    return Answer(
+        (said, f"Most accurate in the mean: {_priced(best, costs)}. Cheapest: {_priced(cheapest, costs)}.")
+    )
+
+
+def _priced(pruner: str, costs: Mapping[str, float]) -> str:
+    return f"{look(pruner).label}, found for {costs[pruner]:.2g} dense trainings"
 
 
 def tale(table: pd.DataFrame) -> Answer:
