@@ -70,4 +70,6 @@ def record(name: str, value: Any) -> None:
         value = value.item()
     prefix = "application/papermill.record/"
     about = {"scrapbook": {"name": name, "mime_prefix": prefix}}
-    display({prefix + "text/plain": repr(value)}, raw=True, metadata=about)
+    # behind repr, which would escape it
+    text = repr(value).replace(" %", "\N{NO-BREAK SPACE}%")
+    display({prefix + "text/plain": text}, raw=True, metadata=about)

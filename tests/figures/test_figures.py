@@ -353,6 +353,13 @@ def test_record_glues_a_number_without_showing_it(shown):
     assert options["metadata"]["scrapbook"]["name"] == "gap"
 
 
+def test_a_recorded_sentence_keeps_number_and_sign_on_one_line(shown):
+    figures.record("kept", "up to 48.8 % of all")
+    [((bundle,), _)] = shown
+    [text] = bundle.values()
+    assert text == "'up to 48.8\N{NO-BREAK SPACE}% of all'"
+
+
 def test_overlap_tells_every_pair_and_the_ends():
     shares = {"lottery": {"lottery": 1.0, "snip": 0.5, "random": 0.12}}
     shares["snip"] = {"lottery": 0.5, "snip": 1.0, "random": 0.1}
