@@ -6,6 +6,7 @@ so it has an interval only where an error over images (or a prior, see ``moderat
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -38,10 +39,14 @@ def student(error: float, freedom: float = math.inf, confidence: float = 0.95) -
     >>> round(student(1.0), 2), round(student(1.0, freedom=2), 2)
     (1.96, 4.3)
     """
+    return _quantile(freedom, (1 + confidence) / 2) * error
+
+
+@functools.lru_cache(maxsize=4096)
+def _quantile(freedom: float, share: float) -> float:
     from scipy.special import ndtri, stdtrit
 
-    quantile = (1 + confidence) / 2
-    return float(ndtri(quantile) if math.isinf(freedom) else stdtrit(freedom, quantile)) * error
+    return float(ndtri(share) if math.isinf(freedom) else stdtrit(freedom, share))
 
 
 def interval(
@@ -66,7 +71,7 @@ def interval(
     >>> [round(x, 2) for x in interval([0.1, 0.2, 0.3])]
     [0.2, -0.05, 0.45, 3]
     """
-    numbers, known = np.asarray(list(values), float), np.asarray(list(errors), float)
+    numbers, known = (np.fromiter(given, float) for given in (values, errors))
     known, count = known[~np.isnan(known)], len(numbers)
     mean = float(numbers.mean()) if count else math.nan
     variance, freedom = (float(numbers.var(ddof=1)), count - 1) if count > 1 else (0.0, 0)
@@ -184,13 +189,17 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     ).groupby([*keys, "winning"])
     for setting, of_metric in by_metric:
         groups = of_metric.groupby(["pruner", "sparsity"])
-        spread = groups.difference.agg(["var", "count"]).dropna()
-        enough = moderated and len(spread) >= FEWEST
-        prior = Prior.fit(spread["var"], spread["count"] - 1, SHARED) if enough else None
+        spread = groups.difference.agg(["var", "count", "std"])
+        known = spread.dropna(subset="var")
+        enough = moderated and len(known) >= FEWEST
+        prior = Prior.fit(known["var"], known["count"] - 1, SHARED) if enough else None
         pooled = (math.sqrt(prior.variance), prior.freedom) if prior else (math.nan, math.nan)
-        for key, group in groups:
-            found = interval(group.difference, group.difference_error, confidence, prior)
-            rows.append((*setting[:3], *key, *found, group.difference.std(), *pooled))
+        # as arrays: a table for each ticket would take most of the time
+        gaps, errors = of_metric.difference.to_numpy(float), of_metric.difference_error.to_numpy(float)
+        for key, sd in spread["std"].items():
+            place = groups.indices[key]
+            found = interval(gaps[place], errors[place], confidence, prior)
+            rows.append((*setting[:3], *key, *found, sd, *pooled))
     columns = [*keys, "pruner", "sparsity", "difference", "low", "high", "seeds", "sd", "prior_sd"]
     found = pd.DataFrame(rows, columns=pd.Index([*columns, "prior_freedom"]))
     return found.sort_values([*keys, "pruner", "sparsity"], ignore_index=True).merge(

@@ -135,13 +135,14 @@ def within_retraining(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
     """
     found, rows = of_table(table), []
     tickets: Any = table[~table.pruner.isin(DENSE) & ~table.metric.str.contains(":")]
-    for key, values in tickets.groupby([*NETWORK, "metric"]).value:
-        band = found.get((key[0], key[1], key[4]))
+    values = tickets.value.to_numpy(float)
+    for key, place in tickets.groupby([*NETWORK, "metric"]).indices.items():
+        band, count = found.get((key[0], key[1], key[4])), len(place)
         if band is not None:
-            low, high = band.predict(len(values), confidence)
-            mean = float(values.mean(skipna=False))
-            chance = band.chance(mean, len(values))
-            rows.append((*key, mean, low, high, len(values), chance, _place(mean, low, high, key[4])))
+            low, high = band.predict(count, confidence)
+            mean = float(values[place].mean())
+            chance = band.chance(mean, count)
+            rows.append((*key, mean, low, high, count, chance, _place(mean, low, high, key[4])))
     columns = [*NETWORK, "metric", "value", "low", "high", "seeds", "chance", "retraining"]
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
