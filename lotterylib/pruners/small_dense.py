@@ -51,11 +51,11 @@ def narrowed(spec: dict[str, Any], kept: int, scope: Scope = "all") -> dict[str,
         def widths(channels: tuple[int, ...]) -> list[float]:
             return [c / one for c, one in zip(channels, ones, strict=True)]
 
-        def badness(channels: tuple[int, ...]) -> tuple[float, float]:
-            departure = sum(math.log(c / e) ** 2 for c, e in zip(channels, exact, strict=True))
-            return max(error(widths(channels)), TOLERANCE), departure
+        def departure(channels: tuple[int, ...]) -> float:
+            return sum(math.log(c / e) ** 2 for c, e in zip(channels, exact, strict=True))
 
-        best = widths(min(_around(exact), key=badness))
+        near = [widths(channels) for channels in sorted(_around(exact), key=departure)]
+        best = next((each for each in near if error(each) <= TOLERANCE), None) or min(near, key=error)
     if error(best) > LIMIT:
         raise SettingError(
             f"no narrower {spec['name']} has {kept:,} prunable weights: "

@@ -47,11 +47,14 @@ def test_every_package_has_its_page():
     assert {part for part in parts - WITHOUT - {"__init__"} if f"lotterylib.{part}" not in text} == set()
 
 
+# `make test` builds these pages strictly, too, with the rest of the book
+@pytest.mark.long
 def test_no_docstring_trips_the_generator(built):
     done, _ = built
     assert (done.stderr, done.returncode) == ("", 0)
 
 
+@pytest.mark.long
 def test_pages_show_signatures_fields_and_sections(built):
     _, out = built
     masks, base = (out / "masks.txt").read_text(), (out / "base.txt").read_text()

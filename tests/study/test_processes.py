@@ -91,7 +91,13 @@ def test_two_runs_at_once_on_one_store(undisturbed, tmp_path):
     assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
 
-@pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "SIGINT to the main process"])
+@pytest.mark.parametrize(
+    "to_all",
+    [
+        pytest.param(True, id="a terminal's Ctrl-C"),
+        pytest.param(False, id="SIGINT to the main process", marks=pytest.mark.long),
+    ],
+)
 def test_an_interrupt_ends_it_in_seconds_and_leaves_nobody(undisturbed, tmp_path, to_all):
     profile, _ = undisturbed
     run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
@@ -107,6 +113,7 @@ def test_an_interrupt_ends_it_in_seconds_and_leaves_nobody(undisturbed, tmp_path
     assert not failures(SLOW_PROFILE, Store(tmp_path / "s"))  # interrupted is not failed
 
 
+@pytest.mark.long
 def test_an_interrupt_while_workers_start(undisturbed, tmp_path):
     profile, _ = undisturbed
     run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
