@@ -191,3 +191,23 @@ def test_bars_count_every_verdict_once():
     assert "Generalization, LTH: 1 kept and 1 lost at 36 %; 0 kept and 2 lost at 79 %." in alt
     with pytest.raises(DataError, match="no verdicts on snip"):
         figures.kept_counts(judged, ["snip"])
+
+
+def test_what_is_lost_first_is_named_with_its_sparsity():
+    lottery, random = figures.first_lost(study(), "lottery", "random").sentences
+    # attacked accuracy is worse by .2 everywhere, accuracy at 79 % alone
+    assert lottery == "First lost by lottery tickets, at 36 %: FGSM."
+    assert random.startswith("First lost by random pruning, at 36 %: ")
+    [kept] = figures.first_lost(study(others={}), "random").sentences
+    assert kept == "Random pruning: nothing is certainly lost at any sparsity."
+
+
+def test_what_accuracy_costs_names_the_best_and_the_cheapest():
+    costs = {"lottery": 2.54, "random": 0.6}
+    first, second = figures.price_answer(study(), costs, 0.36).sentences
+    assert first.endswith("1 of 2 methods certainly keeps test accuracy: LTH, found for 2.5 dense trainings.")
+    assert second == (
+        "Most accurate in the mean: LTH, found for 2.5 dense trainings. Cheapest: RP, found for 0.6 dense trainings."
+    )
+    none, _ = figures.price_answer(study(), costs, 0.79).sentences
+    assert none == "At 79 % sparsity none of 2 methods certainly keeps test accuracy."
