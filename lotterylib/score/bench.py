@@ -74,7 +74,9 @@ class Wishes:
             if name not in metrics.names():
                 raise UnknownNameError("metric", name, metrics.names())
         for name, tolerance in (self.tolerances or {}).items():
-            if not (isinstance(tolerance, (int, float)) and 0 < tolerance < math.inf):
+            if isinstance(tolerance, bool) or not (
+                isinstance(tolerance, (int, float)) and 0 < tolerance < math.inf
+            ):
                 raise SettingError(f"tolerance of {name}: want a number above 0, got {tolerance!r}")
 
     @property

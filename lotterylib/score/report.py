@@ -286,7 +286,8 @@ def _by_size(rows: list[Row]) -> list[Row]:
 def breaks(card: Scorecard) -> list[str]:
     """Return where it breaks: a line for each metric that is worse, and the classes and corruptions that are certainly hit."""
     lines = [
-        f"{row.label}: {number(row.dense)} → {number(row.ticket)}, {_times(row)} what counts as comparable"
+        f"{row.label}: {number(row.dense)} → {number(row.ticket)}, by {_signed(row.low)} to {_signed(row.high)} (95 %); {_times(row)} "
+        "what counts as comparable"
         for row in _by_size([row for row in card.rows if row.word == "worse"])
     ]
     hit = sorted((share for share in card.classes if share.high < 0), key=lambda share: share.difference)

@@ -1,5 +1,7 @@
 """`lottery score` as a gate: what closes it, and what it leaves for machines to read."""
 
+import contextlib
+import inspect
 import json
 import os
 import subprocess
@@ -10,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from lotterylib import models
+from lotterylib import metrics, models, scorecard
 from lotterylib.cli import main
 from lotterylib.cli.options import parser
 from lotterylib.cli.score_config import with_config
@@ -71,12 +73,97 @@ def test_a_bad_config_is_one_line(tmp_path, capsys, text, words):
     assert len(said) == 1 and words in said[0]
 
 
-@pytest.mark.parametrize(
-    "text, words", [("accuracy", "KEY=VALUE"), ("accuracy=-1", "above 0"), ("acuracy=1", "did you mean")]
-)
-def test_a_bad_tolerance_is_one_line(files, capsys, text, words):
-    assert main(command(files, "--tolerance", text)) == 2
-    assert words in capsys.readouterr().err.splitlines()[-1]
+BAD = {
+    "--seed=-1": "whole number of at least 0",
+    "--seed=x": "whole number of at least 0",
+    "--size=0": "whole number of at least 1",
+    "--expect=x": "number above 0",
+    "--expect=91.25": "above 0 and at most 1",
+    "--outputs=softmax": "invalid choice: 'softmax'",
+    "--fail-on=better": "invalid choice: 'better'",
+    "--foo": "unrecognized arguments: --foo",
+    "--mean=0.5": "mean and std go together",
+    "--memory=lots": "an amount such as 2GB",
+    "--limit=5": "at least 10 images",
+    "--only=acuracy": "did you mean 'accuracy'",
+    "--setting=ece=1": "METRIC.KEY=VALUE",
+    "--set=width": "KEY=VALUE, e.g. width=0.5",
+    "--tolerance=accuracy": "METRIC=AMOUNT, e.g. accuracy=0.005",
+    "--tolerance=accuracy=-1": "number above 0, got -1",
+    "--tolerance=acuracy=1": "did you mean 'accuracy'",
+    "--tolerance=accuracy=true": "number above 0, got True",
+    "--arch=nowhere:net": "cannot be imported",
+    "--arch=lenett": "did you mean 'lenet'",
+    "--key=ema": "has no key 'ema'",
+    "--classes=nowhere": "no list of classes",
+    "--dense=nowhere.pt": "no file nowhere.pt",
+    "--data=nowhere": "unknown data set or folder 'nowhere'",
+    "--outliers=nowhere": "nowhere is no folder",
+    "--corrupted=nowhere": "nowhere is no folder",
+    "--device=gpu": "device 'gpu' cannot be used",
+    "--config=nowhere.yaml": "nowhere.yaml: cannot be read",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given, words", BAD.items(), ids=BAD)
+def test_bad_arguments_are_one_line_and_leave_nothing(files, tmp_path, capsys, given, words):
+    with contextlib.suppress(SystemExit):
+        assert main(command(files, given, "--out", tmp_path / "out")) == 2
+    said = capsys.readouterr()
+    [line] = said.err.strip().splitlines()
+    assert line.startswith("lottery") and words in line and not said.out
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_the_command_exits_with_2_where_argparse_stops_it(capsys):
+    for given in (["score"], ["score", "p.pt", "--seed", "-1"], ["scoer"]):
+        with pytest.raises(SystemExit) as stop:
+            main(given)
+        [line] = capsys.readouterr().err.strip().splitlines()
+        assert stop.value.code == 2 and "--help` says more" in line
+
+
+def test_what_was_named_and_is_not_there_closes_the_gate(files, tmp_path, monkeypatch, capsys):
+    """Of images too small to be corrupted; without its name the metric is only left out."""
+    network = models.build("lenet", 2, 3, size=16)
+    images, labels = torch.rand(60, 3, 16, 16), torch.arange(60) % 2
+    images[:, :, 4:9, 4:9] = labels.view(-1, 1, 1, 1).float()
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    how = {"tolerances": {"accuracy": 0.2}, "speed": False, "progress": False}
+    named = scorecard(network, network, (images, labels), only=["accuracy", "corruption_error"], **how)
+    alone = scorecard(network, network, (images, labels), only=["accuracy"], **how)
+    assert list(named.missing) == ["corruption_error"] and named.fails("worse") and not named.passes
+    assert not alone.missing and not alone.fails("undecided") and alone.passes
+    [suite] = ElementTree.fromstring(named.to_junit())
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "0")
+    assert "32 pixels" in suite.find("testcase/failure").get("message")
+
+    def failing(subject, name, settings=None, whole=metrics.evaluate):
+        return whole(subject, name, settings) if name == "accuracy" else 1 / 0
+
+    default = {"images": 10, "settings": {}, **how}
+    monkeypatch.setattr(metrics, "evaluate", failing)
+    card = scorecard(network, network, (images, labels), **default)
+    # they were to be measured; others never were, on such data
+    assert "nll" in card.missing and "corruption_error" in card.skipped.keys() - card.missing.keys()
+    assert card.fails("worse")
+
+
+def test_the_command_and_the_function_say_the_same():
+    """Each argument of ``scorecard`` is an option of the command, and the other way round."""
+    [sub] = [a for a in parser()._actions if a.dest == "==SUPPRESS=="] or [
+        parser()._subparsers._group_actions[0]
+    ]
+    options = {action.dest for action in sub.choices["score"]._actions}
+    other_names = {"model": "pruned", "arch_settings": "set", "settings": "setting", "tolerances": "tolerance", "speed": "no_speed", "progress": "quiet"}  # fmt: skip
+    arguments = {other_names.get(name, name) for name in inspect.signature(scorecard).parameters}
+    assert arguments - options == {"on_message"}
+    # of a process: where its options, its report and its exit status go
+    assert options - arguments == {"help", "config", "fail_on", "out", "threads", "json"}
 
 
 def test_the_action_speaks_the_command_s_own_options():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lotterylib.score.report import headline, number, text
+from lotterylib.score.report import breaks, headline, number, text
 
 
 def test_json_says_all_and_is_json(card):
@@ -38,6 +38,21 @@ def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card, monkey
     narrow = text(card, columns=80)
     assert max(map(len, narrow.splitlines())) <= 80
     assert len(narrow.split()) == len(table.split())  # nothing is cut off
+
+
+def test_where_it_breaks_comes_with_intervals(card):
+    worst = max(
+        (row for row in card.rows if row.word == "worse"), key=lambda row: abs(row.difference) / row.tolerance
+    )
+    first = breaks(card)[0]
+    low, high = (f"{'+' if end >= 0 else '−'}{number(abs(end))}" for end in (worst.low, worst.high))
+    assert first.startswith(f"{worst.label}: ") and f"by {low} to {high} (95 %)" in first
+
+
+def test_images_that_changed_go_by_their_files(card):
+    changed = [{"image": "cat/7.png", "label": "cat", "dense": "cat", "ticket": "dog"}]
+    found = dataclasses.replace(card, changed=changed, rows=[], diagrams={})
+    assert "<th scope=row>cat/7.png<td data-label=label>cat" in found.to_html()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Files and architectures as other tools leave them."""
 
 import json
+import os
 import re
+import sys
 
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 import lotterylib
 from lotterylib.errors import DataError, SettingError
@@ -78,6 +81,24 @@ def test_a_function_that_the_user_names_is_imported_and_called():
             build(arch, 3, 1, 12)
     with pytest.raises(SettingError, match="unexpected keyword argument 'width'"):
         build("tests.conftest:toy_network", 3, 1, 12, {"width": 3})
+
+
+def test_a_module_in_the_current_folder_is_found_and_one_that_fails_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def net():\n    import beside\n    return beside.make()\n")
+    (tmp_path / "beside.py").write_text("from torch import nn\ndef make():\n    return nn.Flatten()\n")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit('usage: script')\n")
+    (tmp_path / "typo.py").write_text("def net(:\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError('never imported')\n")
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", [place for place in before if place not in ("", os.getcwd())])
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(build("mine:net", 3, 1, 12), nn.Flatten) and str(tmp_path) not in sys.path
+    for name, words in (("script", "SystemExit usage: script"), ("typo", "SyntaxError")):
+        with pytest.raises(SettingError, match=f"arch {name}:net: cannot be imported .{words}") as error:
+            build(f"{name}:net", 3, 1, 12)
+        assert "\n" not in str(error.value)
+    with pytest.raises(SettingError, match="arch json:net: cannot be imported .AttributeError"):
+        build("json:net", 3, 1, 12)
 
 
 def test_networks_of_timm_need_timm(monkeypatch):
