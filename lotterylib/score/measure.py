@@ -203,6 +203,7 @@ def _cards(
             "zeros", notes, lambda t=ticket: zeros(t.mask, multiply_adds(t.model, case.shape))
         )
         about = _about(case, ticket, how, plan, where)
+        about["guesses"] = checks.guessing(pair[0].test_logits, pair[0].test_labels)
         about["only"] = None if wishes.only is None else wishes.wanted
         about["seconds"] = round(time.perf_counter() - began, 1)
         sides = {"dense": pair[1], "ticket": pair[0]} if case.denses else {"ticket": pair[0]}
