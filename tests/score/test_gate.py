@@ -4,8 +4,10 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -179,11 +181,11 @@ def test_the_action_speaks_the_command_s_own_options():
     used = {
         word
         for line in script.splitlines()
-        if "lottery score" in line or line.startswith("  ")
+        if line.startswith("lottery score")
         for word in line.split()
         if word.startswith("--")
     }
-    assert used and used <= known | {"--edit-last", "--create-if-none", "--body-file", "--quiet"}
+    assert {"--data", "--fail-on"} <= used <= known
     [job] = example["jobs"].values()
     [step] = [step for step in job["steps"] if "actions/score" in step.get("uses", "")]
     assert set(step["with"]) <= set(action["inputs"])
@@ -203,15 +205,24 @@ def test_every_step_of_the_action_is_valid_bash():
         subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
 
 
+def filled(text, context):
+    return re.sub(r"\$\{\{ (.+?) \}\}", lambda found: context[found[1]], text)
+
+
 @pytest.fixture
-def act(tmp_path, monkeypatch):
-    """Run the action's steps as GitHub does, with programs that write down how they are called; return the status of the last."""
+def act(tmp_path):
+    """Run the action's steps as GitHub does, with programs that write down how they are called; return the status of the last.
+
+    ``comments`` are those of the pull request, a line each: number and first line.
+    """
     tools = tmp_path / "tools"
     tools.mkdir()
 
-    def run(lottery, gh="exit 0", event="pull_request", **given):
-        for name, script in {"python": "", "gh": gh, "lottery": lottery}.items():
-            (tools / name).write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" > {tmp_path}/{name}\n{script}\n')
+    def run(lottery, gh="exit 0", comments="", event="pull_request", **given):
+        listing = f"if [[ \"$*\" == *--paginate* ]]; then cat <<'END'\n{comments}\nEND\nfi"
+        for name, script in {"python": "", "gh": f"{listing}\n{gh}", "lottery": lottery}.items():
+            (tmp_path / name).unlink(missing_ok=True)
+            (tools / name).write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >> {tmp_path}/{name}\n{script}\n')
             (tools / name).chmod(0o755)
         declared, todo = steps()
         inputs = {name: about.get("default") for name, about in declared.items()} | given
@@ -229,11 +240,12 @@ def act(tmp_path, monkeypatch):
         status, output = 0, tmp_path / "output"
         output.unlink(missing_ok=True)
         places = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+        places |= {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(ROOT / ".github/actions/score")}
         places["PATH"] = f"{tools}:{os.environ['PATH']}"
         for step in todo:
             if status or not wanted[step.get("if")]:
                 continue
-            env = {name: context[value[3:-2].strip()] for name, value in step.get("env", {}).items()}
+            env = {name: filled(value, context) for name, value in step.get("env", {}).items()}
             how = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
             status = subprocess.run(
                 how, cwd=tmp_path, env={**os.environ, **env, **places}, check=False
@@ -265,12 +277,35 @@ def test_the_action_scores_comments_and_fails(act, files, tmp_path, monkeypatch)
     status = main(typed)
     assert status == 3
     assert {path.suffix for path in (tmp_path / "the card").iterdir()} == {".json", ".html", ".md", ".xml"}
-    assert act(f"exit {status}", **given) == status
-    assert (tmp_path / "python").read_text().split()[:4] == ["-m", "pip", "install", "--quiet"]
+    done = tmp_path / "done"
+    (tmp_path / "the card").rename(done)
+    assert act(f"cp -r {done} 'the card'; exit {status}", **given) == status
+    installed = (tmp_path / "python").read_text().split()
+    assert installed[:4] == ["-m", "pip", "install", "--quiet"] and Path(installed[4]).samefile(ROOT)
     summary = (tmp_path / "summary").read_text()
     assert "Scorecard of pruned.pt" in summary and "Scorecard of dense.pt" in summary
-    called = ["pr", "comment", "7", "--body-file", "the card/scorecard.md", "--edit-last", "--create-if-none"]
-    assert (tmp_path / "gh").read_text().splitlines() == called
+    body = (tmp_path / "lottery-comment.md").read_text()
+    assert body == f"<!-- lottery score: the card -->\n{(done / 'scorecard.md').read_text()}"
+    posted = ["api", "--silent", "--method", "POST", "repos/o/r/issues/7/comments", "--field", f"body=@{tmp_path}/lottery-comment.md"]  # fmt: skip
+    assert (tmp_path / "gh").read_text().splitlines()[-7:] == posted
+
+
+def test_the_action_changes_its_own_comment_and_no_other(act, tmp_path):
+    given = {"pruned": "p.pt", "dense": "d.pt", "data": "digits", "install": ""}
+    others = "3 <!-- coverage -->\n4 <!-- lottery score: another -->\n9 A word"
+    wrote = "mkdir -p scorecard; echo table > scorecard/scorecard.md"
+    for comments, where in ((f"{others}\n5 <!-- lottery score: scorecard -->", ["PATCH", "repos/o/r/issues/comments/5"]),
+                            (others, ["POST", "repos/o/r/issues/7/comments"])):  # fmt: skip
+        assert act(wrote, comments=comments, **given) == 0
+        assert (tmp_path / "gh").read_text().splitlines()[-4:-2] == where
+
+
+def test_a_long_table_is_cut_where_a_character_ends(act, tmp_path):
+    given = {"pruned": "p.pt", "dense": "d.pt", "data": "digits", "install": ""}
+    (tmp_path / "long.md").write_text("a" + "−" * 30_000)
+    assert act("mkdir scorecard; cp long.md scorecard/scorecard.md", **given) == 0
+    first, body, _, rest = (tmp_path / "lottery-comment.md").read_text().splitlines()
+    assert body == "a" + "−" * 19_999 and "summary of the job" in rest
 
 
 @pytest.mark.long
@@ -281,11 +316,14 @@ def test_the_action_runs_the_command_itself(act, files, tmp_path):
 
 
 def test_the_action_passes_on_bad_input_and_survives_a_comment_that_is_not_allowed(act, tmp_path):
+    """What an earlier run left is not commented as if it were of this one."""
     given = {"dense": "a.pt b.pt", "data": "digits", "install": ""}
+    (tmp_path / "scorecard").mkdir()
+    (tmp_path / "scorecard" / "scorecard.md").write_text("of before")
     assert act("exit 2", pruned="no.pt", **given) == 2
-    assert not (tmp_path / "gh").exists() and not (tmp_path / "python").exists()
+    assert "not scored (exit status 2)" in (tmp_path / "lottery-comment.md").read_text()
+    assert not (tmp_path / "python").exists() and not (tmp_path / "scorecard" / "scorecard.md").exists()
     assert {"--dense=a.pt", "--dense=b.pt"} <= set((tmp_path / "lottery").read_text().split())
-    assert act("mkdir -p scorecard; touch scorecard/scorecard.md", gh="exit 1", pruned="p.pt", **given) == 0
+    assert act("touch scorecard/scorecard.md", gh="exit 1", pruned="p.pt", **given) == 0
     assert (tmp_path / "gh").exists()
-    (tmp_path / "gh").unlink()
     assert act("exit 0", event="push", pruned="p.pt", **given) == 0 and not (tmp_path / "gh").exists()
