@@ -46,7 +46,10 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """Says in one line what is wrong, and takes no beginnings of options, which another may share one day."""
+
+    def __init__(self, *args: Any, **how: Any):
+        super().__init__(*args, **how, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` says more\n")

@@ -66,7 +66,8 @@ def test_a_config_is_typed_before_the_command_line(files, tmp_path):
 
 @pytest.mark.parametrize(
     "text, words",
-    [("fail_onn: worse", "did you mean 'fail-on'"), ("- a", "want options"), ("variants: 3", "true or false"), ("a: [", "no YAML")],
+    [("fail_onn: worse", "did you mean 'fail-on'"), ("- a", "want options"), ("variants: 3", "true or false"), ("a: [", "no YAML"), ("arch:", "arch has no value"),
+     ("only: []", "only has no value")],
 )  # fmt: skip
 def test_a_bad_config_is_one_line(tmp_path, capsys, text, words):
     (tmp_path / "score.yaml").write_text(text)
@@ -104,7 +105,13 @@ BAD = {
     "--corrupted=nowhere": "nowhere is no folder",
     "--device=gpu": "device 'gpu' cannot be used",
     "--config=nowhere.yaml": "nowhere.yaml: cannot be read",
+    "--conf=nowhere.yaml": "unrecognized arguments: --conf=nowhere.yaml",
 }  # fmt: skip
+
+
+def test_two_configs_are_one_line(capsys):
+    assert main(["score", "p.pt", "--config", "a.yaml", "--config=b.yaml"]) == 2
+    assert capsys.readouterr().err.strip() == "lottery score: one --config at a time, got a.yaml and b.yaml"
 
 
 @pytest.mark.parametrize("given, words", BAD.items(), ids=BAD)
