@@ -89,7 +89,7 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
     given = [*tickets, *denses]
-    found = [_opened(each, how) for each in given]
+    found = _all_opened(given, how)
     channels, side = _takes(found, how, source)
     # a network that is found in the file, or built here, may bring its own normalisation
     usual = usual_images(how.arch)
@@ -182,6 +182,29 @@ def _digest(given: Given) -> str:
     if not isinstance(given, (str, Path)) or not Path(given).is_file():
         return ""
     return sha256(Path(given).read_bytes())[:16]
+
+
+def _all_opened(given: Sequence[Given], how: Reading) -> list[Checkpoint]:
+    """Return what is in all files. A key that some have is not asked of the others, which say so in a note."""
+    found: list[Checkpoint | None] = []
+    for each in given:
+        try:
+            found.append(_opened(each, how))
+        except state_dicts.NoKeyError:
+            found.append(None)
+    with_key = [c for c in found if c and c.model is None]
+    return [
+        known or _without_key(each, how, bool(with_key)) for known, each in zip(found, given, strict=True)
+    ]
+
+
+def _without_key(given: Given, how: Reading, others: bool) -> Checkpoint:
+    if not others:
+        # the error, once more
+        return _opened(given, how)
+    found = _opened(given, replace(how, key=None))
+    found.notes.append(f"{called(given)} has no key {how.key!r}, and was read without it")
+    return found
 
 
 def _opened(given: Given, how: Reading) -> Checkpoint:

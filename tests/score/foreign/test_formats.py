@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import sys
 
@@ -14,7 +15,7 @@ import lotterylib
 from lotterylib.errors import DataError, SettingError
 from lotterylib.score.foreign.modules import build, usual_images
 from lotterylib.score.foreign.state_dicts import fit, read
-from tests.conftest import toy_network
+from tests.conftest import toy_data, toy_network
 
 
 def same(found, network):
@@ -53,6 +54,26 @@ def test_a_key_names_the_state_dict(tmp_path, path):
     assert same(read(tmp_path / "flat.pt", path), network)
     with pytest.raises(DataError, match="has no key 'emma'"):
         read(tmp_path / "c.pt", "emma")
+
+
+def test_a_key_that_some_files_have_is_not_asked_of_the_others(tmp_path):
+    network, other = toy_network(seed=1).eval(), toy_network(seed=2).eval()
+    torch.save({"model": other.state_dict(), "ema": network.state_dict()}, tmp_path / "p.pt")
+    torch.save(network.state_dict(), tmp_path / "d.pt")
+    how = {"arch": toy_network(), "only": ["accuracy"], "speed": False, "progress": False}
+    card = lotterylib.scorecard(tmp_path / "p.pt", tmp_path / "d.pt", toy_data(), key="ema", **how)
+    assert "d.pt has no key 'ema', and was read without it" in card.notes
+    assert any("are one: the same weights" in note for note in card.notes)
+    with pytest.raises(DataError, match=r"p\.pt has no key 'best'; its keys are model, ema"):
+        lotterylib.scorecard(tmp_path / "p.pt", tmp_path / "d.pt", toy_data(), key="best", **how)
+
+
+def test_what_torch_warns_of_is_no_further_line(tmp_path, recwarn):
+    with open(tmp_path / "p.pt", "wb") as file:
+        pickle.dump(toy_network().state_dict(), file)
+    with pytest.raises(DataError, match="is no checkpoint"):
+        read(tmp_path / "p.pt")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("wrapper", ["ema", "params", "network", "weights", "model_ema"])
