@@ -166,7 +166,8 @@ def _folder(root: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, 
     shown = files.get("test", [])
     if not (val and test):
         only = next(split for split in ("", "test", "val") if split in splits)
-        data, _ = _split(root.name, *splits[only], names, files[only])
+        images, labels = splits[only]
+        data, _ = _split(root.name, images, labels, names, files[only])
         val, test, shown = data.val, data.test, data.files
     notes = [] if train else [_STAND_IN]
     notes.append(f"{len(names)} classes of {root}: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}")
