@@ -59,7 +59,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 
 
-def one_line(error: Exception, named: bool = False) -> str:
+def one_line(error: BaseException, named: bool = False) -> str:
     """Return what an error says, in one line; ``named``: behind its type, else its type if it says nothing.
 
     Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _EXAMPLES = """\
 examples:
@@ -30,7 +30,8 @@ Networks of this library normalise their inputs themselves; torchvision's and ti
 trained on. Any other is given pixels in [0, 1] as they are: if it was trained on normalised images, say so with --mean
 and --std. The card compares what the first BatchNorm sees with what it remembers, and --expect checks the accuracy.
 
-exit status: 0 measured (and passed), 1 something failed, 2 bad input, 3 --fail-on, 130 interrupted
+exit status: 0 measured (and passed), 1 something failed, 2 bad input, 3 --fail-on (a metric is worse, or undecided; what was
+named with --only is not there; the numbers cannot be trusted), 130 interrupted
 
 examples:
   lottery score lottery.safetensors --dense dense.safetensors
@@ -44,9 +45,19 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and takes no beginnings of options, which another may share one day."""
+
+    def __init__(self, *args: Any, **how: Any):
+        super().__init__(*args, **how, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` says more\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; what it reads names the ``module`` and the function (``name``) that run."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="lottery",
         description="Find lottery tickets, judge them, and build the book from the records.",
         epilog=_EXAMPLES,
@@ -268,7 +279,7 @@ def _score(sub: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--images",
         type=positive,
-        help="corrupt, attack, explain and differentiate at most so many (default: 1000)",
+        help="corrupt, attack, explain and differentiate at most so many (default: 1000; 100 or fewer above 64 pixels a side)",
     )
     images.add_argument("--batch", type=positive, help="images that go through a network at a time")
     images.add_argument(
@@ -276,7 +287,12 @@ def _score(sub: argparse.ArgumentParser) -> None:
         metavar="AMOUNT",
         help="what measuring may take, e.g. 2GB: fewer images at a time, and no metric that does not fit",
     )
-    sub.add_argument("--only", type=listed(str), metavar="METRIC,…", help="measure these alone")
+    sub.add_argument(
+        "--only",
+        type=listed(str),
+        metavar="METRIC,…",
+        help="measure these alone (a wrong name lists all there are)",
+    )
     sub.add_argument(
         "--setting",
         action="append",
@@ -295,7 +311,8 @@ def _score(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--fail-on",
         choices=("worse", "undecided"),
-        help="exit with 3 if a metric is worse, or if one is not as good as dense; also if the numbers cannot be trusted",
+        help="exit with 3 if a metric is worse, or if one is not as good as dense; also if one that was named could not be "
+        "measured, or if the numbers cannot be trusted",
     )
     sub.add_argument("--out", type=Path, help="folder for scorecard.json, .html, .md and .xml (JUnit)")
     sub.add_argument(
@@ -303,7 +320,8 @@ def _score(sub: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder that keeps corrupted images, and what was measured: an interrupted card goes on from there",
     )
-    sub.add_argument("--seed", type=int, help="of the split and of all that is drawn (default: 0)")
+    sub.add_argument("--no-speed", action="store_true", help="do not time the networks")
+    sub.add_argument("--seed", type=natural, help="of the split and of all that is drawn (default: 0)")
     sub.add_argument("--threads", type=positive, help="PyTorch threads (default: PyTorch's own choice)")
     sub.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
     sub.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -334,6 +352,13 @@ def above_zero(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"want a number above 0, got {text!r}")
     return value
+
+
+def natural(text: str) -> int:
+    """Read a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"want a whole number of at least 0, got {text!r}")
+    return int(text)
 
 
 def positive(text: str) -> int:

@@ -24,6 +24,14 @@ _SAME = (
 )  # fmt: skip
 
 
+# options of pairs, as they are typed
+_FORMS = {
+    "--set": "KEY=VALUE, e.g. width=0.5",
+    "--setting": "METRIC.KEY=VALUE, e.g. ece.bins=10",
+    "--tolerance": "METRIC=AMOUNT, e.g. accuracy=0.005",
+}
+
+
 def score(options: argparse.Namespace) -> int:
     """Measure the networks; save the report before anything is printed, since a pipe may be closed by then."""
     device_name(options.device)
@@ -41,6 +49,7 @@ def score(options: argparse.Namespace) -> int:
         settings=_nested(_pairs("--setting", options.setting)),
         tolerances=_pairs("--tolerance", options.tolerance),
         **given,
+        speed=not options.no_speed,
         progress=not options.quiet and sys.stderr.isatty(),
         on_message=lambda line: show(line, sys.stderr),
     )
@@ -59,7 +68,7 @@ def _pairs(option: str, texts: list[str] | None) -> dict[str, Any]:
 def _pair(option: str, text: str) -> tuple[str, Any]:
     key, mark, value = text.partition("=")
     if not mark or not key:
-        raise SettingError(f"{option} wants KEY=VALUE, e.g. width=0.5, got {text!r}")
+        raise SettingError(f"{option} wants {_FORMS[option]}, got {text!r}")
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:
@@ -72,6 +81,6 @@ def _nested(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name, value in settings.items():
         metric, mark, key = name.partition(".")
         if not mark:
-            raise SettingError(f"--setting wants METRIC.KEY=VALUE, e.g. ece.bins=10, got {name!r}")
+            raise SettingError(f"--setting wants {_FORMS['--setting']}, got {name!r}")
         found.setdefault(metric, {})[key] = value
     return found

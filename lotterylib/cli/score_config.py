@@ -13,11 +13,14 @@ from .options import parser
 
 def with_config(arguments: list[str]) -> list[str]:
     """Return the arguments of ``score`` with the options of a ``--config`` file before them, so that those typed prevail."""
+    files = []
     for i, argument in enumerate(arguments):
         name, mark, path = argument.partition("=")
         if name == "--config" and (mark or i + 1 < len(arguments)):
-            return [*arguments[:1], *from_config(Path(path if mark else arguments[i + 1])), *arguments[1:]]
-    return arguments
+            files.append(Path(path if mark else arguments[i + 1]))
+    if len(files) > 1:
+        raise SettingError(f"one --config at a time, got {' and '.join(map(str, files))}")
+    return [*arguments[:1], *(from_config(files[0]) if files else []), *arguments[1:]]
 
 
 def from_config(path: Path) -> list[str]:
@@ -49,6 +52,8 @@ def from_config(path: Path) -> list[str]:
 def _typed(path: Path, action: argparse.Action, value: Any) -> Iterable[str]:
     """Yield an option as it would be typed."""
     option = action.option_strings[0]
+    if value is None or value in ([], {}):
+        raise SettingError(f"{path}: {option[2:]} has no value")
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise SettingError(f"{path}: {option[2:]} is true or false, got {value!r}")

@@ -150,6 +150,7 @@ class Dataset:
         whole: False once classes were left out: published files no longer fit.
         outliers: Sets of the caller's own, name → images, in place of the usual ones.
         corrupted: Corrupted images of the caller's own, in place of generated ones.
+        files: Where each test image was read from, for people; empty where there are no such files.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Dataset:
     whole: bool = True
     outliers: Mapping[str, Images] = field(default_factory=dict)
     corrupted: Corrupted | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         for split in SPLITS:
@@ -227,7 +229,8 @@ class Dataset:
             chosen = first_of_each_class(labels, limit)
             return pick(images, chosen), labels[chosen]
 
-        return self._with(some)
+        files = first_of_each_class(self.test[1], limit).tolist() if self.files else ()
+        return self._with(some, files=tuple(self.files[i] for i in files))
 
     def without(self, classes: Sequence[int | str]) -> tuple[Dataset, Images]:
         """Return the data set of the other classes, relabelled 0, 1, … in their order, and the test images of the classes
@@ -254,7 +257,7 @@ class Dataset:
         left_out = torch.isin(self.test[1], torch.tensor(sorted(out), device=self.test[1].device))
         names = tuple(self.class_names[c] for c in kept)
         title = f"{self.name} without {', '.join(self.class_names[c] for c in sorted(out))}"
-        rest = self._with(relabelled, name=title, class_names=names, whole=False, corrupted=None)
+        rest = self._with(relabelled, name=title, class_names=names, whole=False, corrupted=None, files=())
         return rest, pick(self.test[0], left_out)
 
     def in_memory(self) -> Dataset:

@@ -74,7 +74,9 @@ class Wishes:
             if name not in metrics.names():
                 raise UnknownNameError("metric", name, metrics.names())
         for name, tolerance in (self.tolerances or {}).items():
-            if not (isinstance(tolerance, (int, float)) and 0 < tolerance < math.inf):
+            if isinstance(tolerance, bool) or not (
+                isinstance(tolerance, (int, float)) and 0 < tolerance < math.inf
+            ):
                 raise SettingError(f"tolerance of {name}: want a number above 0, got {tolerance!r}")
 
     @property
@@ -111,29 +113,25 @@ class Plan:
             )
         images, whole, dropped = asked, len(case.data.test[1]), {}
         settings, skipped = _allowed(wishes, case, images, budget)
-        variants = wishes.variants or _own_corruptions(settings)
-        work = _work(settings, case.data, variants)
-        estimate = Estimate.measured(work, networks, case.data, where)
+        estimate = Estimate.measured(_work(settings, case.data, wishes), networks, case.data, where)
         while not patient and case.data.size > LARGE and estimate.total > PATIENCE:
             tested = len(case.data.test[1])
-            dear = [name for name, asks in work.items() if any(question.kind != "test" for question in asks)]
             if images > FEW:
                 images = max(FEW, images // 2)
             elif tested > 200:
                 case.data = case.data.limited(max(200, tested // 2))
-            elif dear and len(work) > 1 and wishes.only is None:
-                dearest = max(dear, key=estimate.of.__getitem__)
-                dropped[dearest] = (
-                    f"it would take {duration(estimate.of[dearest])} on this device: name it with --only, or give --images"
-                )
+            elif wishes.only is None and (dear := _too_dear(settings, case.data, wishes, estimate)):
+                dropped |= {
+                    name: f"it would take {duration(seconds)} on this device: name it with --only, or give --images"
+                    for name, seconds in dear.items()
+                }
             elif tested > FEW:
                 case.data = case.data.limited(max(FEW, tested // 2))
             else:
                 break
             settings, skipped = _allowed(replace(wishes, images=images), case, images, budget)
             settings = {name: own for name, own in settings.items() if name not in dropped}
-            work = _work(settings, case.data, variants)
-            estimate = Estimate(work, estimate.forward, estimate.corrupt)
+            estimate = estimate.without_measuring(_work(settings, case.data, wishes))
         if images < asked or dropped:
             tested = f", and {len(case.data.test[1])} of {whole:,} are tested on" * (
                 len(case.data.test[1]) < whole
@@ -153,8 +151,7 @@ class Bench:
 
     def __init__(self, case: Case, plan: Plan, wishes: Wishes, seed: int, device: torch.device, folder: Path):
         data, self.plan, self.wishes = case.data, plan, wishes
-        corrupts = _corruptible(data) and (wishes.variants or _own_corruptions(plan.settings))
-        kind = Subject if corrupts else _Uncorrupted
+        kind = Subject if _corrupts(plan.settings, data, wishes) else _Uncorrupted
         self.denses = [kind(each.model, data, None, seed, device, cache=folder) for each in case.denses]
         first = self.denses[0] if self.denses else None
         self.tickets = [
@@ -341,8 +338,10 @@ def _corrupted_itself(name: str, settings: Mapping[str, Any]) -> bool:
     return {question.kind for question in _asked(name, settings)} == {"corrupted"}
 
 
-def _own_corruptions(settings: Mapping[str, Mapping[str, Any]]) -> bool:
-    return any(_corrupted_itself(name, own) for name, own in settings.items())
+def _corrupts(settings: Mapping[str, Mapping[str, Any]], data: Dataset, wishes: Wishes) -> bool:
+    """Return whether images are corrupted: for a metric of such images, or for variants; then others take them along."""
+    wanted = wishes.variants or any(_corrupted_itself(name, own) for name, own in settings.items())
+    return wanted and _corruptible(data)
 
 
 def _asked(name: str, settings: Mapping[str, Any]) -> dict[Question, float]:
@@ -350,19 +349,41 @@ def _asked(name: str, settings: Mapping[str, Any]) -> dict[Question, float]:
 
 
 def _work(
-    settings: Mapping[str, Mapping[str, Any]], data: Dataset, corrupts: bool
+    settings: Mapping[str, Mapping[str, Any]], data: Dataset, wishes: Wishes
 ) -> dict[str, dict[Question, float]]:
     """Return what measuring takes of each network: metric → question → forward passes of one image."""
-    shape, found = Shape.of(data), {}
+    shape, corrupts, found = Shape.of(data), _corrupts(settings, data, wishes), {}
     for name, own in settings.items():
         metric = metrics.build(name, **own)
         work = {**metric.asks(shape), **metric.other_work(shape)}
-        if not corrupts or not _corruptible(data):
+        if not corrupts:
             work = {q: count for q, count in work.items() if q.kind not in ("corrupted", "held out")}
         # once whole and once in fifths
         times = 2 if metric.about.over == "fifths" else 1
         found[name] = {question: times * count for question, count in work.items()}
     return found
+
+
+def _too_dear(
+    settings: Mapping[str, Mapping[str, Any]], data: Dataset, wishes: Wishes, estimate: Estimate
+) -> dict[str, float]:
+    """Return the metrics to leave out, with the seconds that each would add to the others: the cheapest stay, one after the
+    other, as long as all of them together take no more than ``PATIENCE``. Those of the test images alone stay always."""
+
+    def total(names: Iterable[str]) -> float:
+        return estimate.without_measuring(_work({n: settings[n] for n in names}, data, wishes)).total
+
+    kept = [name for name, own in settings.items() if {q.kind for q in _asked(name, own)} <= {"test"}]
+    rest = [name for name in settings if name not in kept]
+    while rest:
+        adds = {name: total([*kept, name]) for name in rest}
+        cheapest = min(adds, key=adds.__getitem__)
+        if adds[cheapest] > PATIENCE:
+            base = total(kept)
+            return {name: seconds - base for name, seconds in adds.items()}
+        kept.append(cheapest)
+        rest.remove(cheapest)
+    return {}
 
 
 # --- one metric

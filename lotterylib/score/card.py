@@ -123,16 +123,23 @@ class Scorecard:
         return bool(self.about.get("dense"))
 
     @property
+    def missing(self) -> dict[str, str]:
+        """Return the metrics that were named, or whose measuring failed, and are not there: metric → why. Others were never
+        to be measured, on such data or in the time."""
+        sought = {*(self.about.get("only") or ()), *self.about.get("settings", ())}
+        return {name: why for name, why in self.skipped.items() if name in sought}
+
+    @property
     def passes(self) -> bool:
         """Return whether it is as good as dense (or better) in every metric that says something, none undecided, and
         whether that can be trusted."""
         telling = [row for row in self.rows if row.verdict != "floor"]
-        return bool(telling) and not self.doubts and all(row.passes for row in telling)
+        return bool(telling) and not self.doubts and not self.missing and all(row.passes for row in telling)
 
     def fails(self, on: str) -> bool:
         """Return whether a gate is closed: "worse" for a metric that is worse, "undecided" for one that is not as good as dense.
-        What cannot be trusted, or was not measured, passes neither."""
-        if self.doubts or not self.rows or not self.compared:
+        What cannot be trusted, or is ``missing``, passes neither."""
+        if self.doubts or self.missing or not self.rows or not self.compared:
             return True
         return not self.passes if on == "undecided" else any(row.word == "worse" for row in self.rows)
 

@@ -30,14 +30,16 @@ CONSTANTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def are_probabilities(outputs: Tensor) -> bool:
-    """Return whether outputs [N, classes] are probabilities: none negative, rows that sum to 1.
+def are_probabilities(outputs: Tensor, some: bool = False) -> bool:
+    """Return whether outputs [N, classes] are probabilities: none negative, rows that sum to 1, or less if only ``some`` of a
+    network's outputs are there.
 
     Example:
         >>> are_probabilities(torch.tensor([[0.25, 0.75]])), are_probabilities(torch.tensor([[0.25, 7.0]]))
         (True, False)
     """
-    return bool((outputs >= 0).all() and (outputs.double().sum(dim=1) - 1).abs().max() < 1e-3)
+    beyond = outputs.double().sum(dim=1) - 1
+    return bool((outputs >= 0).all() and (beyond if some else beyond.abs()).max() < 1e-3)
 
 
 def guessing(logits: Tensor, labels: Tensor) -> bool:
@@ -78,7 +80,7 @@ def one_network(ticket: Subject, dense: Subject) -> bool:
     )
 
 
-def against_expected(logits: Tensor, labels: Tensor, expected: float) -> str:
+def against_expected(name: str, logits: Tensor, labels: Tensor, expected: float) -> str:
     """Return a complaint if an accuracy is not the one ``expected`` of it, in [0, 1], by its 95 % interval; else nothing."""
     found = right(logits, labels)
     interval = verdict.proportion(int(found.sum()), len(found))
@@ -86,8 +88,41 @@ def against_expected(logits: Tensor, labels: Tensor, expected: float) -> str:
     if interval.low - 5e-4 <= expected <= interval.high + 5e-4:
         return ""
     return (
-        f"the dense network is right on {interval.mean:.1%} of {interval.size:,} images (95 % interval {interval.low:.1%} to "
+        f"{name} is right on {interval.mean:.1%} of {interval.size:,} images (95 % interval {interval.low:.1%} to "
         f"{interval.high:.1%}), where {expected:.2%} was expected: check mean, std, size and the order of classes"
+    )
+
+
+def renumbered(name: str, logits: Tensor, labels: Tensor, class_names: Sequence[str]) -> str:
+    """Return a complaint if a network would be right far more often were its outputs numbered otherwise, else nothing.
+
+    Of all numberings the best one is taken (an assignment problem). It has to be right on more than half of the images, ten
+    or more for each class, and on certainly more than the given one: 5 points, by the ends of both 95 % intervals.
+
+    Example:
+        >>> labels = torch.arange(60) % 3
+        >>> renumbered("it", torch.eye(3)[(labels + 1) % 3], labels, "abc")[:68]
+        'it answers as if its classes were numbered otherwise (a stands for c'
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    classes = logits.shape[1]
+    if len(labels) < 10 * classes:
+        return ""
+    pairs = torch.bincount(logits.argmax(dim=1) * classes + labels, minlength=classes**2).view(
+        classes, classes
+    )
+    _, best = linear_sum_assignment(-pairs.numpy())
+    given, other = (
+        verdict.proportion(int(pairs[range(classes), to].sum()), len(labels)) for to in (range(classes), best)
+    )
+    if other.low < 0.5 or other.low < given.high + 0.05:
+        return ""
+    moved = [f"{class_names[i]} stands for {class_names[c]}" for i, c in enumerate(best) if i != c]
+    more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
+    return (
+        f"{name} answers as if its classes were numbered otherwise ({', '.join(moved[:3])}{more}): so it would be right on "
+        f"{other.mean:.1%} of {other.size:,} images, not on {given.mean:.1%}; say which output is which with classes"
     )
 
 
@@ -191,18 +226,22 @@ def _divergence(layer: nn.BatchNorm2d, seen: Tensor) -> float:
     return terms[alive].mean().item()
 
 
-def doubts_of(logits: Tensor, labels: Tensor, expected: float | None) -> list[str]:
-    """Return why nothing can be judged by a dense network: it answers all alike, is not as accurate as ``expected``, or may be
-    guessing."""
+def doubts_of(
+    name: str, logits: Tensor, labels: Tensor, expected: float | None, class_names: Sequence[str]
+) -> list[str]:
+    """Return why nothing can be judged by a dense network: it answers all alike, has its classes in another order, is not as
+    accurate as ``expected``, or may be guessing."""
     if constant(logits):
-        return ["the dense network gives the same answer for every image"]
-    if expected is not None and (wrong := against_expected(logits, labels, expected)):
+        return [f"{name} gives the same answer for every image"]
+    if order := renumbered(name, logits, labels, class_names):
+        return [order]
+    if expected is not None and (wrong := against_expected(name, logits, labels, expected)):
         return [wrong]
     if not guessing(logits, labels):
         return []
     share = right(logits, labels).mean().item()
     return [
-        f"the dense network is right on {share:.1%} of {len(labels):,} images, not measurably more than guessing: check mean "
+        f"{name} is right on {share:.1%} of {len(labels):,} images, not measurably more than guessing: check mean "
         "and std, and that the classes are numbered as in training (folders: sorted by name)"
     ]
 

@@ -18,14 +18,17 @@ def read_classes(path: str | Path) -> Names:
     """Return the names that each output goes by, from a file that the user made.
 
     One line per output, in the network's order, with its names between commas or tabs (a wnid may stand in front); where
-    every line begins or ends with another whole number, that is the output's index. JSON: a list of names, or index → names,
-    as in ``imagenet_class_index.json``. Raises ``DataError`` for another form.
+    every line, but for a head, begins or ends with another whole number, that is the output's index. JSON: a list of names,
+    index → names, as in ``imagenet_class_index.json``, or name → index, as torchvision's ``class_to_idx``. Raises
+    ``DataError`` for another form.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
             found = json.loads(text)
+            if isinstance(found, dict) and all(type(output) is int for output in found.values()):
+                found = {str(output): name for name, output in found.items()}
             entries = found if isinstance(found, list) else [found[str(i)] for i in range(len(found))]
             names = [{entry} if isinstance(entry, str) else set(map(str, entry)) for entry in entries]
         else:
@@ -104,13 +107,19 @@ def _wnids(count: int) -> list[list[str]]:
 
 def _of_lines(lines: list[str]) -> Names:
     rows = [[part.strip().strip('"') for part in re.split(r"[,\t;]", line)] for line in lines]
-    rows = [row if len(row) > 1 else line.split(None, 1) for row, line in zip(rows, lines, strict=True)]
-    for place in (0, -1) if rows else ():
-        column = [row[place] for row in rows]
-        if all(cell.isdecimal() for cell in column) and len(rows[0]) > 1:
-            order = sorted(range(len(rows)), key=lambda i: int(column[i]))
-            if [int(column[i]) for i in order] != list(range(len(rows))):
-                raise ValueError(f"the indices are not 0 to {len(rows) - 1}, each once")
+    if all(len(row) == 1 for row in rows):
+        # a name may have several words and begin with a number: only 0, 1, 2 … are indices
+        numbered = [line.split(None, 1) for line in lines]
+        if {row[0] for row in numbered if len(row) > 1} == set(map(str, range(len(rows)))):
+            rows = numbered
+    for place in (0, -1):
+        cells = [row[place] if len(row) > 1 else "" for row in rows]
+        head = int(len(rows) > 2 and not cells[0].isdecimal())
+        if rows and all(map(str.isdecimal, cells[head:])):
+            found = {int(cell): i for i, cell in enumerate(cells) if i >= head}
+            if sorted(found) != list(range(len(rows) - head)):
+                raise ValueError(f"the indices are not 0 to {len(rows) - head - 1}, each once")
+            order = [found[output] for output in sorted(found)]
             return [_names(rows[i][1:] if place == 0 else rows[i][:-1], lines[i]) for i in order]
     return [_names(row, line) for row, line in zip(rows, lines, strict=True)]
 

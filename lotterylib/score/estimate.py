@@ -43,6 +43,10 @@ class Estimate:
     def total(self) -> float:
         return sum(self.of.values())
 
+    def without_measuring(self, work: Mapping[str, Mapping[Question, float]]) -> Estimate:
+        """Return one of other work by the same networks."""
+        return Estimate(work, self.forward, self.corrupt)
+
     @classmethod
     def measured(
         cls,

@@ -55,9 +55,11 @@ def junit(cards: Sequence[Scorecard], fail_on: str) -> str:
             ElementTree.SubElement(case, "system-out").text = printable(_sentence(row))
         for name, why in card.skipped.items():
             case = ElementTree.SubElement(suite, "testcase", classname="skipped", name=name)
-            ElementTree.SubElement(case, "skipped", message=printable(why))
-        count = len(card.doubts) + len(card.rows) + len(card.skipped)
-        suite.attrib |= {"tests": str(count), "failures": str(failures), "skipped": str(len(card.skipped))}
+            what = "failure" if name in card.missing else "skipped"
+            ElementTree.SubElement(case, what, message=printable(why))
+        count, missing = len(card.doubts) + len(card.rows) + len(card.skipped), len(card.missing)
+        numbers = {"tests": count, "failures": failures + missing, "skipped": len(card.skipped) - missing}
+        suite.attrib |= {name: str(number) for name, number in numbers.items()}
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 

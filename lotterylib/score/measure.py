@@ -173,6 +173,10 @@ def _cards(
         raise SettingError("give data: the name of a data set, a folder, or images and labels")
     if wishes.expect is not None and not 0 < wishes.expect <= 1:
         raise SettingError(f"expect is an accuracy above 0 and at most 1, got {wishes.expect}")
+    if wishes.expect is not None and not denses:
+        raise SettingError("expect is the accuracy of the dense network, and none was given")
+    if how.seed < 0:
+        raise SettingError(f"seed must be 0 or more, got {how.seed}")
     wishes.check()
     if wishes.cache is not None:
         check_folder(wishes.cache)
@@ -199,6 +203,8 @@ def _cards(
             "zeros", notes, lambda t=ticket: zeros(t.mask, multiply_adds(t.model, case.shape))
         )
         about = _about(case, ticket, how, plan, where)
+        about["guesses"] = checks.guessing(pair[0].test_logits, pair[0].test_labels)
+        about["only"] = None if wishes.only is None else wishes.wanted
         about["seconds"] = round(time.perf_counter() - began, 1)
         sides = {"dense": pair[1], "ticket": pair[0]} if case.denses else {"ticket": pair[0]}
         diagrams = {"reliability": {name: _diagram(each) for name, each in sides.items()}}
@@ -292,30 +298,27 @@ def _first_look(
     labels, doubts, right = case.data.test[1].cpu(), [], []
     own: list[list[str]] = [[] for _ in case.tickets]
     several = len(bench.tickets) > 1
-    subjects = [("dense", subject) for subject in bench.denses[:1]]
+    subjects = list(zip(_names_of_denses(case), bench.denses, strict=True))
     subjects += [
-        (t.name if several else "pruned", s) for t, s in zip(case.tickets, bench.tickets, strict=True)
+        (t.name if several else "the pruned network", s)
+        for t, s in zip(case.tickets, bench.tickets, strict=True)
     ]
-    for which, subject in subjects:
+    for name, subject in subjects:
         try:
             share = metrics.generalization.accuracy(subject.test_logits, labels)
         # a network of the user's own raises anything
         except Exception as error:
-            raise DataError(f"the {which} network cannot be judged: {reason(error)}") from error
-        if how.outputs is None and checks.are_probabilities(subject.test_logits):
-            raise SettingError(
-                f"the {which} network gives probabilities, not logits: say so with outputs probabilities "
-                "(or logits, if they are none)"
-            )
-        called = f"the {which} {'one' if right else 'network'}" if which in ("dense", "pruned") else which
-        right.append(f"{called} on {share:.1%}")
+            raise DataError(f"{name} cannot be judged: {reason(error)}") from error
+        _check_outputs(name, subject, how.outputs, case.notes)
+        right.append(f"{name.replace(' network', ' one') if right else name} on {share:.1%}")
     say(f"right: {right[0]} of them{''.join(f', {each}' for each in right[1:])}")
     judged = (case.denses or case.tickets)[0]
     if preparation := _preparation(judged.model, case, where):
         trusted = case.denses and expect is not None
         (case.notes if trusted else doubts).append(preparation)
-    for subject in bench.denses[:1]:
-        doubts += checks.doubts_of(subject.test_logits, labels, expect)
+    for i, (name, subject) in enumerate(zip(_names_of_denses(case), bench.denses, strict=True)):
+        known = expect if i == 0 else None
+        doubts += checks.doubts_of(name, subject.test_logits, labels, known, case.data.class_names)
     for ticket, subject, reasons in zip(case.tickets, bench.tickets, own, strict=True):
         if checks.constant(subject.test_logits):
             reasons.append(f"{ticket.name} gives the same answer for every image")
@@ -332,6 +335,27 @@ def _first_look(
     return doubts, own
 
 
+def _names_of_denses(case: Case) -> list[str]:
+    """Return what each dense network is called: the first is the one to compare with, the others are trainings of it."""
+    return ["the dense network", *(each.name for each in case.denses[1:])] if case.denses else []
+
+
+def _check_outputs(name: str, subject: Subject, outputs: str | None, notes: list[str]) -> None:
+    """Raise ``SettingError`` where a network's outputs are not what was said; note where they may be no logits."""
+    logits, some = subject.test_logits, getattr(subject.model, "chosen", None) is not None
+    if outputs is None and checks.are_probabilities(logits, some):
+        raise SettingError(
+            f"{name} gives probabilities, not logits: say so with outputs probabilities (or logits, if they are none)"
+        )
+    if outputs == "probabilities" and not checks.are_probabilities(logits.exp(), some):
+        raise SettingError(f"{name} gives no probabilities, which sum to 1 for each image: leave outputs out")
+    if outputs is None and logits.min() >= 0 and logits.max() <= 1 and not checks.constant(logits):
+        notes.append(
+            f"all outputs of {name} lie between 0 and 1: if a sigmoid gave them, calibration and NLL, which take them for "
+            "logits, say nothing; give the network without that layer"
+        )
+
+
 def _preparation(model: nn.Module, case: Case, where: torch.device) -> str:
     shots, labels = case.data.limited(100).test
     images = shots[:]
@@ -346,11 +370,16 @@ def _preparation(model: nn.Module, case: Case, where: torch.device) -> str:
 
 
 def _changed(ticket: Subject, dense: Subject) -> list[dict[str, Any]]:
-    """Return the test images that the two networks answer differently: their place, label and both answers."""
+    """Return the test images that the two networks answer differently: their file, or else place, label and both answers."""
     ours, theirs = (each.test_logits.argmax(dim=1) for each in (ticket, dense))
-    names, labels = ticket.data.class_names, ticket.test_labels
+    names, labels, files = ticket.data.class_names, ticket.test_labels, ticket.data.files
     return [
-        {"image": i, "label": names[labels[i]], "dense": names[theirs[i]], "ticket": names[ours[i]]}
+        {
+            "image": files[i] if files else i,
+            "label": names[labels[i]],
+            "dense": names[theirs[i]],
+            "ticket": names[ours[i]],
+        }
         for i in (ours != theirs).nonzero().flatten().tolist()
     ]
 

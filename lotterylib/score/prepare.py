@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     Raises ``DataError`` or ``SettingError``, in one line, for what does not fit.
     """
     given = [*tickets, *denses]
-    found = [_opened(each, how) for each in given]
+    found = _all_opened(given, how)
     channels, side = _takes(found, how, source)
     # a network that is found in the file, or built here, may bring its own normalisation
     usual = usual_images(how.arch)
@@ -121,6 +122,7 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
         raise DataError(
             f"the network takes {channels} channel(s), the images of {data.name} have {data.channels}"
         )
+    _check_constants(how, 3 if grey else data.channels)
     if grey:
         notes.append("the images are grey: the networks are shown three equal channels")
     known = classes.read_classes(how.classes) if how.classes else None
@@ -140,6 +142,19 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         said = f"shorter side to {resize}, central {size} × {size}; {said}"
     return Case(data, ours, dense, list(dict.fromkeys(notes)), said, memory, how.batch)
+
+
+def _check_constants(how: Reading, channels: int) -> None:
+    """Raise ``SettingError`` for a mean and a std that are not of such images with pixels in [0, 1]."""
+    for name, given in (("mean", how.mean), ("std", how.std)):
+        if given is not None and len(given) not in (1, channels):
+            raise SettingError(f"{name} wants one number per channel, {channels}, got {len(given)}")
+        if given is not None and not all(map(math.isfinite, given)):
+            raise SettingError(f"{name} wants numbers, got {' '.join(map(str, given))}")
+    if how.mean is not None and max(how.mean) > 1:
+        raise SettingError(
+            f"mean {max(how.mean):g} is of pixels from 0 to 255, which lie in [0, 1] here: divide mean and std by 255"
+        )
 
 
 def called(given: Given) -> str:
@@ -167,6 +182,29 @@ def _digest(given: Given) -> str:
     if not isinstance(given, (str, Path)) or not Path(given).is_file():
         return ""
     return sha256(Path(given).read_bytes())[:16]
+
+
+def _all_opened(given: Sequence[Given], how: Reading) -> list[Checkpoint]:
+    """Return what is in all files. A key that some have is not asked of the others, which say so in a note."""
+    found: list[Checkpoint | None] = []
+    for each in given:
+        try:
+            found.append(_opened(each, how))
+        except state_dicts.NoKeyError:
+            found.append(None)
+    with_key = [c for c in found if c and c.model is None]
+    return [
+        known or _without_key(each, how, bool(with_key)) for known, each in zip(found, given, strict=True)
+    ]
+
+
+def _without_key(given: Given, how: Reading, others: bool) -> Checkpoint:
+    if not others:
+        # the error, once more
+        return _opened(given, how)
+    found = _opened(given, replace(how, key=None))
+    found.notes.append(f"{called(given)} has no key {how.key!r}, and was read without it")
+    return found
 
 
 def _opened(given: Given, how: Reading) -> Checkpoint:

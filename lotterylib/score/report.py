@@ -158,7 +158,8 @@ def headline(card: Scorecard) -> str:
     head = f"With {card.sparsity:.1%} of the weights removed"
     if row := rows.get("accuracy"):
         dense = f" (dense {row.dense:.1%})" if card.compared else ""
-        head += f" it is right on {row.ticket:.1%} of {card.about['test images']:,} images{dense}"
+        guesses = ", not measurably better than guessing" if card.about["guesses"] else ""
+        head += f" it is right on {row.ticket:.1%} of {card.about['test images']:,} images{dense}{guesses}"
     if not card.compared:
         return f"{head}; without a dense network there is nothing to compare {_metrics(card.rows)} with.{skipped}"
     floor = len(card.of("floor"))
@@ -166,7 +167,8 @@ def headline(card: Scorecard) -> str:
         f" {floor} more tell{'s' * (floor == 1)} nothing: the dense network is at the floor." if floor else ""
     )
     said = _compared(card)
-    return f"{head}{', and' if row else ','} {said}{silent if floor < len(rows) else ''}{skipped}"
+    joint = "," if not row else ", and" if not card.about["guesses"] else ":"
+    return f"{head}{joint} {said}{silent if floor < len(rows) else ''}{skipped}"
 
 
 def _compared(card: Scorecard) -> str:
@@ -179,10 +181,15 @@ def _compared(card: Scorecard) -> str:
         best = len([row for row in well if row.word == "better"])
         rest = [f"better in {best}"] if best else []
         rest += [f"as good in {len(well) - best}"] if len(well) > best else []
+        rest = (
+            [f"{' and '.join(rest)}, which says nothing of a network that guesses"]
+            if rest and card.about["guesses"]
+            else rest
+        )
         rest += [f"{len(undecided)} undecided"] if undecided else []
         tail = f"; {', '.join(rest)}" if rest else ""
         return (
-            f"it is worse than its dense network in {_of_all(len(worse), telling)} ({_named(_by_size(worse))})"
+            f"it is worse than its dense network in {_of_all(len(worse), telling)} ({_named(_told_first(worse))})"
             f"{retrained}{tail}.{_wait(undecided)}"
         )
     if undecided:
@@ -211,8 +218,10 @@ def _metrics(rows: list[Row]) -> str:
 
 
 def _named(rows: list[Row]) -> str:
-    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    return ", ".join(row.label for row in rows[:_SHOWN]) + more
+    names = [row.label.removesuffix(f" ({row.unit})") for row in rows[:_SHOWN]]
+    mark = ";" if any("," in name for name in names) else ","
+    more = f"{mark * (mark == ';')} and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return f"{mark} ".join(names) + more
 
 
 def _wait(undecided: list[Row]) -> str:
@@ -279,6 +288,11 @@ def dimensions(card: Scorecard) -> Iterator[tuple[str, list[Row]]]:
             yield dimension, rows
 
 
+def _told_first(rows: list[Row]) -> list[Row]:
+    """Return rows by size, accuracy before all others: a reader looks for it."""
+    return sorted(_by_size(rows), key=lambda row: row.metric != "accuracy")
+
+
 def _by_size(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: -abs(row.difference) / (row.tolerance or 1))
 
@@ -286,7 +300,8 @@ def _by_size(rows: list[Row]) -> list[Row]:
 def breaks(card: Scorecard) -> list[str]:
     """Return where it breaks: a line for each metric that is worse, and the classes and corruptions that are certainly hit."""
     lines = [
-        f"{row.label}: {number(row.dense)} → {number(row.ticket)}, {_times(row)} what counts as comparable"
+        f"{row.label}: {number(row.dense)} → {number(row.ticket)}, by {_signed(row.low)} to {_signed(row.high)} (95 %); {_times(row)} "
+        "what counts as comparable"
         for row in _by_size([row for row in card.rows if row.word == "worse"])
     ]
     hit = sorted((share for share in card.classes if share.high < 0), key=lambda share: share.difference)
@@ -438,6 +453,10 @@ def beside(cards: list[Report], columns: int | None = None) -> str:
         first = next(row for row in known if row)
         cells = [f"{number(r.ticket)} {_MARKS[r.word]}" if r else "-" for r in known]
         table.append([_titled(first)[:34], *([number(first.dense)] if dense else []), *cells])
+    for what in ("file, survivors only", "time of a batch"):
+        taken = [{row[0]: row for row in costs(card)}.get(what) for card in cards]
+        if whole := next((row[1] for row in taken if row), None):
+            table.append([what, whole, *(row[2] if row else "-" for row in taken)])
     lines += [
         "",
         aligned(table),

@@ -154,19 +154,24 @@ def _folder(root: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, 
     found = listing(root)
     if list(found.files) == ["train"]:
         raise DataError(f"{root} has only train: a network is judged on images that it was not trained on")
-    names, splits = found.class_names, {}
-    for split, files in found.files.items():
+    names, splits, files = found.class_names, {}, {}
+    for split, paths in found.files.items():
         chosen = _order(found.labels[split], most, seed)
-        images = [reader.read(root / files[i]) for i in chosen.tolist()]
-        splits[split] = torch.stack(images), found.labels[split][chosen]
+        files[split] = [paths[i] for i in chosen.tolist()]
+        splits[split] = (
+            torch.stack([reader.read(root / path) for path in files[split]]),
+            found.labels[split][chosen],
+        )
     train, val, test = (splits.get(split) for split in ("train", "val", "test"))
+    shown = files.get("test", [])
     if not (val and test):
-        images, labels = next(found for found in (splits.get(""), test, val) if found)
-        data, _ = _split(root.name, images, labels, names)
-        val, test = data.val, data.test
+        only = next(split for split in ("", "test", "val") if split in splits)
+        images, labels = splits[only]
+        data, _ = _split(root.name, images, labels, names, files[only])
+        val, test, shown = data.val, data.test, data.files
     notes = [] if train else [_STAND_IN]
     notes.append(f"{len(names)} classes of {root}: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}")
-    return Dataset(root.name, train or val, val, test, names), notes
+    return Dataset(root.name, train or val, val, test, names, files=tuple(shown)), notes
 
 
 def _table(path: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, list[str]]:
@@ -198,7 +203,10 @@ def _table(path: Path, reader: Reader, most: int, seed: int) -> tuple[Dataset, l
     pictures = [_pictured(table[images].iloc[i], path, reader) for i in chosen.tolist()]
     if len(names) < 2:
         raise DataError(f"{path}: want two classes or more, found {', '.join(map(str, names)) or 'none'}")
-    data, notes = _split(path.name, torch.stack(pictures), found[chosen], tuple(map(str, names)))
+    cells = [table[images].iloc[i] for i in chosen.tolist()]
+    files = [each for each in cells if isinstance(each, str)]
+    known = files if len(files) == len(cells) else ()
+    data, notes = _split(path.name, torch.stack(pictures), found[chosen], tuple(map(str, names)), known)
     return data, [*notes, f"{len(names)} classes of {path}: {', '.join(map(str, names[:20]))}"]
 
 
@@ -282,13 +290,16 @@ def _named(source: Any) -> list[str] | None:
     return getattr(next(iter(held), None), "names", None)
 
 
-def _split(name: str, images: Tensor, labels: Tensor, names: Sequence[str]) -> tuple[Dataset, list[str]]:
+def _split(
+    name: str, images: Tensor, labels: Tensor, names: Sequence[str], files: Sequence[str] = ()
+) -> tuple[Dataset, list[str]]:
     """Split images in random order: the first fifth is for validation."""
     first = max(1, round(_VALIDATION * len(labels)))
     if len(labels) - first < 1:
         raise DataError(f"{name}: {len(labels)} images are too few to judge anything by")
     val: Split = images[:first], labels[:first]
-    return Dataset(name, val, val, (images[first:], labels[first:]), tuple(names)), [_STAND_IN]
+    test = images[first:], labels[first:]
+    return Dataset(name, val, val, test, tuple(names), files=tuple(files[first:])), [_STAND_IN]
 
 
 def _order(labels: Tensor, most: int, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ import lotterylib
 from lotterylib import models
 from lotterylib.datasets import Dataset
 from lotterylib.errors import SettingError
-from lotterylib.score.checks import guessing, strangeness
+from lotterylib.score.checks import guessing, renumbered, strangeness
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -86,6 +86,96 @@ def test_probabilities_are_recognised(trained):
     known = lotterylib.scorecard(network, network, data, **how)
     found = lotterylib.scorecard(soft, soft, data, outputs="probabilities", **how)
     assert [row.ticket for row in found.rows] == pytest.approx([row.ticket for row in known.rows], abs=1e-5)
+
+
+class Squashed(nn.Module):
+    def __init__(self, net, how):
+        super().__init__()
+        self.net, self.how = net, how
+
+    def forward(self, images):
+        return self.how(self.net(images))
+
+
+def test_probabilities_of_some_of_the_classes_are_recognised(trained, tmp_path):
+    """The classes that the data do not have took a share of them."""
+    network, data = trained
+    (tmp_path / "list.txt").write_text("none\na\nb\nc\n")
+
+    def soft(logits):
+        return torch.cat([logits.new_zeros(len(logits), 1), logits], dim=1).softmax(dim=1)
+
+    with pytest.raises(SettingError, match="gives probabilities, not logits"):
+        card(Squashed(network, soft), data, mean=MEAN, std=STD, classes=tmp_path / "list.txt")
+    fine, _ = card(
+        Squashed(network, soft),
+        data,
+        mean=MEAN,
+        std=STD,
+        classes=tmp_path / "list.txt",
+        outputs="probabilities",
+    )
+    assert fine.passes
+
+
+def test_logits_are_not_taken_for_probabilities(trained):
+    with pytest.raises(SettingError, match="the dense network gives no probabilities, which sum to 1"):
+        card(*trained, mean=MEAN, std=STD, outputs="probabilities")
+
+
+def test_outputs_of_a_sigmoid_are_named(trained):
+    network, data = trained
+    found, _ = card(Squashed(network, torch.sigmoid), data, mean=MEAN, std=STD)
+    assert any("if a sigmoid gave them" in note for note in found.notes)
+    assert not any("sigmoid" in note for note in card(network, data, mean=MEAN, std=STD)[0].notes)
+
+
+def test_classes_in_another_order_are_named(trained):
+    """All three, and two of them alone, of which guessing would not be said."""
+    network, data = trained
+    for order, said in (
+        ([1, 2, 0], "a stands for b, b stands for c, c stands for a"),
+        ([0, 2, 1], "b stands for c, c stands for b"),
+    ):
+        other = Squashed(network, lambda logits, order=order: logits[:, order])
+        found, _ = card(other, data, mean=MEAN, std=STD)
+        [doubt] = found.doubts
+        assert f"numbered otherwise ({said})" in doubt and "right on 100.0%" in doubt and found.fails("worse")
+    assert not card(network, data, mean=MEAN, std=STD)[0].doubts
+
+
+def test_who_guesses_has_no_other_order():
+    """Of all orders the best one is right more often by chance, on few images more so."""
+    draw = torch.Generator().manual_seed(0)
+    for classes, count in ((2, 40), (3, 60), (10, 100), (10, 1000), (100, 900)):
+        labels = torch.arange(count) % classes
+        logits = torch.randn(count, classes, generator=draw)
+        assert renumbered("it", logits, labels, range(classes)) == ""
+
+
+def test_a_broken_training_of_the_dense_network_is_no_excuse(trained):
+    network, data = trained
+    dead = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 3))
+    nn.init.zeros_(dead[1].weight)
+    how = dict(only=["accuracy"], speed=False, progress=False, mean=MEAN, std=STD)
+    found = lotterylib.scorecard(network, [network, network, dead.eval()], data, **how)
+    assert found.doubts == ["Sequential gives the same answer for every image"] and found.fails("worse")
+
+
+def test_an_accuracy_is_expected_of_a_dense_network(trained):
+    with pytest.raises(SettingError, match="expect is the accuracy of the dense network, and none was given"):
+        lotterylib.scorecard(trained[0], None, trained[1], expect=0.9, progress=False)
+
+
+@pytest.mark.parametrize(
+    "mean, std, words",
+    [([0.5, 0.5], [0.5, 0.5], "mean wants one number per channel, 3, got 2"), ([0.5] * 3, [0.5] * 2, "std wants one number"),
+     ([123.7, 116.3, 103.5], [58.0] * 3, "mean 123.7 is of pixels from 0 to 255.*divide mean and std by 255"),
+     ([float("nan")], [1.0], "mean wants numbers, got nan")],
+)  # fmt: skip
+def test_constants_that_cannot_be_right_are_one_line(trained, mean, std, words):
+    with pytest.raises(SettingError, match=words):
+        card(*trained, mean=mean, std=std)
 
 
 @pytest.mark.parametrize("right, count, classes, guesses", [(688, 1000, 2, False), (520, 1000, 2, True), (10, 1000, 1000, False), (9, 20, 3, True)])  # fmt: skip

@@ -23,7 +23,11 @@ from tests.conftest import toy_data, toy_network
         ("a.txt", "n01440764 tench, Tinca tinca\nn01484850 great white shark\nn01443537 goldfish\n"),
         ("a.csv", "1,great white shark\n0,tench\n2,goldfish\n"),
         ("a.csv", "goldfish\t2\ntench\t0\ngreat white shark\t1\n"),
+        ("a.txt", "2 goldfish\n0 tench\n1 great white shark\n"),
+        ("a.csv", "class,index\ngoldfish,2\ntench,0\ngreat white shark,1\n"),
+        ("a.csv", "index;name;wnid\n2;goldfish;n01443537\n0;tench;n01440764\n1;great white shark;n01484850\n"),
         ("a.json", json.dumps({"0": ["n01440764", "tench"], "1": ["n01484850", "great_white_shark"], "2": ["n01443537", "goldfish"]})),
+        ("a.json", json.dumps({"goldfish": 2, "great white shark": 1, "tench": 0})),
         ("a.json", json.dumps(["tench", "great white shark", "goldfish"])),
     ],
 )  # fmt: skip
@@ -33,6 +37,14 @@ def test_lists_as_people_have_them(tmp_path, name, text):
     assert outputs_of(["goldfish", "Great_White-Shark", "tench"], known, "it") == [2, 1, 0]
     if "n01440764" in text:
         assert outputs_of(["n01484850"], known, "it") == [1]
+
+
+def test_a_name_of_several_words_is_one_name(tmp_path):
+    (tmp_path / "a.txt").write_text("hot dog\ncrane bird\nbird\n7 up\ndog\n")
+    known = read_classes(tmp_path / "a.txt")
+    assert outputs_of(["bird", "dog", "7 up", "hot dog"], known, "it") == [2, 4, 3, 0]
+    with pytest.raises(DataError, match="no class 'crane'"):
+        outputs_of(["crane"], known, "it")
 
 
 @pytest.mark.parametrize("text, words", [("", "lists no classes"), ("0,a\n0,b\n", "each once"), ("{", "no list of classes")])  # fmt: skip

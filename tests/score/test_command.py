@@ -104,3 +104,18 @@ def test_an_out_that_is_a_file_is_noticed_before_anything_is_measured(command, t
         assert len(said) == 1 and (
             "is a file: name a folder" in said[0] or "no folder that can be written to" in said[0]
         )
+
+
+@pytest.mark.parametrize("cache, words", [("", "with --cache FOLDER the same command would go on"), ("--cache=kept", "the same command resumes"), ("cache: kept", "the same command resumes")])  # fmt: skip
+def test_an_interrupt_says_whether_the_same_command_goes_on(tmp_path, monkeypatch, capsys, cache, words):
+    def interrupted(*_, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lotterylib.cli.score.scorecard", interrupted)
+    more = [cache] if cache.startswith("--") else []
+    if cache and not more:
+        (tmp_path / "score.yaml").write_text(cache)
+        more = ["--config", str(tmp_path / "score.yaml")]
+    assert main(["score", "p.pt", *more]) == 130
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("lottery score: interrupted; ") and words in line

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lotterylib.score.report import headline, number, text
+from lotterylib.score.report import breaks, headline, number, text
 
 
 def test_json_says_all_and_is_json(card):
@@ -40,6 +40,21 @@ def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card, monkey
     assert len(narrow.split()) == len(table.split())  # nothing is cut off
 
 
+def test_where_it_breaks_comes_with_intervals(card):
+    worst = max(
+        (row for row in card.rows if row.word == "worse"), key=lambda row: abs(row.difference) / row.tolerance
+    )
+    first = breaks(card)[0]
+    low, high = (f"{'+' if end >= 0 else '−'}{number(abs(end))}" for end in (worst.low, worst.high))
+    assert first.startswith(f"{worst.label}: ") and f"by {low} to {high} (95 %)" in first
+
+
+def test_images_that_changed_go_by_their_files(card):
+    changed = [{"image": "cat/7.png", "label": "cat", "dense": "cat", "ticket": "dog"}]
+    found = dataclasses.replace(card, changed=changed, rows=[], diagrams={})
+    assert "<th scope=row>cat/7.png<td data-label=label>cat" in found.to_html()
+
+
 @pytest.mark.parametrize(
     "value, text", [(0, "0.00"), (0.0123, "0.0123"), (99.96, "100"), (1234.5, "1234"), (1e-5, "1.00e-05")]
 )
@@ -47,13 +62,14 @@ def test_numbers(value, text):
     assert number(value) == text
 
 
-def told(card, needed=None, **verdicts):
-    """A card of these verdicts alone."""
+def told(card, needed=None, guesses=False, **verdicts):
+    """A card of these verdicts alone, of a network that guesses or not."""
     rows = [
         dataclasses.replace(card[name], verdict=word, needed=(needed or {}).get(name))
         for name, word in verdicts.items()
     ]
-    return headline(dataclasses.replace(card, rows=rows, skipped={}, doubts=[]))
+    about = {**card.about, "guesses": guesses}
+    return headline(dataclasses.replace(card, rows=rows, skipped={}, doubts=[], about=about))
 
 
 def test_the_answer_is_a_sentence_to_sign(card):
@@ -79,6 +95,27 @@ def test_the_answer_is_a_sentence_to_sign(card):
         "and nothing can be told: both networks are at the floor in every metric."
     )
     assert "2 could not be measured" in headline(dataclasses.replace(card, doubts=[]))
+
+
+def test_the_answer_names_accuracy_first_and_names_can_be_told_apart(card):
+    sizes = {"nll": 3, "fgsm_accuracy": 2, "accuracy": 1, "ece": 1, "hessian_trace": 4}
+    rows = [
+        dataclasses.replace(card[name], verdict="worse", difference=size, tolerance=1)
+        for name, size in sizes.items()
+    ]
+    said = headline(dataclasses.replace(card, rows=rows, skipped={}, doubts=[]))
+    assert "(Test accuracy; Hessian trace, weights; NLL; and 2 more)" in said
+    assert "(Test accuracy, NLL)" in told(card, nll="worse", accuracy="worse")
+
+
+def test_the_answer_does_not_praise_a_network_that_guesses(card):
+    assert card.about["guesses"]
+    said = told(card, None, True, accuracy="worse", nll="better", ece="holds")
+    assert ", not measurably better than guessing: it is worse than its dense network in 1 of 3" in said
+    assert said.endswith("better in 1 and as good in 1, which says nothing of a network that guesses.")
+    assert told(card, None, True, nll="worse").startswith(
+        f"With {card.sparsity:.1%} of the weights removed, it is worse"
+    )
 
 
 @pytest.mark.parametrize(

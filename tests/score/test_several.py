@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -68,6 +69,7 @@ def test_several_cards_are_those_of_each_alone(dense, tmp_path):
     page = paths[1].read_text()
     assert page.count("id=card") == 2 and "What is gained, what is lost" in page and "http" not in page
     said = str(both)
+    assert re.search(r"file, survivors only +[\d.]+ kB +[\d.]+ kB +[\d.]+ kB", said)
     assert "Test accuracy" in said and "! worse" in said and max(map(len, said.splitlines())) <= 100
     with pytest.raises(UnknownNameError, match="did you mean 'only'"):
         compare(tickets, dense, toy_data(), onyl=["accuracy"])

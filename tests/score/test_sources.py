@@ -36,6 +36,27 @@ def test_a_folder_is_split_by_seed(tmp_path):
     assert "validation images" in notes[0]
 
 
+def test_where_each_test_image_comes_from_is_known(tmp_path):
+    """By pixels, which tell the files apart; of folders of classes, of splits and of tables, whole and limited."""
+    folder(tmp_path / "pets", {"a": 10, "b": 10})
+    for split, count in {"val": 4, "test": 5}.items():
+        folder(tmp_path / "d" / split, {"a": count, "b": count})
+    paths = [f"pets/{name}/{i:02}.png" for name in "ab" for i in range(10)]
+    (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(f"{p},{p[5]}" for p in paths))
+    for source, root in ((tmp_path / "pets", "pets"), (tmp_path / "d", "d"), (tmp_path / "list.csv", "")):
+        whole, _ = dataset(source, size=8)
+        for data in (whole, whole.limited(6)):
+            expected = [in_unit(np.array(Image.open(tmp_path / root / file))[0, 0, 0]) for file in data.files]
+            assert data.test[0][:, 0, 0, 0].tolist() == pytest.approx(expected) and len(expected) == len(
+                data.test[1]
+            )
+    assert dataset((torch.rand(20, 1, 8, 8), torch.arange(20) % 2))[0].files == ()
+
+
+def in_unit(level):
+    return float(level) / 255
+
+
 def test_folders_that_are_split_already_and_limits(tmp_path):
     for split, count in {"train": 6, "val": 4, "test": 5}.items():
         folder(tmp_path / "d" / split, {"a": count, "b": count})

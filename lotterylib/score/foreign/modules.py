@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -130,13 +133,14 @@ def _from_timm(arch: str, classes: int, channels: int, settings: dict[str, Any])
 
 
 def _from_factory(arch: str, settings: dict[str, Any]) -> nn.Module:
-    """Import what the user names, and nothing else: files of networks are never imported."""
+    """Import what the user names, from the current folder too, and nothing else: files of networks are never imported."""
     module, _, name = arch.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"arch {arch}: cannot be imported ({one_line(error)})") from None
-    with torch.random.fork_rng(devices=[]):
+    with _current_folder(), torch.random.fork_rng(devices=[]):
+        try:
+            make = getattr(importlib.import_module(module), name)
+        # a script does anything when it is imported, and may even exit
+        except (Exception, SystemExit) as error:
+            raise SettingError(f"arch {arch}: cannot be imported ({one_line(error, named=True)})") from None
         try:
             found = make(**settings)
         except Exception as error:
@@ -144,6 +148,17 @@ def _from_factory(arch: str, settings: dict[str, Any]) -> nn.Module:
     if not isinstance(found, nn.Module):
         raise SettingError(f"arch {arch} gives a {type(found).__name__}, want a network (nn.Module)")
     return found
+
+
+@contextlib.contextmanager
+def _current_folder() -> Iterator[None]:
+    """Let modules be found in the current folder, after all other places."""
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -246,8 +261,8 @@ def outputs(model: nn.Module, shape: Sequence[int], name: str) -> int:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"{name} does not take images of {'×'.join(map(str, shape))} pixels ({lines[0]}); if its channels were pruned "
-            "in a way that its code does not follow, export it with torch.export and pass the .pt2 file"
+            f"{name} does not take images of {'×'.join(map(str, shape))} pixels ({lines[0]}): give the size and the channels that "
+            "it was trained with; if its channels were pruned in a way that its code does not follow, export it with torch.export"
         ) from None
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape_of = list(getattr(logits, "shape", []))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ _INNER = ("_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_w
 _COUNT = "n_averaged"
 # what weight and spectral norm, new and old, keep in place of a weight
 _COMPUTED = re.compile(r"(^|\.)parametrizations\.|_(orig|[guv])$")
+
+
+class NoKeyError(DataError):
+    """A file in which the key that was given is not to be found."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,8 @@ def _matched(found: Checkpoint, wanted: Iterable[str]) -> dict[str, str]:
     if missing or unexpected:
         parts = [("missing", missing), ("unexpected", unexpected)]
         words = "; ".join(f"{word} {_some(names)}" for word, names in parts if names)
+        if not best or not missing:
+            words += "; key names the part of a file that is the network"
         if any(_COMPUTED.search(name) for name in unexpected):
             words += (
                 " (weights are computed from these: give the network that has this weight or spectral norm)"
@@ -281,7 +288,10 @@ def _safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]] | None:
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        # what it warns of ends well, or in the one line of an error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         held = re.search(r"GLOBAL ([\w.]+)", str(error))
         if held is None:
@@ -306,7 +316,7 @@ def _resolved(path: Path, found: Mapping[str, Any], key: str | None = None) -> C
             # flattened: the key stands before the names
             inner = {str(n)[len(part) + 1 :]: t for n, t in found.items() if str(n).startswith(f"{part}.")}
         if not inner:
-            raise DataError(f"{path} has no key {key!r}; its keys are {_some([str(k) for k in found])}")
+            raise NoKeyError(f"{path} has no key {key!r}; its keys are {_some([str(k) for k in found])}")
         found = inner
     while held := [key for key in (*_NESTED, *_AVERAGED) if isinstance(found.get(key), Mapping)]:
         if held[0] not in _AVERAGED:

@@ -1,17 +1,21 @@
 """Files and architectures as other tools leave them."""
 
 import json
+import os
+import pickle
 import re
+import sys
 
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 import lotterylib
 from lotterylib.errors import DataError, SettingError
 from lotterylib.score.foreign.modules import build, usual_images
 from lotterylib.score.foreign.state_dicts import fit, read
-from tests.conftest import toy_network
+from tests.conftest import toy_data, toy_network
 
 
 def same(found, network):
@@ -52,6 +56,26 @@ def test_a_key_names_the_state_dict(tmp_path, path):
         read(tmp_path / "c.pt", "emma")
 
 
+def test_a_key_that_some_files_have_is_not_asked_of_the_others(tmp_path):
+    network, other = toy_network(seed=1).eval(), toy_network(seed=2).eval()
+    torch.save({"model": other.state_dict(), "ema": network.state_dict()}, tmp_path / "p.pt")
+    torch.save(network.state_dict(), tmp_path / "d.pt")
+    how = {"arch": toy_network(), "only": ["accuracy"], "speed": False, "progress": False}
+    card = lotterylib.scorecard(tmp_path / "p.pt", tmp_path / "d.pt", toy_data(), key="ema", **how)
+    assert "d.pt has no key 'ema', and was read without it" in card.notes
+    assert any("are one: the same weights" in note for note in card.notes)
+    with pytest.raises(DataError, match=r"p\.pt has no key 'best'; its keys are model, ema"):
+        lotterylib.scorecard(tmp_path / "p.pt", tmp_path / "d.pt", toy_data(), key="best", **how)
+
+
+def test_what_torch_warns_of_is_no_further_line(tmp_path, recwarn):
+    with open(tmp_path / "p.pt", "wb") as file:
+        pickle.dump(toy_network().state_dict(), file)
+    with pytest.raises(DataError, match="is no checkpoint"):
+        read(tmp_path / "p.pt")
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("wrapper", ["ema", "params", "network", "weights", "model_ema"])
 def test_usual_wrappers(tmp_path, wrapper):
     network = toy_network()
@@ -78,6 +102,24 @@ def test_a_function_that_the_user_names_is_imported_and_called():
             build(arch, 3, 1, 12)
     with pytest.raises(SettingError, match="unexpected keyword argument 'width'"):
         build("tests.conftest:toy_network", 3, 1, 12, {"width": 3})
+
+
+def test_a_module_in_the_current_folder_is_found_and_one_that_fails_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def net():\n    import beside\n    return beside.make()\n")
+    (tmp_path / "beside.py").write_text("from torch import nn\ndef make():\n    return nn.Flatten()\n")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit('usage: script')\n")
+    (tmp_path / "typo.py").write_text("def net(:\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError('never imported')\n")
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", [place for place in before if place not in ("", os.getcwd())])
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(build("mine:net", 3, 1, 12), nn.Flatten) and str(tmp_path) not in sys.path
+    for name, words in (("script", "SystemExit usage: script"), ("typo", "SyntaxError")):
+        with pytest.raises(SettingError, match=f"arch {name}:net: cannot be imported .{words}") as error:
+            build(f"{name}:net", 3, 1, 12)
+        assert "\n" not in str(error.value)
+    with pytest.raises(SettingError, match="arch json:net: cannot be imported .AttributeError"):
+        build("json:net", 3, 1, 12)
 
 
 def test_networks_of_timm_need_timm(monkeypatch):
