@@ -31,9 +31,10 @@ _FALLBACK = 0.8
 
 @dataclass(frozen=True)
 class Answer:
-    """Sentences that a notebook shows: a box on a page of the book, plain text elsewhere."""
+    """Sentences that a notebook shows: a box on a page of the book, plain text elsewhere. ``source``: what they rest on."""
 
     sentences: tuple[str, ...]
+    source: str = "the records"
 
     def __str__(self) -> str:
         return " ".join(self.sentences)
@@ -42,7 +43,7 @@ class Answer:
 
     def _repr_html_(self) -> str:
         lines = [f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%") for s in self.sentences]
-        lines[0] = lines[0].replace("<p>", "<p><strong>Answer from the records.</strong> ", 1)
+        lines[0] = lines[0].replace("<p>", f"<p><strong>Answer from {escape(self.source)}.</strong> ", 1)
         return f'<div class="answer" role="note">{"".join(lines)}</div>'
 
 

@@ -81,6 +81,8 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
             _name_lid(cell, tags)
             _dress_figure(cell, f"{name}, cell {number} ({cell.source.partition(chr(10))[0]})", figures)
     opening = [cell for cell in notebook.cells if OPENING & set(cell.metadata.get("tags", ()))]
+    # words before pictures
+    opening.sort(key=lambda cell: "answer" not in cell.metadata["tags"])
     _open(notebook, run_card(card), opening)
     _repeat_in_summary(notebook, [cell for cell in opening if "answer" in cell.metadata["tags"]])
     return figures

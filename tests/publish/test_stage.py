@@ -55,12 +55,15 @@ def test_an_answer_stands_below_the_question_and_again_in_the_summary():
     page.cells[0].source = "# Title\n\n**Question: is it?**\n\nIn this notebook you will read."
     said = new_code_cell("answer", outputs=[new_output("display_data", {"text/html": "<p>It is.</p>"})])
     said.metadata["tags"] = ["answer"]
-    page.cells += [said, new_markdown_cell("**Why?**\n\n## Summary\n\n- One point.\n\n## Try it")]
+    widget = new_code_cell("widget")
+    widget.metadata["tags"] = ["opening"]
+    page.cells += [widget, said, new_markdown_cell("**Why?**\n\n## Summary\n\n- One point.\n\n## Try it")]
     stage_notebook(page, {"profile": "laptop"}, "notebooks/a")
     shown = ["It is." if cell.get("outputs") else cell.source for cell in page.cells]
     assert shown[0].endswith("**Question: is it?**") and "run-card" in shown[1]
     assert shown[2:] == [
         "It is.",
+        "widget",
         "In this notebook you will read.",
         "show()",
         "**Why?**\n\n## Summary",
