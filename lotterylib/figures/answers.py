@@ -66,7 +66,7 @@ def reach(levels: Sequence[float], verdicts: Sequence[str]) -> str:
     """
     runs = [(v, [i for i, _ in run]) for v, run in groupby(enumerate(verdicts), key=lambda pair: pair[1])]
     if len(runs) == 1:
-        return f"{_WORDS[verdicts[0]]} at every sparsity"
+        return f"{_WORDS[verdicts[0]]} at {'every sparsity' if len(levels) > 1 else percent(levels[0])}"
     said = []
     for verdict in _WORDS:
         places = [run for v, run in runs if v == verdict]
@@ -118,7 +118,8 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
         >>> print(str(answer(example(), "accuracy"))[:84].rstrip())
         With 50 % of the weights removed, lottery tickets are as good as the dense network,
     """
-    return Answer(tuple(s for _, judged in _settings(table) for s in _metric_sentences(judged, names)))
+    said = [(where, _metric_sentences(judged, names)) for where, judged in _settings(table)]
+    return Answer(tuple(s for where, (first, *more) in said for s in (f"{where}{first}", *more)))
 
 
 def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -135,14 +136,15 @@ def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
     known = [n for n in names if n in set(judged.metric)]
     if not known:
         return ["This profile holds no record that answers the question."]
-    lead = _lead(judged)
+    lead = _lead(judged, known[0])
     first = f"{_at_headline(judged, lead, known[0])} {_over_levels(judged, lead, known[0])}"
-    more = [f"{metrics.describe(n).label}: {_each(judged, lead, n)}." for n in known[1:]]
+    more = [f"{metrics.describe(n).label}: {_each(judged, _lead(judged, n), n)}." for n in known[1:]]
     return [first, *more]
 
 
-def _lead(judged: pd.DataFrame) -> str:
-    there = in_order(judged["pruner"])
+def _lead(judged: pd.DataFrame, metric: str | None = None) -> str:
+    """Return the method that an answer is about; a study under way may have a metric of others alone."""
+    there = in_order(judged["pruner"] if metric is None else judged.pruner[judged.metric == metric])
     return _LEAD if _LEAD in there else there[0]
 
 
@@ -156,9 +158,14 @@ def _at_headline(judged: pd.DataFrame, pruner: str, metric: str) -> str:
     about = metrics.describe(metric)
     where = ", where test accuracy is certainly kept" if kept and metric != "accuracy" else ""
     return (
-        f"With {percent(level)} of the weights removed{where}, {called(pruner)} are {_against_dense(row, about)} "
+        f"With {percent(level)} of the weights removed{where}, {_is(pruner)} {_against_dense(row, about)} "
         f"({_short(about)} {about.arrow}: {_gap(row, about)})."
     )
+
+
+def _is(pruner: str) -> str:
+    name = called(pruner)
+    return f"{name} {'are' if name.endswith('s') else 'is'}"
 
 
 def _short(about: metrics.About) -> str:
@@ -228,7 +235,9 @@ def _gap(row: Any, about: metrics.About) -> str:
         return f"dense {dense}"
     ends = [_signed(scale * v) for v in (row.difference, row.low, row.high)]
     interval = (
-        "no interval" if math.isnan(row.low) else f"95 % interval {ends[1]} to {ends[2]}, {row.seeds} seeds"
+        "no interval"
+        if math.isnan(row.low)
+        else f"95 % interval {ends[1]} to {ends[2]}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
     )
     return f"dense {dense}, difference {ends[0]}{unit}, {interval}"
 
@@ -383,7 +392,7 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     good, worse, unknown = (_told(at, verdict) for verdict in ("pass", "fail", "undecided"))
     told = ", but ".join(_listed(words) for words in (good, worse) if words)
-    said = f"With {percent(level)} of the weights removed, {called(pruner)} are "
+    said = f"With {percent(level)} of the weights removed, {_is(pruner)} "
     said += f"{told or 'in nothing certainly better or worse than the dense network'}."
     if unknown:
         said += f" Undecided is whether they are {_listed(unknown, 'or')}."

@@ -1,5 +1,6 @@
 """Sentences from records: each table is made so that the verdict is known beforehand."""
 
+import pandas as pd
 import pytest
 
 from lotterylib import figures
@@ -211,3 +212,19 @@ def test_what_accuracy_costs_names_the_best_and_the_cheapest():
     )
     none, _ = figures.price_answer(study(), costs, 0.79).sentences
     assert none == "At 79 % sparsity none of 2 methods certainly keeps test accuracy."
+
+
+def test_studies_are_told_apart_and_a_metric_that_lottery_tickets_lack_is_another_s():
+    """As while a study is under way: some networks are measured, some metrics not yet on all of them."""
+    other = study(dataset="cifar10", model="resnet20s")
+    lacking = (other.pruner == "lottery") & (other.metric == "fgsm_accuracy")
+    both = pd.concat([study(), other[~lacking]])
+    first, second = figures.answer(both, "accuracy").sentences
+    assert first.startswith("ResNet-20s on CIFAR-10: With")
+    assert second.startswith("ResNet-8 on a sample of Fashion-MNIST: With")
+    found = figures.answer(both[both.dataset == "cifar10"], "fgsm_accuracy").sentences[0]
+    assert "random pruning is certainly worse than the dense network" in found and "lottery" not in found
+
+
+def test_one_sparsity_is_not_every_sparsity():
+    assert answers.reach([0.488], ["pass"]) == "kept at 48.8 %"
