@@ -33,6 +33,28 @@ function stackTables() {
   }
 }
 
+/* Figures that a phone would shrink until nobody can read them keep a readable width there, and scroll (book.css). */
+// Pixels beyond which the letters of a figure get too small, and the share of its own width at which they can be read.
+const TOO_WIDE = 800;
+const READABLE = 0.65;
+
+function keepFiguresReadable() {
+  for (const image of document.querySelectorAll(".bd-content :is(figure, .cell_output) img")) {
+    if (image.closest(".jupyter-widgets")) continue;
+    const mark = () => {
+      if (image.naturalWidth <= TOO_WIDE) return;
+      image.classList.add("wide");
+      image.style.setProperty("--readable", `${Math.round(READABLE * image.naturalWidth)}px`);
+      const frame = image.closest("figure, .cell_output");
+      frame.classList.add("scrolls");
+      // what scrolls is reached by keys, too
+      if (matchMedia("(max-width: 600px)").matches) frame.tabIndex = 0;
+    };
+    if (image.complete) mark();
+    else image.addEventListener("load", mark);
+  }
+}
+
 /* Search shows excerpts from a script that holds the texts of all pages: a page opened as a file may not read others. */
 // Letters on each side of a word that was found.
 const AROUND = 120;
@@ -77,4 +99,5 @@ if (typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEA
 
 document.addEventListener("DOMContentLoaded", foldSidebar);
 document.addEventListener("DOMContentLoaded", stackTables);
+document.addEventListener("DOMContentLoaded", keepFiguresReadable);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);

@@ -12,6 +12,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .. import metrics
@@ -243,7 +244,13 @@ def _gap(row: Any, about: metrics.About) -> str:
 
 
 def _signed(value: float) -> str:
-    return (f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2g}").replace("-", "−")
+    """Write a number with its sign and two digits that count, without an exponent.
+
+    >>> _signed(-0.000023), _signed(12.34), _signed(123.4), _signed(0.0)
+    ('−0.000023', '+12', '+123', '+0')
+    """
+    digits = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
+    return np.format_float_positional(float(digits), trim="-", sign=True).replace("-", "−")
 
 
 def longest(judged: pd.DataFrame, metric: str) -> tuple[float, list[str]] | None:

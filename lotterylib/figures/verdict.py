@@ -158,7 +158,8 @@ def draw_radar(
             axis.fill(closed, radii, color=colour, alpha=0.2)
     axis.set_ylim(0, 1.05)
     axis.set_yticks([0.5, 1.0], ["", ""])
-    axis.set_xticks(angles, labels, fontsize=fontsize)
+    # the chart beside this one has labels, too
+    axis.set_xticks(angles, [label.replace(" ", "\n") for label in labels], fontsize=fontsize)
     for label, side in zip(axis.get_xticklabels(), np.sin(angles), strict=True):
         label.set_horizontalalignment("center" if abs(side) < 0.1 else "left" if side > 0 else "right")
     axis.tick_params(axis="x", pad=pad)

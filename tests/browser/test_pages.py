@@ -70,6 +70,27 @@ def test_a_table_is_stacked_on_a_phone(browser, address, width, display, title):
         assert before.replace('"', "") in (title, title.replace(": ", " : "))
 
 
+WIDE_FIGURE = """async () => {
+  const [figure, canvas, image] = ["figure", "canvas", "img"].map((name) => document.createElement(name));
+  Object.assign(canvas, { width: 1000, height: 100 });
+  image.src = canvas.toDataURL();
+  figure.append(image);
+  document.querySelector("article").append(figure);
+  await image.decode();
+  keepFiguresReadable();
+  const across = image.getBoundingClientRect().width;
+  return [across, figure.scrollWidth > figure.clientWidth, document.documentElement.scrollWidth];
+}"""
+
+
+def test_a_wide_figure_scrolls_on_a_phone_and_keeps_its_letters_readable(browser, address):
+    with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
+        assert visit.page.evaluate(WIDE_FIGURE) == [650, True, PHONE]
+    with Visit(browser, address, "notebooks/sample.html", WIDE) as visit:
+        across, scrolls, page = visit.page.evaluate(WIDE_FIGURE)
+        assert 500 < across <= 1000 and not scrolls and page == WIDE
+
+
 def test_icons_are_drawn_from_fonts(browser, address):
     with Visit(browser, address, "notebooks/sample.html") as visit:
         icons = visit.page.locator(".article-header-buttons i[class*=fa-]")

@@ -89,7 +89,7 @@ class CorruptionError(_Corrupted):
     about = About(
         "corruption_error", "Corruption error", "generalization", "lower", "% of the dense network's error",
         Tolerance(5.0), "15 corruptions, ratio of sums over severities (Hendrycks & Dietterich, 2019, section 4)",
-        short="corrupted",
+        short="corruption error",
     )  # fmt: skip
     relative = True
 

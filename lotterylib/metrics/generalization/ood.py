@@ -171,7 +171,7 @@ class OodAuroc(_OutlierMetric):
 
     about = About(
         "ood_auroc", "Outlier detection, ROC-AUC", "generalization", "higher", "probability, chance .5", Tolerance(0.01),
-        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outliers",
+        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier AUROC",
         words=("better at noticing outliers", "worse at noticing outliers"), version=2,
     )  # fmt: skip
 

@@ -610,7 +610,7 @@ class HessianTrace(_Trace, _InWeights):
     about = About(
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
-        short="flat in θ", over="fifths", noise="random probes",
+        short="weight curvature", over="fifths", noise="random probes",
         words=("in a flatter valley of the loss", "in a sharper valley of the loss"), version=2,
     )  # fmt: skip
 
@@ -648,7 +648,7 @@ class HessianTop(_InWeights):
         "hessian_top", "Top Hessian eigenvalue, weights (nats)", "geometry", "lower", "nats",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
-        short="sharpest in θ", over="fifths", version=2,
+        short="top weight curvature", over="fifths", version=2,
     )  # fmt: skip
 
     steps: PositiveInt = 12
@@ -674,7 +674,7 @@ class InputTrace(_Trace):
         "input_trace", "Hessian trace, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="flat in x", noise="random probes",
+        short="pixel curvature", noise="random probes",
         words=("less steep in the pixels", "steeper in the pixels"), version=2,
     )  # fmt: skip
     wrt = "inputs"
@@ -699,7 +699,7 @@ class InputTop(_Curvature):
         "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="sharpest in x", version=2,
+        short="top pixel curvature", version=2,
     )  # fmt: skip
     wrt = "inputs"
 

@@ -157,7 +157,7 @@ class PacBayesSigma(Geometry):
         "pac_bayes_sigma", "PAC-Bayes σ", "geometry", "higher", "noise as a share of each weight",
         Tolerance(0.1, relative=True),
         "noise that raises the training loss by a tenth (Jiang et al., 2020; Chen et al., 2022)",
-        short="noise in θ", over="fifths", noise="random draws of noise",
+        short="weight noise", over="fifths", noise="random draws of noise",
         words=("steadier under noise on the weights", "less steady under noise on the weights"), version=3,
     )  # fmt: skip
 
