@@ -48,8 +48,9 @@ from .foreign.modules import Network
 from .memory import Budget
 from .prepare import Case
 
-# seconds that a card at more than LARGE pixels a side may take by default; it looks at fewer images until it does
-PATIENCE = 15 * 60.0
+# seconds that a card at more than LARGE pixels a side may be estimated at by default; it looks at fewer images until it is. Memory
+# and other work make it take up to a sixth longer, and a quarter of an hour is the promise
+PATIENCE = 13 * 60.0
 _log = logging.getLogger(__name__)
 
 

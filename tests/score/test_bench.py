@@ -80,7 +80,7 @@ def test_a_default_card_of_large_images_takes_fifteen_minutes_at_most(case, monk
     monkeypatch.setattr("lotterylib.score.estimate._seconds", lambda *_: seconds / 2)
     monkeypatch.setattr("lotterylib.score.estimate._seconds_to_corrupt", lambda *_: 0.1)
     plan = Plan.of(Wishes(), slow, CPU)
-    assert plan.estimate.total <= PATIENCE == 900 and {"accuracy", "recall_loss"} <= set(plan.settings)
+    assert plan.estimate.total <= PATIENCE == 780 and {"accuracy", "recall_loss"} <= set(plan.settings)
     assert "--images takes more" in plan.notes[0]
     assert sum(plan.estimate.of.values()) == plan.estimate.total and set(plan.estimate.of) == set(
         plan.settings
@@ -88,7 +88,9 @@ def test_a_default_card_of_large_images_takes_fifteen_minutes_at_most(case, monk
     if seconds >= 1:
         assert "left out: " in plan.notes[0] and "it would take" in plan.skipped["corruption_error"]
     if seconds <= 1:
-        assert {"fgsm_accuracy", "ece", "sce", "ace", "nll", "brier"} <= set(plan.settings)
+        assert {"ece", "sce", "ace", "nll", "brier"} <= set(plan.settings)
+    if seconds < 1:
+        assert "fgsm_accuracy" in plan.settings
     whole = Plan.of(Wishes(images=100), slow, CPU)
     assert whole.estimate.total > PATIENCE and "corruption_error" in whole.settings
 
