@@ -336,6 +336,7 @@ def _at_its_best(table: pd.DataFrame, judged: pd.DataFrame, pruner: str) -> str:
 
 def first_lost(table: pd.DataFrame, *pruners: str) -> Answer:
     """Answer what networks lose first: for each pruner the lowest sparsity at which a metric is certainly lost, and which ones.
+    ``table`` is of one data set and model.
 
     Example:
         >>> from lotterylib.results import example
@@ -347,17 +348,23 @@ def first_lost(table: pd.DataFrame, *pruners: str) -> Answer:
 
 
 def _first_lost(judged: pd.DataFrame, pruner: str) -> str:
-    lost = judged.loc[(judged.pruner == pruner) & (judged.verdict == "fail")]
-    if lost.empty:
-        return f"{called(pruner).capitalize()}: nothing is certainly lost at any sparsity."
-    lowest = float(lost.sparsity.min())
-    first = lost.loc[lost.sparsity == lowest].metric
-    return f"First lost by {called(pruner)}, at {percent(lowest)}: {_listed(metrics.describe(m).short for m in first)}."
+    rows = judged.loc[judged.pruner == pruner]
+    if first := _losses(rows):
+        lowest = float(rows.sparsity[rows.verdict == "fail"].min())
+        return f"First lost by {called(pruner)}, at {percent(lowest)}: {first}."
+    return f"{called(pruner).capitalize()}: nothing is certainly lost at any sparsity."
+
+
+def _losses(rows: pd.DataFrame) -> str:
+    """Return the metrics that are lost at the lowest sparsity at which any is; nothing where none is lost."""
+    lost = rows.loc[rows.verdict == "fail"]
+    first = lost.loc[lost.sparsity == lost.sparsity.min()].metric
+    return _listed(metrics.describe(m).short for m in first) if len(first) else ""
 
 
 def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) -> Answer:
-    """Answer which pruner keeps accuracy at a sparsity, and what that costs. ``costs``: pruner → cost of finding its ticket, in
-    trainings of the dense network.
+    """Answer which pruner keeps accuracy at a sparsity, and what that costs. ``table`` is of one data set and model; ``costs``:
+    pruner → cost of finding its ticket, in trainings of the dense network.
 
     Example:
         >>> from lotterylib.results import example
@@ -366,7 +373,9 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
     """
     judged = judge_study(table)
     at = judged.loc[(judged.metric == "accuracy") & ((judged.sparsity - level).abs() < 1e-6)]
-    at = at.loc[at.pruner.isin(list(costs))]
+    at = at.loc[at.pruner.isin(list(costs))].dropna(subset="difference")
+    if at.empty:
+        return Answer((f"This profile holds no test accuracy at {percent(level)} sparsity.",))
     kept = in_order(str(p) for p in at.pruner[at.verdict == "pass"])
     said = f"At {percent(level)} sparsity {len(kept) or 'none'} of {len(at)} methods certainly {'keeps' if len(kept) < 2 else 'keep'} test accuracy"
     said += f": {_listed(_priced(p, costs) for p in kept)}." if kept else "."
@@ -461,8 +470,5 @@ def _as_a_whole(rows: pd.DataFrame, pruner: str) -> str:
     of = rows.loc[rows.pruner == pruner]
     whole = of.groupby("sparsity").verdict.agg(together)
     told = f"{called(pruner).capitalize()}: {reach(list(whole.index), list(whole))}"
-    lost = of.loc[of.verdict == "fail"]
-    if lost.empty:
-        return f"{told}."
-    first = lost.loc[lost.sparsity == lost.sparsity.min()].metric
-    return f"{told}, first in {_listed(metrics.describe(m).short for m in first)}."
+    first = _losses(of)
+    return f"{told}, first in {first}." if first else f"{told}."

@@ -212,6 +212,8 @@ def test_what_accuracy_costs_names_the_best_and_the_cheapest():
     )
     none, _ = figures.price_answer(study(), costs, 0.79).sentences
     assert none == "At 79 % sparsity none of 2 methods certainly keeps test accuracy."
+    [nothing] = figures.price_answer(study(), costs, 0.5).sentences
+    assert nothing == "This profile holds no test accuracy at 50 % sparsity."
 
 
 def test_studies_are_told_apart_and_a_metric_that_lottery_tickets_lack_is_another_s():
