@@ -22,7 +22,7 @@ from ..machine.devices import device_of, pick_device
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
 from ..masks import Mask
-from ..rng import derive, forked, reseed
+from ..rng import derive, forked, reseed, states
 from .batches import training_batches
 from .checkpoint import Checkpoints
 from .graph import CapturedStep, Step, own_stream
@@ -80,6 +80,8 @@ class Run:
         self.result = Training(precision=job.precision, processes=group.size)
         self.losses: list[Tensor] = []
         self.began = time.perf_counter()
+        self._seeded: list[bytes] | None = None
+        self._draws = True
         self._masks: dict[str, Tensor] = {}
         self.set_mask(job.mask)
 
@@ -104,9 +106,17 @@ class Run:
             torch._foreach_mul_(self._masked, [*self._masks.values()])  # pyright: ignore[reportPrivateImportUsage]
 
     def begin_step(self, device: torch.device) -> None:
-        """Seed, for layers that draw at random, such as dropout, and set the learning rate of this step."""
-        rank = [self.group.rank] if self.group.rank else []
-        reseed(device, derive(self.job.seed, "step", self.step, *rank))
+        """Seed, if layers draw at random, as dropout does, and set the learning rate of this step. An epoch's first step is
+        always seeded, and shows whether they do."""
+        into_epoch = self.step % self.job.recipe.steps_per_epoch(self.job.count)
+        first = self.step == self.begin or not into_epoch
+        if not first and self._seeded is not None:
+            self._draws, self._seeded = self._seeded != states(device), None
+        if first or self._draws:
+            rank = [self.group.rank] if self.group.rank else []
+            reseed(device, derive(self.job.seed, "step", self.step, *rank))
+        if first:
+            self._seeded = states(device)
         rate = self.job.recipe.lr_at(self.step, self.job.count)
         for parameters in self.optimizer.param_groups:
             if isinstance(parameters["lr"], Tensor):

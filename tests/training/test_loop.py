@@ -10,9 +10,10 @@ from torch import nn
 from lotterylib.errors import DivergedError, SettingError
 from lotterylib.machine.numerics import full_precision, numerics
 from lotterylib.masks import Mask, prunable
+from lotterylib.rng import derive
 from lotterylib.study.cells import Cell, digest
 from lotterylib.study.profile import DataSource, ModelSpec
-from lotterylib.training import Recipe, predict, train
+from lotterylib.training import Recipe, loop, predict, train
 from lotterylib.training.batches import augment, batch_indices
 from tests.conftest import toy_data, toy_network, untouched_rng
 
@@ -123,6 +124,37 @@ def test_dropout_is_seeded_and_the_callers_random_state_stays(data):
     resumed.load_state_dict(rewind)
     torch.rand(3, generator=None)
     train(resumed, data, recipe, seed=1, start=4, progress=False)
+    assert states_equal(whole.state_dict(), resumed.state_dict())
+
+
+class Late(nn.Module):
+    """Draws from its seventh call in training on, as schedules of dropout do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        self.calls += 1
+        return x * (0.5 + torch.rand_like(x)) if self.calls > 6 else x
+
+
+@pytest.mark.parametrize(
+    "layer, seeded", [(nn.Identity, [0, 4, 8]), (nn.Dropout, list(range(12))), (Late, [0, 4, 8, 9, 10, 11])]
+)
+def test_steps_are_seeded_where_something_is_drawn(data, monkeypatch, layer, seeded):
+    """Every epoch anew, so that a training that goes on at one draws what it would have drawn."""
+    steps, recipe = [], RECIPE.model_copy(update=dict(epochs=3, momentum=0.0, rewind=2.0))
+    monkeypatch.setattr(
+        loop, "derive", lambda seed, *purpose: steps.append(purpose[1]) or derive(seed, *purpose)
+    )
+    whole, resumed = (nn.Sequential(*toy_network()[:5], layer(), toy_network()[5]) for _ in range(2))
+    rewind = train(whole, data, recipe, seed=1, progress=False).rewind
+    assert steps == seeded
+    resumed.load_state_dict(rewind)
+    train(resumed, data, recipe, seed=1, start=8, progress=False)
     assert states_equal(whole.state_dict(), resumed.state_dict())
 
 
