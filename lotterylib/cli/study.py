@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 def plan(options: argparse.Namespace) -> int:
     """Print what a study costs and what of it is missing, then how long that takes."""
-    profile, store = _part(options), Store(options.store)
+    profile = _part(options)
     if options.device:
         # says clearly if it is not there
         device_name(options.device)
-    index, cells = Index(store), expand(profile)
+    index, cells = Index(Store(options.store)), expand(profile)
     todo = missing(profile, index)
     trainings = remaining(todo, index)
     found = costs(profile, cells, todo, trainings)
@@ -49,7 +49,7 @@ def plan(options: argparse.Namespace) -> int:
     show(tables.pruners(cells, todo, trainings, found))
     if todo:
         show(f"\n{tables.metrics(todo, found)}\n")
-    show(f"\n{_power(profile, store)}\n")
+    show(f"\n{_power(profile, index)}\n")
     needed = needs(profile)
     for need in needed:
         if not need.met:
@@ -71,10 +71,10 @@ def _corruptions(count: int, data: Shape) -> str:
     )
 
 
-def _power(profile: Profile, store: Store) -> str:
+def _power(profile: Profile, index: Index) -> str:
     """Return what each metric needs to decide, from the dense networks and controls that are measured."""
     pilot = profile.model_copy(update={"pruners": {}})
-    rows = [*records(pilot, store), *controls(pilot, store)]
+    rows = [*records(pilot, index), *controls(pilot, index)]
     networks = len({row["id"].split("-")[0] for row in rows if row["model"] == profile.models[0].name})
     if networks < FEWEST:
         first = "" if profile.controls else "give the profile some (controls: 10), then "

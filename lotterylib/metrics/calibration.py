@@ -10,9 +10,8 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import pandas as pd
 import torch
 from pydantic import PositiveInt
 from scipy.optimize import root_scalar
@@ -25,6 +24,9 @@ from .checks import check_labels
 from .debiased import debiased
 from .resampling import DRAWS, image_counts
 from .subject import CORRUPTIBLE, Measurement, Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # where a fit looks; a result at an end means that there is no optimum between
 TEMPERATURES = (0.01, 100.0)
@@ -213,6 +215,9 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> pd.Dat
     said, true = (index.bincount(t.double(), minlength=bins) / count for t in (confidence, hit))
     edges = torch.arange(bins + 1).double() / bins
     columns = {"low": edges[:-1], "high": edges[1:], "count": count, "confidence": said, "accuracy": true}
+    # a study is planned and run without pandas
+    import pandas as pd
+
     return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
 

@@ -68,7 +68,9 @@ def named(row: Record, pruner: str) -> Record:
     return row if row["pruner"] == pruner else row | {"pruner": pruner}
 
 
-def records(profile: Profile | str | Path, store: Store | str | Path | None = None) -> Sequence[Record]:
+def records(
+    profile: Profile | str | Path, store: Store | Index | str | Path | None = None
+) -> Sequence[Record]:
     """Return the measurements of a profile that are there: from the store, else from the package's reference run. Those of
     controls are left out (``controls``).
 
@@ -81,7 +83,9 @@ def records(profile: Profile | str | Path, store: Store | str | Path | None = No
     return _records(load_profile(profile), store, lambda cell: cell.pruner != CONTROL)
 
 
-def controls(profile: Profile | str | Path, store: Store | str | Path | None = None) -> Sequence[Record]:
+def controls(
+    profile: Profile | str | Path, store: Store | Index | str | Path | None = None
+) -> Sequence[Record]:
     """Return the measurements of a profile's controls that are there, as ``records`` does: dense networks trained anew, with
     "control" for their pruner and a difference to a dense network of the study. Empty for a profile without ``controls``.
 
@@ -93,12 +97,14 @@ def controls(profile: Profile | str | Path, store: Store | str | Path | None = N
 
 
 def _records(
-    profile: Profile, store: Store | str | Path | None, chosen: Callable[[Cell], bool]
+    profile: Profile,
+    store: Store | Index | str | Path | None,
+    chosen: Callable[[Cell], bool],
 ) -> Sequence[Record]:
-    reference, local = Reference(profile.name).rows, open_store(store)
+    reference = Reference(profile.name).rows
     asked = {a.id: a.cell.pruner for a in measurements(profile) if chosen(a.cell)}
-    if local:
-        index = Index(local)
+    if local := store if isinstance(store, Index) else open_store(store):
+        index = Index.of(local)
         for path in index.damaged:
             print(f"{path} is damaged and left out; `lottery run` computes it again", file=sys.stderr)
         rows = Rows(index, asked, reference)

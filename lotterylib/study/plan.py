@@ -12,8 +12,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from .. import masks, metrics, models
 from ..datasets import Shape
 from ..efficiency import macs
@@ -44,12 +42,10 @@ class Size:
 
 
 def size(model: ModelSpec, data: Shape) -> Size:
-    """Return the size, counted on a network without memory for its weights."""
-    with torch.device("meta"):
-        network = models.build(
-            model.name, data.classes, data.channels, model.width, data.size, **model.settings
-        )
-        counts = macs.multiply_adds(network, (data.channels, data.size, data.size))
+    """Return the size, counted as a blank image passes the network."""
+    # on the device "meta" it would need no memory, but its initialisers load PyTorch's compiler, which takes more of it
+    network = models.build(model.name, data.classes, data.channels, model.width, data.size, **model.settings)
+    counts = macs.multiply_adds(network, (data.channels, data.size, data.size))
     prunable = sum(p.numel() for p in masks.prunable(network).values())
     return Size(sum(counts.values()), sum(p.numel() for p in network.parameters()), prunable)
 
