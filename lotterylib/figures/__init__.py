@@ -5,7 +5,7 @@ and a reader without colours get the same facts.
 """
 
 from . import diagrams
-from .answers import Answer, answer, first_lost, price_answer, pruner_answer, sensitivity, tale, tiles
+from .answers import Answer, alike, answer, first_lost, price_answer, pruner_answer, sensitivity, tale, tiles
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
@@ -38,7 +38,7 @@ from .verdict import radar, verdict_board
 from .words import gap_in_words
 
 __all__ = [
-    "Answer", "Look", "adversarial_examples", "against", "agreement", "answer", "attack_curves", "bars",
+    "Answer", "Look", "adversarial_examples", "against", "agreement", "alike", "answer", "attack_curves", "bars",
     "beside_paper", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection",
     "corruption_grid", "corruption_heatmap", "cost_and_accuracy", "curves", "density_bars", "diagrams",
     "differences", "doubt_bars", "first_lost", "forest", "frames", "gap_in_words", "images", "in_order",

@@ -436,6 +436,34 @@ def _told(at: pd.DataFrame, verdict: str) -> list[str]:
     return [w for _, w in sorted(words)]
 
 
+def alike(table: pd.DataFrame) -> Answer:
+    """Say how far two studies agree: on the same method, sparsity and metric, where both are certain, and which verdicts
+    contradict each other. Nothing is said of one study.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> print(alike(pd.concat([example(), example().assign(dataset="cifar10")])))
+        LeNet on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric 5 times. In 5 of
+        these both are certain: they agree in 5.
+    """
+    settings = by_setting(judge_study(table))
+    if len(settings) < 2:
+        return Answer(())
+    one, other = (rows.assign(sparsity=rows.sparsity.round(3)) for _, _, rows in settings[:2])
+    both = one.merge(other, on=["pruner", "sparsity", "metric"], suffixes=("", "_other"))
+    sure = both[(both.verdict != "undecided") & (both.verdict_other != "undecided")]
+    differ = sure[sure.verdict != sure.verdict_other]
+    names = _listed(setting_name(m, d) for d, m, _ in settings[:2])
+    said = f"{names} judge the same method, sparsity and metric {len(both)} times."
+    if sure.empty:
+        return Answer((said,))
+    said += f" In {len(sure)} of these both are certain: they agree in {len(sure) - len(differ)}"
+    if differ.empty:
+        return Answer((f"{said}.",))
+    where = _listed(f"{metrics.describe(m).short} ({n})" for m, n in differ.metric.value_counts().items())
+    return Answer((f"{said} and contradict each other in {len(differ)}: {where}.",))
+
+
 def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Return what is kept of each dimension, all of its metrics together: dimension → sentences on lottery tickets ("lead"), on
     random pruning ("beside"), and on how many metrics have which verdict at the headline's sparsity ("counts"). Of the first

@@ -22,7 +22,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
     """Draw our mean over seeds against sparsity (left) next to the paper's curves (right), one row per network of ours.
 
     The paper's are of the same data set and network, and then dotted over ours too; where none is the same, of its smallest
-    setting, which the title says.
+    setting with that metric, which the title says. Each of its panels is drawn once.
 
     ``table`` is from ``results.tidy``, ``theirs`` from ``paper.digitised``. Raises ``DataError`` if either lacks the metric.
 
@@ -32,32 +32,37 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         >>> _, alt = beside_paper(example(), digitised(), "accuracy")
         >>> print(alt)
         Test accuracy against sparsity, higher is better. this study: LeNet on scikit-learn's digits:
-        at 80.0% sparsity, from best to worst: LTH. the paper, digitised: ResNet-20s on CIFAR-10 (another
-        setting): at 99.1% sparsity, from best to worst: LTH, OMP.
+        at 80.0% sparsity, from best to worst: LTH. the paper, digitised (another setting): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
     """
-    about, rows = metrics.describe(metric), by_setting(over_seeds(table, metric))
-    printed = {(d, m): curves for d, m, curves in by_setting(theirs.loc[theirs.metric == metric])}
+    about = metrics.describe(metric)
+    percent = about.unit.startswith("fraction")
+    ours, theirs = over_seeds(table, metric), theirs.loc[theirs.metric == metric]
+    rows, printed = (by_setting(t.assign(value=t.value * (100 if percent else 1))) for t in (ours, theirs))
+    printed = {(d, m): curves for d, m, curves in printed}
     if not printed:
         raise DataError(f"the paper has no curve of {metric}")
     words = [f"{about.label} against sparsity, {about.direction} is better."]
+    drawn: set[tuple[str, str]] = set()
     with styled():
-        figure, axes = plt.subplots(len(rows), 2, figsize=(9.6, 3.6 * len(rows)), squeeze=False)
+        figure, axes = plt.subplots(len(rows), 2, figsize=(8, 3.4 * len(rows)), squeeze=False)
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
             same = (dataset, model) in printed
-            setting, note = ((dataset, model), "same setting") if same else (_FIRST, "another setting")
-            right = printed[setting] if setting in printed else theirs.iloc[:0]
-            titles = (
-                f"this study: {setting_name(model, dataset)}",
-                f"the paper, digitised: {setting_name(*setting[::-1])} ({note})",
-            )
-            for axis, curves, title in zip(pair, (left, right), titles, strict=True):
+            another = _FIRST if _FIRST in printed else next(iter(printed))
+            setting, note = ((dataset, model), "same setting") if same else (another, "another setting")
+            panels = [(f"this study:\n{setting_name(model, dataset)}", left)]
+            if same or another not in drawn:
+                title = f"the paper, digitised ({note}):\n{setting_name(*setting[::-1])}"
+                panels.append((title, printed[setting]))
+            drawn.add(setting)
+            for axis, (title, curves) in zip(pair, panels, strict=False):
                 _curves(axis, curves)
                 axis.set_title(title, loc="left", fontsize=9)
-                words.append(_order(curves, about, title))
+                words.append(_order(curves, about, title.replace("\n", " ")))
+            pair[1].set_visible(len(panels) > 1)
             if same:
-                _overlay(pair[0], right)
+                _overlay(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
-            pair[0].set_ylabel(f"{about.label} {about.arrow}")
+            pair[0].set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
         for axis in axes[-1]:
             axis.set_xlabel("sparsity (%)")
         # Each pruner once, whichever panel it is in.

@@ -78,12 +78,24 @@ class _Setting(NamedTuple):
     def of(cls, dataset: str, model: str, means: pd.DataFrame, metric: str, percent: bool) -> _Setting:
         theirs = paper.digitised()
         same = (theirs.dataset == dataset) & (theirs.model == model) & (theirs.metric == metric)
+        # beyond our sparsest there is nothing to compare
+        same &= theirs.sparsity <= means["sparsity"].max() + 0.005
         scaled = theirs.loc[same].assign(value=theirs.value[same] * (100 if percent else 1))
         return cls(dataset, model, means, scaled)
 
     @property
     def name(self) -> str:
         return setting_name(self.model, self.dataset)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Limits of the y axis: around ours, and around the paper's lottery tickets and dense network."""
+        low, high = span(self.means)
+        theirs: Any = self.printed.loc[self.printed["pruner"].isin(["lottery", "dense"]), "value"]
+        if theirs.empty:
+            return low, high
+        margin = 0.04 * (theirs.max() - theirs.min())
+        return min(low, theirs.min() - margin), max(high, theirs.max() + margin)
 
     @property
     def pruners(self) -> list[str]:
@@ -97,7 +109,7 @@ def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
     for block, count, setting in zip(blocks[:, 0], rows, settings, strict=True):
         axes = block.subplots(count, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         block.suptitle(f"{label}, {setting.name}", fontsize=10, x=0.01, ha="left")
-        limits = span(setting.means)
+        limits = setting.limits
         # A study of dense networks alone has one panel, with their line.
         shown = setting.pruners or ["dense"]
         for axis, pruner in zip(axes.flat, shown, strict=False):

@@ -4,7 +4,7 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 """
 
 from .cells import Cell, expand
-from .lookup import beside, controls, records, table, ticket, tickets
+from .lookup import beside, controls, outstanding, records, state, table, ticket, tickets
 from .profile import Live, Profile, load_profile, profile_names
 from .store import Store
 
@@ -17,8 +17,10 @@ __all__ = [
     "controls",
     "expand",
     "load_profile",
+    "outstanding",
     "profile_names",
     "records",
+    "state",
     "table",
     "ticket",
     "tickets",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -121,6 +122,41 @@ def beside(profile: Profile | str | Path, store: Store | str | Path | None = Non
     """
     other = load_profile(profile).beside
     return records(other, store) if other else []
+
+
+def outstanding(
+    profile: Profile | str | Path, store: Store | str | Path | None = None
+) -> Counter[tuple[str, str]]:
+    """Count the records that a study under way still has to make, by pruner (those of controls too) and metric; none of a
+    complete one. What was tried in vain counts as done.
+
+    Example:
+        >>> outstanding("laptop")
+        Counter()
+    """
+    profile = load_profile(profile)
+    reference, local = Reference(profile.name).rows, open_store(store)
+    index = Index.of(local) if local else None
+    tried = {Path(name).stem for name in names(index.store.root / "unmeasured")} if index else set()
+    return Counter(
+        (cell.pruner, metric)
+        for cell, metric, _, id in measurements(profile)
+        if id not in reference
+        and not (index and (index.has_record(id) or id in tried or index.is_final(cell)))
+    )
+
+
+def state(profile: Profile | str | Path, store: Store | str | Path | None = None) -> str:
+    """Return a study's title, and where it is under way how far it has come.
+
+    Example:
+        >>> state("laptop")
+        'ResNet-8 on 10,000 images of Fashion-MNIST, crops and flips'
+    """
+    profile = load_profile(profile)
+    title, every = profile.title or profile.name, len(measurements(profile))
+    left = outstanding(profile, store).total()
+    return f"{title} (under way, {every - left:,} of {every:,} records)" if left else title
 
 
 def table(

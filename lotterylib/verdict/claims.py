@@ -1,14 +1,15 @@
 """The paper's claims and its review's, each held against the records of a study.
 
 A claim is an object: its number, its sentence, and a test of the tidy table that gives an effect in words, with its interval
-over seeds, and a word: "reproduced", "not reproduced", "undecided", or "not tested here" where the study lacks the records.
+over seeds, and a word: "reproduced", "not reproduced", "undecided", "not tested here" where the study does not ask for the
+records, or "under way" where it has not made all of them: half of a comparison compares something else.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -58,17 +59,32 @@ class Claim(ABC):
 
     # whether it is about several data sets or networks
     compares_settings: ClassVar[bool] = False
+    # whether records that a study lacks are another study's to make
+    elsewhere: ClassVar[bool] = False
+    # the metrics that it rests on; none: all of them
+    rests_on: ClassVar[tuple[str, ...]] = ()
 
-    def finding(self, table: pd.DataFrame, family: pd.DataFrame) -> Finding:
+    def finding(
+        self, table: pd.DataFrame, family: pd.DataFrame, outstanding: Mapping[tuple[str, str], int]
+    ) -> Finding:
         """Hold the claim against a study's tidy table; ``family`` has other settings too, for claims that compare them."""
         rows = family if self.compares_settings else table
+        lacks = sum(n for (pruner, metric), n in outstanding.items() if self.asks(pruner, metric))
         try:
             effect, verdict = self.test(rows)
         except DataError as error:
-            return Finding(self.number, self.sentence, f"{error}.", "not tested here")
+            if self.elsewhere or not lacks:
+                return Finding(self.number, self.sentence, f"{error}.", "not tested here")
+        if lacks:
+            effect = f"{lacks:,} of the records that it rests on are still to be made."
+            return Finding(self.number, self.sentence, effect, "under way")
         return Finding(
             self.number, self.sentence, effect, verdict, self.theirs(), _careful(rows, effect, verdict)
         )
+
+    def asks(self, pruner: str, metric: str) -> bool:
+        """Return whether the claim rests on a metric of a pruner."""
+        return metric in self.rests_on or not self.rests_on
 
     def theirs(self) -> str:
         """Return the same effect in the paper's own figures, in words; empty where they do not have it."""
@@ -79,17 +95,26 @@ class Claim(ABC):
         """Return effect and word; raise ``DataError`` where the table lacks the records."""
 
 
-def findings(table: pd.DataFrame, family: pd.DataFrame | None = None) -> list[Finding]:
-    """Hold all claims, in the paper's order, against the tidy table of one study; ``family`` is the table with the records of
-    other data sets and networks added, for the claims that compare those."""
-    return [claim.finding(table, table if family is None else family) for claim in CLAIMS]
+def findings(
+    table: pd.DataFrame,
+    family: pd.DataFrame | None = None,
+    outstanding: Mapping[tuple[str, str], int] | None = None,
+) -> list[Finding]:
+    """Hold all claims, in the paper's order, against the tidy table of one study.
+
+    Args:
+        family: The table with the records of other data sets and networks added, for the claims that compare those.
+        outstanding: (pruner, metric) → how many records the study has still to make (``study.outstanding``).
+    """
+    family = table if family is None else family
+    return [claim.finding(table, family, outstanding or {}) for claim in CLAIMS]
 
 
 def _careful(rows: pd.DataFrame, effect: str, verdict: str) -> str:
     """Return what a careful referee would let stand: of which networks it is true, and no more."""
     settings = sorted({setting_name(m, d) for d, m in rows[SETTING].itertuples(index=False, name=None)})
     seeds = rows[rows.pruner == "dense"].groupby(SETTING).seed.nunique().min() if len(rows) else 0
-    of = f"{' and '.join(settings)}, {seeds:g} training(s) each"
+    of = f"{' and '.join(settings)}, {_plural(seeds, 'training')} each"
     start = {
         "reproduced": f"For {of}, the records support the claim",
         "not reproduced": f"For {of}, the records contradict the claim",
@@ -172,7 +197,11 @@ def word(low: float, high: float, sign: int) -> str:
 def _over_seeds(found: Interval, sign: int, effect: str, scale: float) -> tuple[str, str]:
     """Say an effect with its interval over seeds, in units of 1/``scale``."""
     low, high = (scale * value for value in found[1:3])
-    return f"{effect}: {_said(found, scale)}, {found.size} seed(s).", word(low, high, sign)
+    return f"{effect}: {_said(found, scale)}, {_plural(found.size, 'seed')}.", word(low, high, sign)
+
+
+def _plural(count: float, word: str) -> str:
+    return f"{count:g} {word}{'' if count == 1 else 's'}"
 
 
 def _said(found: Interval, scale: float) -> str:
@@ -209,6 +238,10 @@ class Gap(Claim):
     scale: float = 1.0
     rows: Callable[[pd.DataFrame], pd.DataFrame] | None = None
 
+    def asks(self, pruner: str, metric: str) -> bool:
+        asked = {self.metric.partition(":")[0], *(["accuracy"] if self.rows else [])}
+        return metric in asked and pruner in (*self.ours, *self.others, "dense")
+
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         chosen = table if self.rows is None else self.rows(table)
         found = group_gap(chosen, self.metric, self.ours, self.others)
@@ -222,11 +255,14 @@ class Gap(Claim):
         if gaps.empty:
             return ""
         low, high = gaps.min(), gaps.max()
-        return f"In the paper's own figures: {gaps.mean():+.3g}, from {low:+.3g} to {high:+.3g} over {len(gaps)} setting(s)."
+        return f"In the paper's own figures: {gaps.mean():+.3g}, from {low:+.3g} to {high:+.3g} over {_plural(len(gaps), 'setting')}."
 
 
 class KeepsAccuracy(Gap):
     """A gap in accuracy where no network has collapsed, also with random pruning in its stronger form."""
+
+    def asks(self, pruner: str, metric: str) -> bool:
+        return super().asks("random" if pruner == ERK else pruner, metric)
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         every = group_gap(table, self.metric, self.ours, self.others)
@@ -265,7 +301,8 @@ class SomePassAll(Claim):
 class BetweenSettings(Claim):
     """A claim about the sparsity up to which accuracy passes, in one setting and in another."""
 
-    compares_settings = True
+    compares_settings = elsewhere = True
+    rests_on = ("accuracy",)
 
     @staticmethod
     def ends(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
@@ -320,13 +357,17 @@ class Wider(BetweenSettings):
 class CorruptionsFirst(Claim):
     """Corrupted images lose more accuracy than clean ones."""
 
+    rests_on = ("accuracy", "corrupted_accuracy")
+
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         wide = table[table.metric.isin(["accuracy", "corrupted_accuracy"])].pivot_table(
             index=["seed", *SETTING, "pruner", "sparsity"], columns="metric", values="difference"
         )
         if set(wide) != {"accuracy", "corrupted_accuracy"}:
             raise DataError("no records of accuracy and corrupted_accuracy together")
-        beyond: Any = (wide["corrupted_accuracy"] - wide["accuracy"]).groupby("seed").mean()
+        beyond: Any = (wide["corrupted_accuracy"] - wide["accuracy"]).dropna().groupby("seed").mean()
+        if beyond.empty:
+            raise DataError("no network has both differences, of accuracy and of corrupted_accuracy")
         effect = "Loss on corrupted images beyond the loss on clean ones, points of accuracy"
         return _over_seeds(interval(beyond), -1, effect, 100)
 
@@ -338,6 +379,8 @@ class CalibrationFirst(Claim):
     networks are three witnesses. For each seed the sparsities at which a pruner's accuracy and its ECE first leave their
     tolerance are compared, in the mean over pruners. The grid of sparsities is an error that all seeds share.
     """
+
+    rests_on = ("accuracy", "ece")
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         rows = table[table.metric.isin(["accuracy", "ece"]) & table.difference.notna()]
@@ -369,6 +412,8 @@ class CalibrationFirst(Claim):
 class AsFlat(Claim):
     """Lottery tickets that may pass accuracy pass the Hessian's trace too: over their own weights, and over the weights that the
     dense network shares with them. A sum over fewer weights is smaller, so only the second compares landscapes."""
+
+    rests_on = ("accuracy", "hessian_trace")
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         judged = _judged(table, "accuracy", "hessian_trace")
@@ -419,6 +464,11 @@ def _counts(verdicts: pd.Series) -> str:
 
 class SharpestOnResNet50(Gap):
     """A gap to all other pruners on ResNet-50, where the paper saw it."""
+
+    elsewhere = True
+
+    def asks(self, pruner: str, metric: str) -> bool:
+        return metric == self.metric
 
     def test(self, table: pd.DataFrame) -> tuple[str, str]:
         chosen = table.loc[table.model == "resnet50"]

@@ -145,6 +145,20 @@ def test_the_tale_of_tickets_that_lose_accuracy_says_so():
     )
 
 
+def test_two_studies_are_compared_where_both_are_certain():
+    """Of lottery tickets' nine verdicts the attacked accuracy is lost in one study and kept in the other, at three sparsities;
+    random pruning is undecided in both."""
+    one = study(dataset="cifar10", model="resnet20s")
+    other = study(others=OTHERS | {"fgsm_accuracy": (0.5, 0.0)}, dataset="digits", model="lenet")
+    assert str(figures.alike(pd.concat([one, other.query("pruner != 'random'")]))) == (
+        "ResNet-20s on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric 9 times. "
+        "In 9 of these both are certain: they agree in 6 and contradict each other in 3: FGSM (3)."
+    )
+    accuracy = pd.concat([one, other]).query("metric == 'accuracy'")
+    assert "6 times. In 3 of these both are certain: they agree in 3." in str(figures.alike(accuracy))
+    assert figures.alike(one).sentences == ()
+
+
 def test_tiles_speak_of_whole_dimensions():
     tile = figures.tiles(study())["generalization"]
     assert tile["lead"] == "Lottery tickets: lost at every sparsity, first in FGSM."

@@ -19,7 +19,7 @@ def study(dataset, model):
 def test_the_same_setting_stands_beside_the_paper_s():
     figure, alt = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
     assert [a.get_title("left") for a in figure.axes] == [
-        "this study: ResNet-18 on CIFAR-10", "the paper, digitised: ResNet-18 on CIFAR-10 (same setting)",
+        "this study:\nResNet-18 on CIFAR-10", "the paper, digitised (same setting):\nResNet-18 on CIFAR-10",
     ]  # fmt: skip
     assert "this study: ResNet-18 on CIFAR-10: at 48.8% sparsity, from best to worst: LTH, RP." in alt
 
@@ -48,3 +48,20 @@ def test_the_same_setting_is_drawn_over_ours_and_another_is_not():
     pruners = set(theirs.pruner) - {"dense"}
     assert dotted == [len(pruners) + 1, 0, 0, 0]  # one more for the legend
     assert alt.count("dotted in our panel") == 1
+
+
+def test_each_panel_of_the_paper_is_drawn_once_and_none_is_empty():
+    """Its smallest setting is ours already; SCE it has on ImageNet alone."""
+    both = pd.concat([study("cifar10", "resnet20s"), study("fashion-mini", "resnet8")])
+    for metric, shown in (("accuracy", "ResNet-20s on CIFAR-10"), ("sce", "ResNet-50 on ImageNet")):
+        figure, alt = figures.beside_paper(both.assign(metric=metric), paper.digitised(), metric)
+        visible = [axis for axis in figure.axes if axis.get_visible()]
+        assert len(visible) == 3 and alt.count("the paper, digitised") == 1
+        assert visible[1].get_title("left").endswith(shown)
+        assert all(axis.lines for axis in visible)
+
+
+def test_shares_are_per_cent():
+    figure, _ = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
+    assert figure.axes[0].get_ylabel() == "Test accuracy (%) ↑"
+    assert all(50 < axis.get_ylim()[1] < 110 for axis in figure.axes)

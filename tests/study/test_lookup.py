@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lotterylib.errors import DataError
-from lotterylib.study import Store, beside, expand, records, reference, ticket, tickets
+from lotterylib.study import Store, beside, expand, outstanding, records, reference, state, ticket, tickets
+from lotterylib.study.cells import wanted
 from lotterylib.study.lookup import failures, missing
 from lotterylib.study.reference import export
 from tests.study.helpers import PROFILE, cell_of, same_state
@@ -37,6 +38,18 @@ def test_a_study_named_beside_another_gives_the_records_it_has(finished, monkeyp
     assert beside(PROFILE, finished) == [] and beside(path) == []
     other = PROFILE.model_copy(update={"beside": PROFILE})
     assert beside(other, finished) == records(PROFILE, finished) != []
+
+
+def test_what_a_study_under_way_has_still_to_make(finished, monkeypatch, tmp_path):
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    assert outstanding(PROFILE, finished).total() == 0 and state(PROFILE, finished) == PROFILE.name
+    every = outstanding(PROFILE, tmp_path / "empty")
+    assert every.total() == len(wanted(PROFILE)) == len(records(PROFILE, finished))
+    cell = cell_of(PROFILE, "random")
+    part = Store(tmp_path / "part").open_for_writing()
+    part.save_record(cell, "accuracy", {}, finished.record(cell, "accuracy", {}))
+    assert every - outstanding(PROFILE, part) == {("random", "accuracy"): 1}
+    assert f"(under way, 1 of {every.total()} records)" in state(PROFILE, part)
 
 
 def test_a_ticket_comes_from_the_store_else_from_the_reference(finished, tmp_path, monkeypatch):

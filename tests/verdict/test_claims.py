@@ -98,6 +98,25 @@ def test_what_a_study_lacks_is_not_tested_here():
     assert "PROFILE=imagenet" in found["7c"].effect
 
 
+def test_a_claim_waits_for_all_records_that_it_rests_on():
+    """SynFlow's accuracy is of the early group, a small dense network's is not; nothing here is of another study."""
+    table = tidy(
+        records("accuracy", {"lottery": [0.1] * 3, "random": [0.0, 0.1, 0.0], "small-dense": [0.0] * 3})
+    )
+    words = {f.claim: f for f in findings(table)}
+    assert {words["2"].word, words["8"].word} <= {"reproduced", "undecided"}
+    waiting = {
+        f.claim: f for f in findings(table, outstanding={("synflow", "accuracy"): 3, ("rigl", "nll"): 1})
+    }
+    assert waiting["2"].word == "under way" and waiting["2"].effect.startswith("3 of the records")
+    assert waiting["1"].effect.startswith("4 of the records")
+    assert waiting["8"] == words["8"] and waiting["3b"] == words["3b"]
+    # without any record of its metric a claim waits too, where the study asks for them
+    ece = {("lottery", "ece"): 12}
+    assert {f.claim: f.word for f in findings(table, outstanding=ece)}["5b"] == "under way"
+    assert words["5b"].word == "not tested here"
+
+
 def test_rigl_is_sharpest_on_resnet50_or_not():
     traces = {"rigl": [9.0, 9.1, 9.2], "lottery": [1.0] * 3, "random": [2.0] * 3}
     rows = records("hessian_trace", traces) + records("accuracy", {p: [0.0] * 3 for p in traces})
@@ -124,7 +143,7 @@ def test_calibration_breaks_first_by_seeds_and_not_by_pruners():
             found = by_claim(tidy(rows))["5a"]
             assert found.word == expected, (seeds, count)
     half = 196 * 0.5 / math.sqrt(6)
-    assert f"+50 (95 % interval {50 - half:+.3g} to {50 + half:+.3g}), 3 seed(s)" in found.effect
+    assert f"+50 (95 % interval {50 - half:+.3g} to {50 + half:+.3g}), 3 seeds" in found.effect
     assert found.effect.endswith("ECE is first for 6 of 6 pruners, accuracy for 0.")
 
 
@@ -235,7 +254,7 @@ def test_the_paper_s_own_gap_stands_beside_ours():
     found = by_claim(tidy(records("accuracy", dict.fromkeys((*LATE, *EARLY), [0.0, 0.001, 0.0]))))
     assert found["2"].theirs.startswith("In the paper's own figures: +") and found["8"].theirs == ""
     assert found["2"].careful.startswith(
-        "For ResNet-8 on a sample of Fashion-MNIST, 3 training(s) each, the records neither support"
+        "For ResNet-8 on a sample of Fashion-MNIST, 3 trainings each, the records neither support"
     )
 
 
@@ -292,7 +311,7 @@ COMMITTED = {
     ),
     "2": (
         "reproduced",
-        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points, where none of them collapses: +2.13 (95 % interval +1.31 to +2.96), 3 seed(s). With the collapsed: +2.13 (95 % interval +1.31 to +2.96). With random pruning in its stronger form (ERK densities): +1.43 (95 % interval +1.24 to +1.62).",
+        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points, where none of them collapses: +2.13 (95 % interval +1.31 to +2.96), 3 seeds. With the collapsed: +2.13 (95 % interval +1.31 to +2.96). With random pruning in its stronger form (ERK densities): +1.43 (95 % interval +1.24 to +1.62).",
     ),
     "3a": (
         "not tested here",
@@ -304,27 +323,27 @@ COMMITTED = {
     ),
     "4": (
         "undecided",
-        "Loss on corrupted images beyond the loss on clean ones, points of accuracy: -1.72 (95 % interval -4.76 to +1.32), 3 seed(s).",
+        "Loss on corrupted images beyond the loss on clean ones, points of accuracy: -1.72 (95 % interval -4.76 to +1.32), 3 seeds.",
     ),
     "5a": (
         "undecided",
-        "Sparsity at which accuracy leaves its tolerance minus that at which ECE does, points: -15.4 (95 % interval -31.8 to +0.907), 3 seed(s). In the mean over seeds ECE is first for 0 of 10 pruners, accuracy for 10.",
+        "Sparsity at which accuracy leaves its tolerance minus that at which ECE does, points: -15.4 (95 % interval -31.8 to +0.907), 3 seeds. In the mean over seeds ECE is first for 0 of 10 pruners, accuracy for 10.",
     ),
     "5b": (
         "not reproduced",
-        "ECE of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP, points of probability: +0.379 (95 % interval +0.227 to +0.532), 3 seed(s).",
+        "ECE of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP, points of probability: +0.379 (95 % interval +0.227 to +0.532), 3 seeds.",
     ),
     "5c": (
         "undecided",
-        "ECE of the first group minus the second's, points of probability: +0.0631 (95 % interval -0.211 to +0.337), 3 seed(s).",
+        "ECE of the first group minus the second's, points of probability: +0.0631 (95 % interval -0.211 to +0.337), 3 seeds.",
     ),
     "6a": (
         "reproduced",
-        "Fidelity (LIME residual) of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP: -0.0027 (95 % interval -0.00442 to -0.000974), 3 seed(s).",
+        "Fidelity (LIME residual) of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP: -0.0027 (95 % interval -0.00442 to -0.000974), 3 seeds.",
     ),
     "6b": (
         "undecided",
-        "Fidelity beyond the control, RP, SNIP, GraSP and SynFlow minus LTH and OMP: +0.000546 (95 % interval -0.000439 to +0.00153), 3 seed(s).",
+        "Fidelity beyond the control, RP, SNIP, GraSP and SynFlow minus LTH and OMP: +0.000546 (95 % interval -0.000439 to +0.00153), 3 seeds.",
     ),
     "7a": (
         "not reproduced",
@@ -332,7 +351,7 @@ COMMITTED = {
     ),
     "7b": (
         "reproduced",
-        "Trace of the weights' Hessian of SNIP, GraSP and SynFlow minus LTH's, nats: +267 (95 % interval +149 to +385), 3 seed(s).",
+        "Trace of the weights' Hessian of SNIP, GraSP and SynFlow minus LTH's, nats: +267 (95 % interval +149 to +385), 3 seeds.",
     ),
     "7c": (
         "not tested here",
@@ -340,7 +359,7 @@ COMMITTED = {
     ),
     "8": (
         "reproduced",
-        "Accuracy of LTH minus that of the small dense network, points: +2.08 (95 % interval +1.71 to +2.44), 3 seed(s).",
+        "Accuracy of LTH minus that of the small dense network, points: +2.08 (95 % interval +1.71 to +2.44), 3 seeds.",
     ),
 }
 
