@@ -28,7 +28,7 @@ from ..metrics.interpretability import Explanation
 from .answers import SIGNS
 from .calibration import binned_error
 from .drawing import Drawn, bare, draw_image, marked
-from .style import look, styled
+from .style import in_order, look, styled
 from .verdict import draw_radar
 
 # What the scale of losses shows.
@@ -158,10 +158,14 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
         return picture(*frame(seen, scales)) + verdicts_of(judged, seen)
 
     first = drawn(dense)
+    tickets = {p: tickets[p] for p in in_order(tickets)}
     pictures = {p: [first, *(drawn(v) for v in row)] for p, row in tickets.items()}
     levels = ["dense", *(f"{100 * v.sparsity:.3g} %" for v in next(iter(tickets.values())))]
     names = [look(p).label for p in tickets]
-    start = {"left": names[0], "right": names[min(1, len(names) - 1)]}
+    # the paper's ticket, where there is one, beside chance
+    others = names[1:] or names
+    chance = look("random").label
+    start = {"left": names[0], "right": chance if chance in others else others[0]}
     if not hasattr(ipywidgets, "Stack"):
         places = {label: i for i, label in enumerate(levels)}
         of = dict(zip(names, pictures.values(), strict=True))

@@ -89,17 +89,17 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
         >>> names = ["accuracy", "ece"]
         >>> _, alt = agreement(pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], names, names))
         >>> print(alt)
-        Rank correlations of 2 rows over all tickets. Least: Test accuracy with ECE +0.50. Most: Test
-        accuracy with ECE +0.50.
+        Rank correlations of 2 rows over all tickets. Least: accuracy with ECE +0.50. Most: accuracy with
+        ECE +0.50.
     """
     known = metrics.names()
     order = [n for n in known if n in matrix] or list(matrix)
     shown = matrix.loc[order, order]
-    labels = [metrics.describe(n).label.split(" (")[0] if n in known else n for n in order]
-    # Many rows are drawn small, their numbers in tenths.
+    labels = [metrics.describe(n).short if n in known else n for n in order]
+    # Many rows have numbers in tenths, on a figure no wider than a page.
     many = len(order) > 6
-    size = 0.34 * len(order) + 2.6 if many else 0.8 * len(order) + 1.6
-    numbers = {"ha": "center", "va": "center", "fontsize": 6.5 if many else 9}
+    size = min(8.4, 0.34 * len(order) + 2.6) if many else 0.8 * len(order) + 1.6
+    numbers = {"ha": "center", "va": "center", "fontsize": 7 if many else 9}
     with styled():
         figure, axis = plt.subplots(figsize=(size, size - 0.8))
         drawn = axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)

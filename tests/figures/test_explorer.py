@@ -135,8 +135,8 @@ def test_the_slider_needs_no_kernel(views, quick):
     box = explorer.slider(dense, tickets)
     removed, sides = box.children
     (left, outer), (right, other) = (side.children for side in sides.children)
-    assert list(left.options) == list(right.options) == ["RP", "LTH"]
-    assert (left.value, right.value) == ("RP", "LTH") and (outer.selected_index, other.selected_index) == (
+    assert list(left.options) == list(right.options) == ["LTH", "RP"]
+    assert (left.value, right.value) == ("LTH", "RP") and (outer.selected_index, other.selected_index) == (
         0,
         1,
     )
@@ -145,7 +145,7 @@ def test_the_slider_needs_no_kernel(views, quick):
     assert [len(stack.children) for stack in outer.children] == [3, 3]
     first = {stack.children[0].model_id for stack in outer.children}
     assert len(first) == 1, "the dense frame is there once"
-    assert "LTH, 90 % removed" in outer.children[1].children[2].value
+    assert "RP, 90 % removed" in outer.children[1].children[2].value
     links = [
         w for w in ipywidgets.Widget.widgets.values() if isinstance(w, ipywidgets.widgets.widget_link.Link)
     ]

@@ -67,7 +67,7 @@ def test_agreement_shows_the_numbers_of_spearman():
     figure, alt = figures.agreement(matrix)
     numbers = [text.get_text() for text in figure.axes[0].texts]
     assert numbers == ["1.00", f"{expected:.2f}", f"{expected:.2f}", "1.00"]
-    assert f"Test accuracy with Hessian trace, weights {expected:+.2f}" in alt
+    assert f"accuracy with weight curvature {expected:+.2f}" in alt
 
 
 def test_many_metrics_are_shown_in_tenths():
