@@ -61,6 +61,12 @@ def unit_gallery(
 
     ``images``: [N, C, H, W]; ``rows``: (pruner or "dense", dissection, unit); ``concepts``: name → bool [N, H, W];
     ``columns``: images per unit.
+
+    Example:
+        >>> import torch
+        >>> found = Dissection([[None]], np.array([False]), [np.array([0, 1])], (1, 4, 4))
+        >>> unit_gallery(torch.rand(1, 1, 4, 4), [("dense", found, 0)], {})[1]
+        'Units with the images they fire on most. Dense, unit 0: no formula; it fires on that in 0 of 1 images.'
     """
     with styled():
         size = 1.3 * columns, 1.8 * len(rows)
@@ -142,6 +148,11 @@ def concept_counts(
     The ``top`` concepts are the dense network's most frequent ones; those that the first pruner loses earliest stand on top.
     Counted are records of ``explained_units``, of the first data set and model among them. Raises ``DataError`` if there are
     none, or if no unit of the dense network is explained.
+
+    Example:
+        >>> from ..study import records
+        >>> concept_counts(records("laptop"), top=2)[1][:36]
+        'Explained units that name a concept.'
     """
     rows = [r for r in records if r.get("metric") == "explained_units"]
     absent = [p for p in ("dense", *pruners) if p not in {r["pruner"] for r in rows}]

@@ -59,6 +59,14 @@ def superpixel_maps(
 
     ``images``: [N, C, H, W]; ``explanations``: pruner or "dense" → one per image (else ``DataError``); ``class_names``: of all
     classes.
+
+    Example:
+        >>> from torch import nn, zeros
+        >>> from ..metrics.interpretability import explain
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
+        >>> picture = zeros(1, 16, 16)
+        >>> superpixel_maps(picture[None], {"dense": [explain(network, picture, samples=9)]}, ["a", "b"])[1][:28]
+        'Superpixels coloured by LIME'
     """
     found = {network: list(row) for network, row in explanations.items()}
     if not found or any(len(row) != len(images) for row in found.values()):

@@ -241,6 +241,12 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
 
     Hatched beyond the line at 1, where not even a network as good as dense would pass. Raises ``DataError`` where no metric
     has an interval.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> from ..verdict import passes, resolution
+        >>> resolution_bars(resolution(passes(example())))[1][:72]
+        'Half the interval of a typical ticket, in tolerances, above 1 for 0 metr'
     """
     shown = found.loc[found["ratio"] > 0].sort_values(by="ratio")
     if shown.empty:
