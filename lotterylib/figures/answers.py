@@ -327,14 +327,59 @@ def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     for metric in [m for m in metrics.names() if m in set(judged.metric)]:
         best, about = longest(judged, metric), metrics.describe(metric)
         all_do = best and len(best[1]) == judged.pruner[judged.metric == metric].nunique()
-        names = "every method" if all_do else ", ".join(look(p).label for p in best[1]) if best else ""
-        who = f"{names}, up to {percent(best[0])}" if best else "nobody"
+        names = [look(p).label for p in best[1]] if best else []
+        # the signs beside it say which
+        named = "every method" if all_do else f"{len(names)} methods" if len(names) > 3 else ", ".join(names)
+        who = f"{named}, up to {percent(best[0])}" if best else "nobody"
         signs = {
             look(p).label: "".join(SIGNS[v] for v in _of(judged, p, metric).verdict)
             for p in in_order(judged["pruner"])
         }
         rows[f"{about.label} {about.arrow}"] = {"dimension": about.dimension, "least sensitive": who} | signs
     return pd.DataFrame(rows).T
+
+
+def leads(table: pd.DataFrame) -> pd.DataFrame:
+    """Return in how many metrics of each dimension (column) a pruner (row) keeps the metric longest; ties count for each.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> leads(example()).to_dict()
+        {'generalization': {'lottery': 1}, 'calibration': {'lottery': 1}}
+    """
+    judged = judge_study(table)
+    counts = pd.DataFrame(
+        0, in_order(judged["pruner"]), [d for d in DIMENSIONS if d in set(judged.dimension)]
+    )
+    for metric in judged.metric.unique():
+        for pruner in (longest(judged, metric) or (0.0, []))[1]:
+            counts.loc[pruner, metrics.describe(metric).dimension] += 1
+    return counts.loc[counts.any(axis=1)]
+
+
+def least_sensitive(table: pd.DataFrame) -> Answer:
+    """Answer which pruner keeps the metrics of each dimension longest, and which metrics nobody keeps.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> print(str(least_sensitive(example())))
+        Kept longest, ties counted for each: generalization by lottery tickets (1 of 1 metrics); calibration
+        by lottery tickets (1 of 1). Every metric is certainly kept by some method at the lowest sparsity.
+    """
+    judged, counts = judge_study(table), leads(table)
+    totals: Any = judged.groupby("dimension").metric.nunique()
+    said = []
+    for dimension in counts:
+        most = counts[dimension].max()
+        who = _listed(called(p) for p in counts.index[counts[dimension] == most]) if most else "nobody"
+        said.append(
+            f"{dimension} by {who}"
+            + f" ({most} of {totals[dimension]}{'' if said else ' metrics'})" * bool(most)
+        )
+    nobody = [_short(metrics.describe(m)) for m in judged.metric.unique() if longest(judged, m) is None]
+    lost = f"Kept by no method even at the lowest sparsity: {_listed(nobody)}." if nobody else ""
+    kept = "Every metric is certainly kept by some method at the lowest sparsity."
+    return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept))
 
 
 def pruner_answer(table: pd.DataFrame, pruner: str) -> Answer:

@@ -157,6 +157,19 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
         "RP": "???",
     }
     assert found.loc["Accuracy under FGSM ↑", "least sensitive"] == "nobody"
+    # lottery tickets keep accuracy longest, both keep the trace
+    assert figures.leads(study()).to_dict() == {
+        "generalization": {"lottery": 1, "random": 0},
+        "geometry": {"lottery": 1, "random": 1},
+    }
+    assert figures.sensitivity(study()).loc["Hessian trace, weights (nats) ↓", "least sensitive"] == (
+        "every method, up to 79 %"
+    )
+    assert figures.least_sensitive(study()).sentences == (
+        "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
+        "tickets and random pruning (1 of 1).",
+        "Kept by no method even at the lowest sparsity: Accuracy under FGSM.",
+    )
 
 
 def test_two_settings_are_named():
