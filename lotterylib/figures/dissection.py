@@ -131,8 +131,15 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> D
                 f"{label} has {above} of {len(falling)} units above it, the best at {falling[0]:.3f}"
             )
         axis.axhline(threshold, color="#555555", linestyle=":", linewidth=1.3)
-        where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-        axis.annotate(f"explained: above {threshold:g}", (1, threshold), (0, 3), fontsize=9, **where)
+        # outside: within the axes it would lie on the curves
+        where = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "annotation_clip": False,
+        }
+        axis.annotate(
+            f"explained\nabove {threshold:g}", (1, threshold), (4, 0), va="bottom", fontsize=9, **where
+        )
         axis.set(xlabel="units, best explained first", ylabel="IoU with the best formula ↑")
         axis.set_ylim(bottom=0)
         axis.legend()
@@ -167,7 +174,7 @@ def concept_counts(
     left = first.loc[names].iloc[:, 1:].mean(axis=1) / first.loc[names, 0.0]
     names = left.sort_values(kind="stable").index
     with styled():
-        size = 9.6, 0.27 * len(names) + 1.1
+        size = 8.0, 0.27 * len(names) + 1.1
         figure, axes = plt.subplots(1, len(pruners), figsize=size, sharey=True, squeeze=False)
         grids = {pruner: table.reindex(names, fill_value=0) for pruner, table in tables.items()}
         largest, words = max(grid.to_numpy().max(initial=0) for grid in grids.values()), []
