@@ -112,8 +112,8 @@ def test_a_pruner_is_answered_for_beside_random_pruning():
 def test_the_tale_says_better_worse_and_how_many():
     story, count = figures.tale(study()).sentences
     assert story == (
-        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network and in a flatter "
-        "valley of the loss, but easier to fool."
+        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network and in a valley "
+        "that is flatter by the paper's measure, but easier to fool."
     )
     assert count == (
         "Of 6 pruned networks, none certainly keep all 3 metrics, 6 certainly lose one or more, and of 0 the study "
@@ -137,8 +137,8 @@ def test_the_tale_of_tickets_that_lose_accuracy_says_so():
     collapsed = study(("lottery",)).query("sparsity in (0.0, 0.79)")
     story = figures.tale(collapsed).sentences[0]
     assert story == (
-        "With 79 % of the weights removed, lottery tickets are in a flatter valley of the loss, but less accurate than "
-        "the dense network and easier to fool."
+        "With 79 % of the weights removed, lottery tickets are in a valley that is flatter by the paper's measure, but "
+        "less accurate than the dense network and easier to fool."
     )
 
 

@@ -611,7 +611,7 @@ class HessianTrace(_Trace, _InWeights):
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="weight curvature", over="fifths", noise="random probes",
-        words=("in a flatter valley of the loss", "in a sharper valley of the loss"), version=2,
+        words=("in a valley that is flatter by the paper's measure", "in a valley that is sharper by the paper's measure"), version=2,
     )  # fmt: skip
 
     steps: PositiveInt = 12
