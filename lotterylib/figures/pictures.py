@@ -48,7 +48,7 @@ def _check_any(masks: Mapping[str, Mask]) -> None:
 
 
 def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
-    """Draw one layer's mask under each pruner, kept weights dark: one row per output channel, one column per incoming weight.
+    """Draw one layer's mask under each pruner, a mark for each kept weight: one row per output channel, one column per incoming weight.
 
     ``weight``: the layer's name in each mask (pruner → mask); if it is not given, ``masks.inner_layer`` chooses. Raises
     ``SettingError`` without a mask, or where one has no such layer.
@@ -57,7 +57,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
         >>> mask = Mask({"0.weight": torch.tensor([[True, False], [True, True]])})
         >>> _, alt = mask_picture({"snip": mask}, "0.weight")
         >>> print(alt)
-        Which weights of layer 0 stay, dark = kept: SNIP keeps 75.0%.
+        Which weights of layer 0 stay: SNIP keeps 75.0%.
     """
     _check_any(masks)
     weight = weight or inner_layer(next(iter(masks.values())))
@@ -76,7 +76,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
             kept.append(f"{label} keeps {share}")
         axes[-1, 0].set_xlabel("incoming weight (input channel × kernel position)")
         figure.tight_layout()
-    return figure, f"Which weights of {layer_name(weight)} stay, dark = kept: {'; '.join(kept)}."
+    return figure, f"Which weights of {layer_name(weight)} stay: {'; '.join(kept)}."
 
 
 def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
@@ -358,7 +358,7 @@ def _name_marks(axis: Axes, places: Mapping[str, tuple[float, float]], line: flo
     dots = axis.transData.transform(list(places.values()))
     height = axis.transData.transform((1, line))[1]
     taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in dots]
-    taken.append(Bbox.from_extents(inside.x0, height - 1, inside.x1, height + 1))
+    taken.append(Bbox.from_extents(inside.x0, height - 5, inside.x1, height + 5))
     for pruner, place in places.items():
         label, colour, _ = look(pruner)
         text = axis.annotate(label, place, xytext=(0, 0), textcoords="offset points", color=colour)
