@@ -152,7 +152,7 @@ def region_table(table: pd.DataFrame) -> pd.DataFrame:
             rows.append((*setting, look(pruner).label, _percent(won.max()), _percent(lost.min())))
     setting = ["data set", "model"] if len(found) > 1 else []
     names = [*setting, "pruner", "in Region I up to", "collapsed from"]
-    return pd.DataFrame(rows, columns=pd.Index(names)).set_index("pruner")
+    return pd.DataFrame(rows, columns=pd.Index(names)).set_index("pruner").rename_axis(None)
 
 
 def _percent(sparsity: float) -> str:
