@@ -182,7 +182,8 @@ def _name_layers(axis: Axes, names: Sequence[str]) -> None:
 
 
 def _legend_above(axis: Axes, count: int) -> None:
-    axis.legend(ncols=min(5, count), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    # At the left, which a phone shows first.
+    axis.legend(ncols=min(5, count), loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
 
 
 def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
