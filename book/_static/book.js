@@ -55,13 +55,6 @@ function keepFiguresReadable() {
   }
 }
 
-/* What a cell prints as sentences wraps on a phone, too; columns, which spaces align, scroll (book.css). */
-function wrapSentences() {
-  for (const output of document.querySelectorAll(".bd-content .cell_output pre")) {
-    if (!/\S {2,}\S/.test(output.textContent)) output.classList.add("sentences");
-  }
-}
-
 /* Search shows excerpts from a script that holds the texts of all pages: a page opened as a file may not read others. */
 // Letters on each side of a word that was found.
 const AROUND = 120;
@@ -107,5 +100,4 @@ if (typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEA
 document.addEventListener("DOMContentLoaded", foldSidebar);
 document.addEventListener("DOMContentLoaded", stackTables);
 document.addEventListener("DOMContentLoaded", keepFiguresReadable);
-document.addEventListener("DOMContentLoaded", wrapSentences);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);

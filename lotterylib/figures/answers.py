@@ -44,7 +44,12 @@ class Answer:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = [f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%") for s in self.sentences]
+        lines = [
+            f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%")
+            .replace(" ↑", "\N{NO-BREAK SPACE}↑")
+            .replace(" ↓", "\N{NO-BREAK SPACE}↓")
+            for s in self.sentences
+        ]
         lines[0] = lines[0].replace("<p>", f"<p><strong>Answer from {escape(self.source)}.</strong> ", 1)
         return f'<div class="answer" role="note">{"".join(lines)}</div>'
 
@@ -121,6 +126,10 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
         With 50 % of the weights removed, lottery tickets are as good as the dense network,
     """
     said = [(where, _metric_sentences(judged, names)) for where, judged in _settings(table)]
+    # a study under way says nothing where another one answers
+    said = [(where, lines) for where, lines in said if lines]
+    if not said:
+        return Answer(("This profile holds no record that answers the question.",))
     return Answer(tuple(s for where, (first, *more) in said for s in (f"{where}{first}", *more)))
 
 
@@ -137,11 +146,13 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
     known = [n for n in names if n in set(judged.metric)]
     if not known:
-        return ["This profile holds no record that answers the question."]
+        return []
     lead = _lead(judged, known[0])
     first = f"{_at_headline(judged, lead, known[0])} {_over_levels(judged, lead, known[0])}"
-    more = [f"{metrics.describe(n).label}: {_each(judged, _lead(judged, n), n)}." for n in known[1:]]
-    return [first, *more]
+    alike: dict[str, list[str]] = {}
+    for name in known[1:]:
+        alike.setdefault(_each(judged, _lead(judged, name), name), []).append(_short(metrics.describe(name)))
+    return [first, *(f"{_listed(which)}: {said}." for said, which in alike.items())]
 
 
 def _lead(judged: pd.DataFrame, metric: str | None = None) -> str:
@@ -181,16 +192,37 @@ def _over_levels(judged: pd.DataFrame, lead: str, metric: str) -> str:
     if not best:
         return f"{said} No method certainly keeps it at the lowest sparsity."
     end, who = best
-    return f"{said} Kept longest by {_listed(called(p) for p in who)}, up to {percent(end)}."
+    there = judged.loc[judged.metric == metric]
+    if len(who) == there.pruner.nunique():
+        return f"{said} Every method keeps it, up to {percent(end)}."
+    return f"{said} Kept longest by {_listed(_counted(there, p) for p in who)}, up to {percent(end)}{_not_yet(there, end)}."
+
+
+def _counted(rows: pd.DataFrame, pruner: str) -> str:
+    """Return a pruner's name, with its seeds where others of these rows have more."""
+    own = int(rows.seeds[rows.pruner == pruner].min())
+    return called(pruner) + (f" ({own} seed{'s' * (own > 1)})" if own < rows.seeds.max() else "")
+
+
+def _not_yet(rows: pd.DataFrame, end: float) -> str:
+    """Say which pruners keep a metric as far as they were measured, which is less far than this sparsity."""
+    last: Any = rows.groupby("pruner").sparsity.max()
+    kept: Any = rows.groupby("pruner").verdict.agg(lambda found: set(found) == {"pass"})
+    short = [
+        f"{called(p)} only up to {percent(last[p])}"
+        for p in in_order(last.index)
+        if kept[p] and last[p] < end
+    ]
+    return f" (measured so far: {_listed(short)})" if short else ""
 
 
 def _each(judged: pd.DataFrame, lead: str, metric: str) -> str:
-    said = []
+    said: dict[str, list[str]] = {}
     for pruner in _pair(judged, lead):
         rows = _of(judged, pruner, metric)
         if len(rows):
-            said.append(f"{called(pruner)} {reach(list(rows.sparsity), list(rows.verdict))}")
-    return "; ".join(said)
+            said.setdefault(reach(list(rows.sparsity), list(rows.verdict)), []).append(called(pruner))
+    return "; ".join(f"{_listed(who)} {what}" for what, who in said.items())
 
 
 def _of(judged: pd.DataFrame, pruner: str, metric: str) -> pd.DataFrame:
@@ -226,23 +258,35 @@ def _against_dense(row: Any, about: metrics.About) -> str:
         return "certainly worse than the dense network, by more than the tolerance"
     if side < 0:
         return "worse than the dense network, perhaps within the tolerance"
-    return "neither certainly within tolerance of the dense network nor certainly beyond it"
+    return "perhaps as good as the dense network, perhaps worse by more than the tolerance"
 
 
 def _gap(row: Any, about: metrics.About) -> str:
     share = about.unit.startswith("fraction")
-    unit = " points" if share else ""
+    scale, unit = (100, " points") if share else (1, "")
     dense = f"{100 * row.dense:.3g} %" if share else f"{row.dense:.3g}"
     if math.isnan(row.difference):
         return f"dense {dense}"
-    values = row.difference, row.low, row.high
-    ends = in_points(*values) if share else [_signed(v) for v in values]
+    change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
     interval = (
         "no interval"
         if math.isnan(row.low)
-        else f"95 % interval {ends[1]} to {ends[2]}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
+        else f"95 % interval {low} to {high}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
     )
-    return f"dense {dense}, difference {ends[0]}{unit}, {interval}"
+    return f"dense {dense}, difference {change}{unit}, {interval}"
+
+
+def _rounded(value: float, low: float, high: float) -> list[str]:
+    """Write a number and its interval with their signs, to the two digits of half the interval that count.
+
+    >>> _rounded(0.000023, -0.0101, 0.0104), _rounded(9.0, 3.6, 14.4)
+    (['0.000', '−0.010', '+0.010'], ['+9.0', '+3.6', '+14.4'])
+    """
+    if math.isnan(low) or high == low:
+        return [_signed(v) for v in (value, low, high)]
+    digits = max(0, 1 - math.floor(math.log10((high - low) / 2)))
+    written = [f"{v:+.{digits}f}" for v in (value, low, high)]
+    return [w.replace("-", "−") if float(w) else w[1:] for w in written]
 
 
 def _signed(value: float) -> str:
@@ -253,17 +297,6 @@ def _signed(value: float) -> str:
     """
     digits = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
     return np.format_float_positional(float(digits), trim="-", sign=True).replace("-", "−")
-
-
-def in_points(*shares: float) -> list[str]:
-    """Write differences of shares in percentage points, with their signs and all with as many digits.
-
-    >>> in_points(0.0371, 0.026, 0.05), in_points(-0.000033, -0.0047, 0.0046)
-    (['+3.7', '+2.6', '+5.0'], ['0.00', '−0.47', '+0.46'])
-    """
-    digits = 1 if any(abs(s) >= 0.01 for s in shares) else 2
-    written = (f"{100 * s:+.{digits}f}" for s in shares)
-    return [w.replace("-", "−") if w.strip("+-0.") else w[1:] for w in written]
 
 
 def longest(judged: pd.DataFrame, metric: str) -> tuple[float, list[str]] | None:
@@ -294,13 +327,60 @@ def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for metric in [m for m in metrics.names() if m in set(judged.metric)]:
         best, about = longest(judged, metric), metrics.describe(metric)
-        who = f"{', '.join(look(p).label for p in best[1])}, up to {percent(best[0])}" if best else "nobody"
+        all_do = best and len(best[1]) == judged.pruner[judged.metric == metric].nunique()
+        names = [look(p).label for p in best[1]] if best else []
+        # the signs beside it say which
+        named = "every method" if all_do else f"{len(names)} methods" if len(names) > 3 else ", ".join(names)
+        who = f"{named}, up to {percent(best[0])}" if best else "nobody"
         signs = {
             look(p).label: "".join(SIGNS[v] for v in _of(judged, p, metric).verdict)
             for p in in_order(judged["pruner"])
         }
         rows[f"{about.label} {about.arrow}"] = {"dimension": about.dimension, "least sensitive": who} | signs
     return pd.DataFrame(rows).T
+
+
+def leads(table: pd.DataFrame) -> pd.DataFrame:
+    """Return in how many metrics of each dimension (column) a pruner (row) keeps the metric longest; ties count for each.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> leads(example()).to_dict()
+        {'generalization': {'lottery': 1}, 'calibration': {'lottery': 1}}
+    """
+    judged = judge_study(table)
+    counts = pd.DataFrame(
+        0, in_order(judged["pruner"]), [d for d in DIMENSIONS if d in set(judged.dimension)]
+    )
+    for metric in judged.metric.unique():
+        for pruner in (longest(judged, metric) or (0.0, []))[1]:
+            counts.loc[pruner, metrics.describe(metric).dimension] += 1
+    return counts.loc[counts.any(axis=1)]
+
+
+def least_sensitive(table: pd.DataFrame) -> Answer:
+    """Answer which pruner keeps the metrics of each dimension longest, and which metrics nobody keeps.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> print(str(least_sensitive(example())))
+        Kept longest, ties counted for each: generalization by lottery tickets (1 of 1 metrics); calibration
+        by lottery tickets (1 of 1). Every metric is certainly kept by some method at the lowest sparsity.
+    """
+    judged, counts = judge_study(table), leads(table)
+    totals: Any = judged.groupby("dimension").metric.nunique()
+    said = []
+    for dimension in counts:
+        most = counts[dimension].max()
+        who = _listed(called(p) for p in counts.index[counts[dimension] == most]) if most else "nobody"
+        said.append(
+            f"{dimension} by {who}"
+            + f" ({most} of {totals[dimension]}{'' if said else ' metrics'})" * bool(most)
+        )
+    nobody = [_short(metrics.describe(m)) for m in judged.metric.unique() if longest(judged, m) is None]
+    lost = f"Kept by no method even at the lowest sparsity: {_listed(nobody)}." if nobody else ""
+    kept = "Every metric is certainly kept by some method at the lowest sparsity."
+    return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept))
 
 
 def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
@@ -357,8 +437,8 @@ def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float
     }
     last = max((s for s, sign in signs.items() if sign != "undecided"), default=max(signs))
     gap, low, high, _ = gaps[last]
-    points = in_points(gap) if math.isnan(low) else in_points(gap, low, high)
-    interval = f"95 % interval {points[1]} to {points[2]}" if len(points) > 1 else "no interval"
+    points = _rounded(100 * gap, 100 * low, 100 * high)
+    interval = "no interval" if math.isnan(low) else f"95 % interval {points[1]} to {points[2]}"
     return (
         f"Test accuracy beside {called(other)}: {reach(list(signs), list(signs.values()), _COMPARED)}; "
         f"at {percent(last)} by {points[0]} points ({interval})."

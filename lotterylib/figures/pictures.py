@@ -33,11 +33,13 @@ def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> Drawn:
         2 example images: a cat, a dog.
     """
     with styled():
-        figure, axes = panels(len(pictures), columns, (1.05, 1.3))
+        # no wider than a page shows it; room for titles of several lines
+        wide, lines = min(1.05, 8 / columns), 1 + max((t.count("\n") for t in titles), default=0)
+        figure, axes = panels(len(pictures), columns, (wide, wide + 0.1 + 0.16 * lines))
         for axis, picture, title in zip(axes, pictures, titles, strict=True):
             axis.axis("off")
             draw_image(axis, picture)
-            axis.set_title(title, fontsize=9.5)
+            axis.set_title(title, fontsize=9)
         figure.tight_layout(pad=0.3)
     return figure, f"{len(pictures)} example images: {', '.join(titles)}."
 

@@ -59,6 +59,8 @@ def sweep(
         # A t interval knows no bounds, a share does.
         means[["low", "high"]] = means[["low", "high"]].clip(0, 100)
     settings = [_Setting.of(d, m, rows, metric, percent) for d, m, rows in by_setting(means)]
+    # a study under way may have measured its dense networks alone: nothing to see beside another's tickets
+    settings = [s for s in settings if s.pruners] or settings
     label = f"{about.label}{' (%)' if percent else ''} {about.arrow}"
     with styled():
         figure = _multiples(settings, label) if highlight is None else _beside(settings, label, highlight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..verdict import paired_gap
-from .answers import in_points, percent
+from .answers import percent
 from .style import called
 
 
@@ -35,5 +35,5 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
         return f"{said}; with one seed, nobody can say how much of that is luck."
     certain = low > 0 or high < 0
     reading = "more than luck" if certain else f"no more than {seeds} seeds can differ by luck"
-    ends = " to ".join(in_points(low, high))
+    ends = " to ".join(f"{100 * end:+.1f}".replace("-", "−") for end in (low, high))
     return f"{said} (95 % interval of the difference {ends}, {seeds} seeds): {reading}."

@@ -66,10 +66,7 @@ def test_an_answer_names_verdict_interval_and_reach():
     )
     assert "3 seeds" in first and "lottery tickets kept up to 59 %, lost from 79 %" in first
     assert "random pruning undecided at every sparsity. Kept longest by lottery tickets, up to 59 %." in first
-    assert (
-        second
-        == "Accuracy under FGSM: lottery tickets lost at every sparsity; random pruning lost at every sparsity."
-    )
+    assert second == "Accuracy under FGSM: lottery tickets and random pruning lost at every sparsity."
 
 
 def test_a_certain_loss_and_a_gain_are_told_apart():
@@ -112,7 +109,7 @@ def test_a_pruner_is_answered_for_beside_random_pruning():
     # .8 points above at 59 %, 29 below at 79 %
     assert beside.startswith(
         "Test accuracy beside random pruning: certainly higher up to 59 %, certainly lower from 79 %; "
-        "at 79 % by −29.0 points (95 % interval "
+        "at 79 % by −29 points (95 % interval "
     )
     assert "beside random" not in str(figures.pruner_answer(study(), "random"))
     mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
@@ -168,6 +165,19 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
         "RP": "???",
     }
     assert found.loc["Accuracy under FGSM ↑", "least sensitive"] == "nobody"
+    # lottery tickets keep accuracy longest, both keep the trace
+    assert figures.leads(study()).to_dict() == {
+        "generalization": {"lottery": 1, "random": 0},
+        "geometry": {"lottery": 1, "random": 1},
+    }
+    assert figures.sensitivity(study()).loc["Hessian trace, weights (nats) ↓", "least sensitive"] == (
+        "every method, up to 79 %"
+    )
+    assert figures.least_sensitive(study()).sentences == (
+        "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
+        "tickets and random pruning (1 of 1).",
+        "Kept by no method even at the lowest sparsity: Accuracy under FGSM.",
+    )
 
 
 def test_two_settings_are_named():
@@ -241,3 +251,38 @@ def test_studies_are_told_apart_and_a_metric_that_lottery_tickets_lack_is_anothe
 
 def test_one_sparsity_is_not_every_sparsity():
     assert answers.reach([0.488], ["pass"]) == "kept at 48.8 %"
+
+
+def test_a_metric_that_one_study_lacks_is_answered_by_the_other_alone():
+    lacking = study(others={}, dataset="cifar10", model="resnet20s")
+    found = figures.answer(pd.concat([study(), lacking]), "fgsm_accuracy").sentences
+    assert len(found) == 1 and found[0].startswith("ResNet-8 on a sample of Fashion-MNIST: With")
+
+
+def test_a_difference_has_the_digits_of_its_interval():
+    changes = pd.Series({0: -0.01, 1: 0.0, 2: 0.01001})
+    table = study(("lottery",), {"ece": (0.01, 0.0)})
+    others = (table.metric != "ece") | (table.pruner == "dense")
+    moved = table.difference.where(others, table.seed.map(changes))
+    assert "difference 0.000, 95 % interval −0.0" in str(
+        figures.answer(table.assign(difference=moved), "ece")
+    )
+
+
+def test_metrics_of_one_fate_share_a_sentence_and_what_all_keep_is_said_of_all():
+    others = {"ece": (0.1, 0.0), "nll": (0.3, 0.0), "brier": (0.2, 0.0)}
+    first, second = figures.answer(study(others=others), "ece", "nll", "brier").sentences
+    assert first.endswith(
+        "lottery tickets and random pruning kept at every sparsity. Every method keeps it, up to 79 %."
+    )
+    assert second == "NLL and Brier score: lottery tickets and random pruning kept at every sparsity."
+
+
+def test_a_leader_does_not_hide_who_was_measured_less_far_or_on_fewer_seeds():
+    table = study(others={"ece": (0.1, 0.0)})
+    few = (table.pruner == "random") & (table.seed > 0)
+    part = (table.pruner == "lottery") & (table.sparsity > 0.4)
+    found = str(figures.answer(table[~few & ~part], "ece"))
+    assert found.endswith(
+        "Kept longest by random pruning (1 seed), up to 79 % (measured so far: lottery tickets only up to 36 %)."
+    )

@@ -438,3 +438,11 @@ def test_a_method_with_other_settings_has_a_name_and_a_colour_of_its_own():
     assert own.label == "RP (ERK)" and own.colour != base.colour and own.marker != base.marker
     assert figures.look("small-dense").label == "Small dense"
     assert figures.in_order(["snip", "random-erk", "random"]) == ["random", "random-erk", "snip"]
+
+
+def test_a_study_with_dense_networks_alone_is_not_drawn_beside_another():
+    rows = table()
+    alone = rows[rows.pruner == "dense"].assign(model="lenet")
+    both, alt = figures.sweep(pd.concat([rows, alone]))
+    assert len(both.axes) == len(figures.sweep(rows)[0].axes) and "LeNet" not in alt
+    assert "LeNet" in figures.sweep(alone)[1]
