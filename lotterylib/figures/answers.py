@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -62,7 +63,7 @@ def percent(sparsity: float) -> str:
     return f"{100 * sparsity:.3g} %"
 
 
-def reach(levels: Sequence[float], verdicts: Sequence[str]) -> str:
+def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, str] = _WORDS) -> str:
     """Say in words what was kept, lost and undecided at which of the rising sparsities.
 
     >>> reach([0.36, 0.59, 0.79, 0.89], ["pass", "undecided", "fail", "fail"])
@@ -72,13 +73,13 @@ def reach(levels: Sequence[float], verdicts: Sequence[str]) -> str:
     """
     runs = [(v, [i for i, _ in run]) for v, run in groupby(enumerate(verdicts), key=lambda pair: pair[1])]
     if len(runs) == 1:
-        return f"{_WORDS[verdicts[0]]} at {'every sparsity' if len(levels) > 1 else percent(levels[0])}"
+        return f"{words[verdicts[0]]} at {'every sparsity' if len(levels) > 1 else percent(levels[0])}"
     said = []
-    for verdict in _WORDS:
+    for verdict, word in words.items():
         places = [run for v, run in runs if v == verdict]
         if not places:
             continue
-        word, last = _WORDS[verdict], len(levels) - 1
+        last = len(levels) - 1
         if len(places) == 1 and places[0][0] == 0:
             said.append(f"{word} up to {percent(levels[places[0][-1]])}")
         elif len(places) == 1 and places[0][-1] == last:
@@ -382,9 +383,9 @@ def least_sensitive(table: pd.DataFrame) -> Answer:
     return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept))
 
 
-def pruner_answer(table: pd.DataFrame, pruner: str) -> Answer:
-    """Answer how good a pruner is: how long it keeps test accuracy, what else its sparsest accurate tickets keep, and how they
-    compare with random pruning.
+def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
+    """Answer how good a pruner is: how long it keeps test accuracy, what else its sparsest accurate tickets keep, and at which
+    sparsities they are more accurate than those of ``others`` (random pruning, if none is given or in the study).
 
     Example:
         >>> from lotterylib.results import example
@@ -399,30 +400,49 @@ def pruner_answer(table: pd.DataFrame, pruner: str) -> Answer:
         said = (
             f"{setting}Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}."
         )
-        sentences += [said, _at_its_best(table, judged, pruner)]
+        rivals = [p for p in others if p in set(judged.pruner)] or [_BESIDE]
+        of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
+        compared = (_beside(of_setting, pruner, rival, list(rows.sparsity)) for rival in rivals)
+        sentences += [said, _at_its_best(judged, pruner), *filter(None, compared)]
     return Answer(tuple(sentences) or (f"This profile holds no record of {called(pruner)}.",))
 
 
-def _at_its_best(table: pd.DataFrame, judged: pd.DataFrame, pruner: str) -> str:
+def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     level, kept = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     counts = at.verdict.value_counts()
     which = "its sparsest that is certainly as accurate as dense" if kept else "none is certainly as accurate"
-    lost = [_short(metrics.describe(m)) for m in at.metric[at.verdict == "fail"]]
-    said = (
-        f"At {percent(level)} ({which}) it keeps {counts.get('pass', 0)} of {len(at)} metrics, "
-        f"{counts.get('undecided', 0)} are undecided, {len(lost)} certainly lost{f': {_listed(lost)}' if lost else ''}."
+    lost = [metrics.describe(m).short for m in at.metric[at.verdict == "fail"]]
+    unknown = int(counts.get("undecided", 0))
+    return (
+        f"At {percent(level)} ({which}) it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
+        f"{'are' if unknown > 1 else 'is'} undecided, {len(lost) or 'none'} certainly lost{f': {_listed(lost)}' if lost else ''}."
     )
-    if pruner == _BESIDE or _BESIDE not in set(judged.pruner):
-        return said
-    setting = table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])]
-    try:
-        gap, low, high, _ = paired_gap(setting, "accuracy", pruner, _BESIDE, level)
-    except DataError:
-        return said
-    ends = _rounded(100 * gap, 100 * low, 100 * high)
-    interval = "no interval" if math.isnan(low) else f"95 % interval {ends[1]} to {ends[2]}"
-    return f"{said} Test accuracy beside random pruning: {ends[0]} points ({interval})."
+
+
+_COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "certainly lower"}
+
+
+def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> str:
+    """Say where a pruner's test accuracy is above another's, paired by seed, and by how much where it is so last; nothing of
+    the same pruner twice, or without a sparsity that both have."""
+    gaps = {}
+    for level in levels if pruner != other else ():
+        with suppress(DataError):
+            gaps[level] = paired_gap(table, "accuracy", pruner, other, level)
+    if not gaps:
+        return ""
+    signs = {
+        s: "pass" if low > 0 else "fail" if high < 0 else "undecided" for s, (_, low, high, _) in gaps.items()
+    }
+    last = max((s for s, sign in signs.items() if sign != "undecided"), default=max(signs))
+    gap, low, high, _ = gaps[last]
+    points = _rounded(100 * gap, 100 * low, 100 * high)
+    interval = "no interval" if math.isnan(low) else f"95 % interval {points[1]} to {points[2]}"
+    return (
+        f"Test accuracy beside {called(other)}: {reach(list(signs), list(signs.values()), _COMPARED)}; "
+        f"at {percent(last)} by {points[0]} points ({interval})."
+    )
 
 
 def first_lost(table: pd.DataFrame, *pruners: str) -> Answer:
@@ -460,7 +480,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
     Example:
         >>> from lotterylib.results import example
         >>> price_answer(example(), {"lottery": 2.5, "random": 0.6}, 0.5).sentences[0]
-        'At 50 % sparsity 1 of 2 methods certainly keeps test accuracy: LTH, found for 2.5 dense trainings.'
+        'At 50 % sparsity 1 of 2 methods certainly keeps test accuracy: lottery tickets, found for 2.5 dense trainings.'
     """
     judged = judge_study(table)
     at = judged.loc[(judged.metric == "accuracy") & ((judged.sparsity - level).abs() < 1e-6)]
@@ -469,7 +489,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
         return Answer((f"This profile holds no test accuracy at {percent(level)} sparsity.",))
     kept = in_order(str(p) for p in at.pruner[at.verdict == "pass"])
     said = f"At {percent(level)} sparsity {len(kept) or 'none'} of {len(at)} methods certainly {'keeps' if len(kept) < 2 else 'keep'} test accuracy"
-    said += f": {_listed(_priced(p, costs) for p in kept)}." if kept else "."
+    said += f": {'; '.join(_priced(p, costs) for p in kept)}." if kept else "."
     best, cheapest = str(at.pruner[at.difference.idxmax()]), min(costs, key=lambda p: costs[p])
     return Answer(
         (said, f"Most accurate in the mean: {_priced(best, costs)}. Cheapest: {_priced(cheapest, costs)}.")
@@ -477,7 +497,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
 
 
 def _priced(pruner: str, costs: Mapping[str, float]) -> str:
-    return f"{look(pruner).label}, found for {costs[pruner]:.2g} dense trainings"
+    return f"{called(pruner)}, found for {costs[pruner]:.2g} dense trainings"
 
 
 def tale(table: pd.DataFrame) -> Answer:

@@ -100,13 +100,21 @@ def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
 
 
 def test_a_pruner_is_answered_for_beside_random_pruning():
-    reach, best = figures.pruner_answer(study(), "lottery").sentences
+    reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
     assert reach == "Test accuracy of lottery tickets: kept up to 59 %, lost from 79 %."
     assert best.startswith(
         "At 59 % (its sparsest that is certainly as accurate as dense) it keeps 2 of 3 metrics"
     )
-    assert "1 certainly lost: Accuracy under FGSM" in best and "beside random pruning: +0.8 points" in best
+    assert best.endswith("none is undecided, 1 certainly lost: FGSM.")
+    # .8 points above at 59 %, 29 below at 79 %
+    assert beside.startswith(
+        "Test accuracy beside random pruning: certainly higher up to 59 %, certainly lower from 79 %; "
+        "at 79 % by −29 points (95 % interval "
+    )
     assert "beside random" not in str(figures.pruner_answer(study(), "random"))
+    mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
+    assert len(mirrored) == 3 and "beside lottery tickets: certainly higher from 79 %" in mirrored[2]
+    assert figures.pruner_answer(study(), "lottery", "snip").sentences[2] == beside
 
 
 def test_the_tale_says_better_worse_and_how_many():
@@ -216,9 +224,12 @@ def test_what_is_lost_first_is_named_with_its_sparsity():
 def test_what_accuracy_costs_names_the_best_and_the_cheapest():
     costs = {"lottery": 2.54, "random": 0.6}
     first, second = figures.price_answer(study(), costs, 0.36).sentences
-    assert first.endswith("1 of 2 methods certainly keeps test accuracy: LTH, found for 2.5 dense trainings.")
+    assert first.endswith(
+        "1 of 2 methods certainly keeps test accuracy: lottery tickets, found for 2.5 dense trainings."
+    )
     assert second == (
-        "Most accurate in the mean: LTH, found for 2.5 dense trainings. Cheapest: RP, found for 0.6 dense trainings."
+        "Most accurate in the mean: lottery tickets, found for 2.5 dense trainings. "
+        "Cheapest: random pruning, found for 0.6 dense trainings."
     )
     none, _ = figures.price_answer(study(), costs, 0.79).sentences
     assert none == "At 79 % sparsity none of 2 methods certainly keeps test accuracy."
