@@ -49,6 +49,22 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def write_first(path: Path, content: bytes) -> bytes:
+    """Write a file of this machine, whole, unless another process was first; return what it holds then.
+
+    Raises:
+        OSError: as the disk does, with nothing left behind.
+    """
+    mine = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    write_whole(mine, content)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, path)
+    finally:
+        mine.unlink()
+    return path.read_bytes()
+
+
 def place(address: str | Path) -> Path:
     """Return a path: of this machine, or, for an address with a scheme (``s3://bucket/folder``), fsspec's, which behaves
     like one.

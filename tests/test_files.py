@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lotterylib.errors import DataError, SettingError
-from lotterylib.files import MARKER, claim, component, content_of, emptied, write_whole
+from lotterylib.files import MARKER, claim, component, content_of, emptied, write_first, write_whole
 
 
 def test_content_folders_and_rights(tmp_path):
@@ -103,3 +103,9 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         content_of(tmp_path / "data.gz")
     with pytest.raises(FileNotFoundError):
         content_of(tmp_path / "other.gz")
+
+
+def test_the_first_writer_counts(tmp_path):
+    file = tmp_path / "folder" / "note"
+    assert [write_first(file, content) for content in (b"one", b"two")] == [b"one", b"one"]
+    assert [path.name for path in file.parent.iterdir()] == ["note"]

@@ -5,7 +5,19 @@ and a reader without colours get the same facts.
 """
 
 from . import diagrams
-from .answers import Answer, alike, answer, first_lost, price_answer, pruner_answer, sensitivity, tale, tiles
+from .answers import (
+    Answer,
+    alike,
+    answer,
+    first_lost,
+    leads,
+    least_sensitive,
+    price_answer,
+    pruner_answer,
+    sensitivity,
+    tale,
+    tiles,
+)
 from .calibration import calibration_under_shift, reliability_diagram
 from .corruptions import corruption_grid, corruption_heatmap
 from .dissection import concept_counts, concept_gallery, unit_gallery, unit_ious
@@ -42,7 +54,7 @@ __all__ = [
     "beside_paper", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection",
     "corruption_grid", "corruption_heatmap", "cost_and_accuracy", "curves", "density_bars", "diagrams",
     "differences", "doubt_bars", "first_lost", "forest", "frames", "gap_in_words", "images", "in_order",
-    "kept_counts", "layer_bars", "layer_name", "lines", "look", "mask_change", "mask_picture", "one_explanation",
+    "kept_counts", "layer_bars", "layer_name", "leads", "least_sensitive", "lines", "look", "mask_change", "mask_picture", "one_explanation",
     "overlap", "pixel_directions", "price_answer", "pruner_answer", "radar", "recall_changes", "record",
     "region_table", "reliability_diagram", "resolution_bars", "save", "score_histograms", "sensitivity", "shaken",
     "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep", "sweep_panels",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -43,7 +44,12 @@ class Answer:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = [f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%") for s in self.sentences]
+        lines = [
+            f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%")
+            .replace(" ↑", "\N{NO-BREAK SPACE}↑")
+            .replace(" ↓", "\N{NO-BREAK SPACE}↓")
+            for s in self.sentences
+        ]
         lines[0] = lines[0].replace("<p>", f"<p><strong>Answer from {escape(self.source)}.</strong> ", 1)
         return f'<div class="answer" role="note">{"".join(lines)}</div>'
 
@@ -57,7 +63,7 @@ def percent(sparsity: float) -> str:
     return f"{100 * sparsity:.3g} %"
 
 
-def reach(levels: Sequence[float], verdicts: Sequence[str]) -> str:
+def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, str] = _WORDS) -> str:
     """Say in words what was kept, lost and undecided at which of the rising sparsities.
 
     >>> reach([0.36, 0.59, 0.79, 0.89], ["pass", "undecided", "fail", "fail"])
@@ -67,13 +73,13 @@ def reach(levels: Sequence[float], verdicts: Sequence[str]) -> str:
     """
     runs = [(v, [i for i, _ in run]) for v, run in groupby(enumerate(verdicts), key=lambda pair: pair[1])]
     if len(runs) == 1:
-        return f"{_WORDS[verdicts[0]]} at {'every sparsity' if len(levels) > 1 else percent(levels[0])}"
+        return f"{words[verdicts[0]]} at {'every sparsity' if len(levels) > 1 else percent(levels[0])}"
     said = []
-    for verdict in _WORDS:
+    for verdict, word in words.items():
         places = [run for v, run in runs if v == verdict]
         if not places:
             continue
-        word, last = _WORDS[verdict], len(levels) - 1
+        last = len(levels) - 1
         if len(places) == 1 and places[0][0] == 0:
             said.append(f"{word} up to {percent(levels[places[0][-1]])}")
         elif len(places) == 1 and places[0][-1] == last:
@@ -120,6 +126,10 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
         With 50 % of the weights removed, lottery tickets are as good as the dense network,
     """
     said = [(where, _metric_sentences(judged, names)) for where, judged in _settings(table)]
+    # a study under way says nothing where another one answers
+    said = [(where, lines) for where, lines in said if lines]
+    if not said:
+        return Answer(("This profile holds no record that answers the question.",))
     return Answer(tuple(s for where, (first, *more) in said for s in (f"{where}{first}", *more)))
 
 
@@ -136,11 +146,13 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
     known = [n for n in names if n in set(judged.metric)]
     if not known:
-        return ["This profile holds no record that answers the question."]
+        return []
     lead = _lead(judged, known[0])
     first = f"{_at_headline(judged, lead, known[0])} {_over_levels(judged, lead, known[0])}"
-    more = [f"{metrics.describe(n).label}: {_each(judged, _lead(judged, n), n)}." for n in known[1:]]
-    return [first, *more]
+    alike: dict[str, list[str]] = {}
+    for name in known[1:]:
+        alike.setdefault(_each(judged, _lead(judged, name), name), []).append(_short(metrics.describe(name)))
+    return [first, *(f"{_listed(which)}: {said}." for said, which in alike.items())]
 
 
 def _lead(judged: pd.DataFrame, metric: str | None = None) -> str:
@@ -180,16 +192,37 @@ def _over_levels(judged: pd.DataFrame, lead: str, metric: str) -> str:
     if not best:
         return f"{said} No method certainly keeps it at the lowest sparsity."
     end, who = best
-    return f"{said} Kept longest by {_listed(called(p) for p in who)}, up to {percent(end)}."
+    there = judged.loc[judged.metric == metric]
+    if len(who) == there.pruner.nunique():
+        return f"{said} Every method keeps it, up to {percent(end)}."
+    return f"{said} Kept longest by {_listed(_counted(there, p) for p in who)}, up to {percent(end)}{_not_yet(there, end)}."
+
+
+def _counted(rows: pd.DataFrame, pruner: str) -> str:
+    """Return a pruner's name, with its seeds where others of these rows have more."""
+    own = int(rows.seeds[rows.pruner == pruner].min())
+    return called(pruner) + (f" ({own} seed{'s' * (own > 1)})" if own < rows.seeds.max() else "")
+
+
+def _not_yet(rows: pd.DataFrame, end: float) -> str:
+    """Say which pruners keep a metric as far as they were measured, which is less far than this sparsity."""
+    last: Any = rows.groupby("pruner").sparsity.max()
+    kept: Any = rows.groupby("pruner").verdict.agg(lambda found: set(found) == {"pass"})
+    short = [
+        f"{called(p)} only up to {percent(last[p])}"
+        for p in in_order(last.index)
+        if kept[p] and last[p] < end
+    ]
+    return f" (measured so far: {_listed(short)})" if short else ""
 
 
 def _each(judged: pd.DataFrame, lead: str, metric: str) -> str:
-    said = []
+    said: dict[str, list[str]] = {}
     for pruner in _pair(judged, lead):
         rows = _of(judged, pruner, metric)
         if len(rows):
-            said.append(f"{called(pruner)} {reach(list(rows.sparsity), list(rows.verdict))}")
-    return "; ".join(said)
+            said.setdefault(reach(list(rows.sparsity), list(rows.verdict)), []).append(called(pruner))
+    return "; ".join(f"{_listed(who)} {what}" for what, who in said.items())
 
 
 def _of(judged: pd.DataFrame, pruner: str, metric: str) -> pd.DataFrame:
@@ -225,7 +258,7 @@ def _against_dense(row: Any, about: metrics.About) -> str:
         return "certainly worse than the dense network, by more than the tolerance"
     if side < 0:
         return "worse than the dense network, perhaps within the tolerance"
-    return "neither certainly within tolerance of the dense network nor certainly beyond it"
+    return "perhaps as good as the dense network, perhaps worse by more than the tolerance"
 
 
 def _gap(row: Any, about: metrics.About) -> str:
@@ -234,13 +267,26 @@ def _gap(row: Any, about: metrics.About) -> str:
     dense = f"{100 * row.dense:.3g} %" if share else f"{row.dense:.3g}"
     if math.isnan(row.difference):
         return f"dense {dense}"
-    ends = [_signed(scale * v) for v in (row.difference, row.low, row.high)]
+    change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
     interval = (
         "no interval"
         if math.isnan(row.low)
-        else f"95 % interval {ends[1]} to {ends[2]}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
+        else f"95 % interval {low} to {high}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
     )
-    return f"dense {dense}, difference {ends[0]}{unit}, {interval}"
+    return f"dense {dense}, difference {change}{unit}, {interval}"
+
+
+def _rounded(value: float, low: float, high: float) -> list[str]:
+    """Write a number and its interval with their signs, to the two digits of half the interval that count.
+
+    >>> _rounded(0.000023, -0.0101, 0.0104), _rounded(9.0, 3.6, 14.4)
+    (['0.000', '−0.010', '+0.010'], ['+9.0', '+3.6', '+14.4'])
+    """
+    if math.isnan(low) or high == low:
+        return [_signed(v) for v in (value, low, high)]
+    digits = max(0, 1 - math.floor(math.log10((high - low) / 2)))
+    written = [f"{v:+.{digits}f}" for v in (value, low, high)]
+    return [w.replace("-", "−") if float(w) else w[1:] for w in written]
 
 
 def _signed(value: float) -> str:
@@ -281,7 +327,11 @@ def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for metric in [m for m in metrics.names() if m in set(judged.metric)]:
         best, about = longest(judged, metric), metrics.describe(metric)
-        who = f"{', '.join(look(p).label for p in best[1])}, up to {percent(best[0])}" if best else "nobody"
+        all_do = best and len(best[1]) == judged.pruner[judged.metric == metric].nunique()
+        names = [look(p).label for p in best[1]] if best else []
+        # the signs beside it say which
+        named = "every method" if all_do else f"{len(names)} methods" if len(names) > 3 else ", ".join(names)
+        who = f"{named}, up to {percent(best[0])}" if best else "nobody"
         signs = {
             look(p).label: "".join(SIGNS[v] for v in _of(judged, p, metric).verdict)
             for p in in_order(judged["pruner"])
@@ -290,9 +340,52 @@ def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def pruner_answer(table: pd.DataFrame, pruner: str) -> Answer:
-    """Answer how good a pruner is: how long it keeps test accuracy, what else its sparsest accurate tickets keep, and how they
-    compare with random pruning.
+def leads(table: pd.DataFrame) -> pd.DataFrame:
+    """Return in how many metrics of each dimension (column) a pruner (row) keeps the metric longest; ties count for each.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> leads(example()).to_dict()
+        {'generalization': {'lottery': 1}, 'calibration': {'lottery': 1}}
+    """
+    judged = judge_study(table)
+    counts = pd.DataFrame(
+        0, in_order(judged["pruner"]), [d for d in DIMENSIONS if d in set(judged.dimension)]
+    )
+    for metric in judged.metric.unique():
+        for pruner in (longest(judged, metric) or (0.0, []))[1]:
+            counts.loc[pruner, metrics.describe(metric).dimension] += 1
+    return counts.loc[counts.any(axis=1)]
+
+
+def least_sensitive(table: pd.DataFrame) -> Answer:
+    """Answer which pruner keeps the metrics of each dimension longest, and which metrics nobody keeps.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> print(str(least_sensitive(example())))
+        Kept longest, ties counted for each: generalization by lottery tickets (1 of 1 metrics); calibration
+        by lottery tickets (1 of 1). Every metric is certainly kept by some method at the lowest sparsity.
+    """
+    judged, counts = judge_study(table), leads(table)
+    totals: Any = judged.groupby("dimension").metric.nunique()
+    said = []
+    for dimension in counts:
+        most = counts[dimension].max()
+        who = _listed(called(p) for p in counts.index[counts[dimension] == most]) if most else "nobody"
+        said.append(
+            f"{dimension} by {who}"
+            + f" ({most} of {totals[dimension]}{'' if said else ' metrics'})" * bool(most)
+        )
+    nobody = [_short(metrics.describe(m)) for m in judged.metric.unique() if longest(judged, m) is None]
+    lost = f"Kept by no method even at the lowest sparsity: {_listed(nobody)}." if nobody else ""
+    kept = "Every metric is certainly kept by some method at the lowest sparsity."
+    return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept))
+
+
+def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
+    """Answer how good a pruner is: how long it keeps test accuracy, what else its sparsest accurate tickets keep, and at which
+    sparsities they are more accurate than those of ``others`` (random pruning, if none is given or in the study).
 
     Example:
         >>> from lotterylib.results import example
@@ -307,31 +400,49 @@ def pruner_answer(table: pd.DataFrame, pruner: str) -> Answer:
         said = (
             f"{setting}Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}."
         )
-        sentences += [said, _at_its_best(table, judged, pruner)]
+        rivals = [p for p in others if p in set(judged.pruner)] or [_BESIDE]
+        of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
+        compared = (_beside(of_setting, pruner, rival, list(rows.sparsity)) for rival in rivals)
+        sentences += [said, _at_its_best(judged, pruner), *filter(None, compared)]
     return Answer(tuple(sentences) or (f"This profile holds no record of {called(pruner)}.",))
 
 
-def _at_its_best(table: pd.DataFrame, judged: pd.DataFrame, pruner: str) -> str:
+def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     level, kept = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     counts = at.verdict.value_counts()
     which = "its sparsest that is certainly as accurate as dense" if kept else "none is certainly as accurate"
-    lost = [_short(metrics.describe(m)) for m in at.metric[at.verdict == "fail"]]
-    said = (
-        f"At {percent(level)} ({which}) it keeps {counts.get('pass', 0)} of {len(at)} metrics, "
-        f"{counts.get('undecided', 0)} are undecided, {len(lost)} certainly lost{f': {_listed(lost)}' if lost else ''}."
+    lost = [metrics.describe(m).short for m in at.metric[at.verdict == "fail"]]
+    unknown = int(counts.get("undecided", 0))
+    return (
+        f"At {percent(level)} ({which}) it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
+        f"{'are' if unknown > 1 else 'is'} undecided, {len(lost) or 'none'} certainly lost{f': {_listed(lost)}' if lost else ''}."
     )
-    if pruner == _BESIDE or _BESIDE not in set(judged.pruner):
-        return said
-    setting = table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])]
-    try:
-        gap, low, high, _ = paired_gap(setting, "accuracy", pruner, _BESIDE, level)
-    except DataError:
-        return said
-    interval = (
-        "no interval" if math.isnan(low) else f"95 % interval {_signed(100 * low)} to {_signed(100 * high)}"
+
+
+_COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "certainly lower"}
+
+
+def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> str:
+    """Say where a pruner's test accuracy is above another's, paired by seed, and by how much where it is so last; nothing of
+    the same pruner twice, or without a sparsity that both have."""
+    gaps = {}
+    for level in levels if pruner != other else ():
+        with suppress(DataError):
+            gaps[level] = paired_gap(table, "accuracy", pruner, other, level)
+    if not gaps:
+        return ""
+    signs = {
+        s: "pass" if low > 0 else "fail" if high < 0 else "undecided" for s, (_, low, high, _) in gaps.items()
+    }
+    last = max((s for s, sign in signs.items() if sign != "undecided"), default=max(signs))
+    gap, low, high, _ = gaps[last]
+    points = _rounded(100 * gap, 100 * low, 100 * high)
+    interval = "no interval" if math.isnan(low) else f"95 % interval {points[1]} to {points[2]}"
+    return (
+        f"Test accuracy beside {called(other)}: {reach(list(signs), list(signs.values()), _COMPARED)}; "
+        f"at {percent(last)} by {points[0]} points ({interval})."
     )
-    return f"{said} Test accuracy beside random pruning: {_signed(100 * gap)} points ({interval})."
 
 
 def first_lost(table: pd.DataFrame, *pruners: str) -> Answer:
@@ -369,7 +480,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
     Example:
         >>> from lotterylib.results import example
         >>> price_answer(example(), {"lottery": 2.5, "random": 0.6}, 0.5).sentences[0]
-        'At 50 % sparsity 1 of 2 methods certainly keeps test accuracy: LTH, found for 2.5 dense trainings.'
+        'At 50 % sparsity 1 of 2 methods certainly keeps test accuracy: lottery tickets, found for 2.5 dense trainings.'
     """
     judged = judge_study(table)
     at = judged.loc[(judged.metric == "accuracy") & ((judged.sparsity - level).abs() < 1e-6)]
@@ -378,7 +489,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
         return Answer((f"This profile holds no test accuracy at {percent(level)} sparsity.",))
     kept = in_order(str(p) for p in at.pruner[at.verdict == "pass"])
     said = f"At {percent(level)} sparsity {len(kept) or 'none'} of {len(at)} methods certainly {'keeps' if len(kept) < 2 else 'keep'} test accuracy"
-    said += f": {_listed(_priced(p, costs) for p in kept)}." if kept else "."
+    said += f": {'; '.join(_priced(p, costs) for p in kept)}." if kept else "."
     best, cheapest = str(at.pruner[at.difference.idxmax()]), min(costs, key=lambda p: costs[p])
     return Answer(
         (said, f"Most accurate in the mean: {_priced(best, costs)}. Cheapest: {_priced(cheapest, costs)}.")
@@ -386,7 +497,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
 
 
 def _priced(pruner: str, costs: Mapping[str, float]) -> str:
-    return f"{look(pruner).label}, found for {costs[pruner]:.2g} dense trainings"
+    return f"{called(pruner)}, found for {costs[pruner]:.2g} dense trainings"
 
 
 def tale(table: pd.DataFrame) -> Answer:

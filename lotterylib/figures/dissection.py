@@ -61,6 +61,12 @@ def unit_gallery(
 
     ``images``: [N, C, H, W]; ``rows``: (pruner or "dense", dissection, unit); ``concepts``: name → bool [N, H, W];
     ``columns``: images per unit.
+
+    Example:
+        >>> import torch
+        >>> found = Dissection([[None]], np.array([False]), [np.array([0, 1])], (1, 4, 4))
+        >>> unit_gallery(torch.rand(1, 1, 4, 4), [("dense", found, 0)], {})[1]
+        'Units with the images they fire on most. Dense, unit 0: no formula; it fires on that in 0 of 1 images.'
     """
     with styled():
         size = 1.3 * columns, 1.8 * len(rows)
@@ -125,8 +131,15 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> D
                 f"{label} has {above} of {len(falling)} units above it, the best at {falling[0]:.3f}"
             )
         axis.axhline(threshold, color="#555555", linestyle=":", linewidth=1.3)
-        where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-        axis.annotate(f"explained: above {threshold:g}", (1, threshold), (0, 3), fontsize=9, **where)
+        # outside: within the axes it would lie on the curves
+        where = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "annotation_clip": False,
+        }
+        axis.annotate(
+            f"explained\nabove {threshold:g}", (1, threshold), (4, 0), va="bottom", fontsize=9, **where
+        )
         axis.set(xlabel="units, best explained first", ylabel="IoU with the best formula ↑")
         axis.set_ylim(bottom=0)
         axis.legend()
@@ -142,6 +155,11 @@ def concept_counts(
     The ``top`` concepts are the dense network's most frequent ones; those that the first pruner loses earliest stand on top.
     Counted are records of ``explained_units``, of the first data set and model among them. Raises ``DataError`` if there are
     none, or if no unit of the dense network is explained.
+
+    Example:
+        >>> from ..study import records
+        >>> concept_counts(records("laptop"), top=2)[1][:36]
+        'Explained units that name a concept.'
     """
     rows = [r for r in records if r.get("metric") == "explained_units"]
     absent = [p for p in ("dense", *pruners) if p not in {r["pruner"] for r in rows}]
@@ -156,7 +174,7 @@ def concept_counts(
     left = first.loc[names].iloc[:, 1:].mean(axis=1) / first.loc[names, 0.0]
     names = left.sort_values(kind="stable").index
     with styled():
-        size = 9.6, 0.27 * len(names) + 1.1
+        size = 8.0, 0.27 * len(names) + 1.1
         figure, axes = plt.subplots(1, len(pruners), figsize=size, sharey=True, squeeze=False)
         grids = {pruner: table.reindex(names, fill_value=0) for pruner, table in tables.items()}
         largest, words = max(grid.to_numpy().max(initial=0) for grid in grids.values()), []

@@ -129,8 +129,8 @@ def adversarial_examples(
                 bare(axis)
             row[0].set_ylabel(f"± {255 * most:.3g}/255" if name == "change" else name)
         for column, (old, new) in enumerate(zip(before, after, strict=True)):
-            axes[0, column].set_title(old, fontsize=8)
-            axes[2, column].set_xlabel(new, fontsize=8)
+            axes[0, column].set_title(old, fontsize=9)
+            axes[2, column].set_xlabel(new, fontsize=9)
         figure.tight_layout(pad=0.4)
     answers = "; ".join(f"{old} becomes {new}" for old, new in zip(before, after, strict=True))
     return figure, (
@@ -171,9 +171,11 @@ def recall_changes(
                 if abs(change) > reach:
                     edge = math.copysign(reach, change)
                     axis.plot(edge, place, "<" if change < 0 else ">", color=colour, clip_on=False)
-                    at = {"xytext": (8 if change < 0 else -8, 0), "textcoords": "offset points"}
+                    at = {"xytext": (8 if change < 0 else -8, 0), "textcoords": "offset points", "zorder": 5}
                     side = "left" if change < 0 else "right"
-                    axis.annotate(f"{change:.0f}", (edge, place), ha=side, va="center", fontsize=9, **at)
+                    number = f"{change:+.0f}".replace("-", "−")
+                    box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+                    axis.annotate(number, (edge, place), ha=side, va="center", fontsize=8.5, bbox=box, **at)
             worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
             words.append(f"{label} between {known[worst]:+.1f} ({worst}) and {known[best]:+.1f} ({best})")
         axis.axvline(0, color="black", linestyle="-.", linewidth=1.3)

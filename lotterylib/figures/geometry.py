@@ -42,16 +42,25 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
             heights = density.clamp_min(_FAINT).numpy()
             axis.fill_between(values.numpy(), heights, _FAINT, color=colour, alpha=0.75, linewidth=0)
             axis.axvline(ends[name][1], color=colour, linestyle="--", linewidth=1.2)
-            axis.set_title(f"{label}: largest eigenvalue about {ends[name][1]:.3g}", loc="left", fontsize=9)
+            axis.set_title(
+                f"{label}: largest eigenvalue about {_short(ends[name][1])}", loc="left", fontsize=9
+            )
             axis.set_ylabel("density")
         axes[0, 0].set_yscale("log")
         axes[0, 0].set_ylim(bottom=_FAINT)
         axes[0, 0].set_xscale("symlog", linthresh=0.1)
         axes[-1, 0].set_xlabel("eigenvalue of the Hessian (nats), linear between −0.1 and 0.1")
         figure.tight_layout()
-    words = "; ".join(f"{look(n).label} from {low:.3g} to {high:.3g}" for n, (low, high) in ends.items())
+    words = "; ".join(
+        f"{look(n).label} from {_short(low)} to {_short(high)}" for n, (low, high) in ends.items()
+    )
     alt = f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}."
     return figure, alt
+
+
+def _short(value: float) -> str:
+    """Return a number in three digits that count, without an exponent."""
+    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _ends(density: Density) -> tuple[float, float]:
@@ -221,8 +230,11 @@ def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> Draw
     """
     count = len(pictures)
     with styled():
-        rows = 1 + len(directions)
-        figure, axes = plt.subplots(rows, count, figsize=(0.95 * count + 0.6, 1.0 * rows), squeeze=False)
+        # no wider than a page shows it
+        rows, wide = 1 + len(directions), min(0.95, 7.6 / count)
+        figure, axes = plt.subplots(
+            rows, count, figsize=(wide * count + 0.4, (wide + 0.05) * rows), squeeze=False
+        )
         for axis in axes.flat:
             bare(axis)
         for axis, picture in zip(axes[0], pictures, strict=True):

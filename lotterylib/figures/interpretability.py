@@ -42,7 +42,7 @@ def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> Drawn:
             for axis, image, cut, count in zip(row, images, segments, counts, strict=True):
                 draw_image(axis, image)
                 _borders(axis, cut, "#D62728")
-                axis.set_title(count, fontsize=8, pad=2)
+                axis.set_title(count, fontsize=9, pad=2)
             row[0].set_ylabel(name, fontsize=9)
             words.append(f"{name}: {min(counts)} to {max(counts)} superpixels per image")
         figure.tight_layout(pad=0.4)
@@ -59,6 +59,14 @@ def superpixel_maps(
 
     ``images``: [N, C, H, W]; ``explanations``: pruner or "dense" → one per image (else ``DataError``); ``class_names``: of all
     classes.
+
+    Example:
+        >>> from torch import nn, zeros
+        >>> from ..metrics.interpretability import explain
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
+        >>> picture = zeros(1, 16, 16)
+        >>> superpixel_maps(picture[None], {"dense": [explain(network, picture, samples=9)]}, ["a", "b"])[1][:28]
+        'Superpixels coloured by LIME'
     """
     found = {network: list(row) for network, row in explanations.items()}
     if not found or any(len(row) != len(images) for row in found.values()):
@@ -73,7 +81,7 @@ def superpixel_maps(
                 _heat(axis, explanation, top)
                 r2 = "constant" if explanation.constant else f"R² {explanation.r2:.2f}"
                 answer = f"{class_names[explanation.target]} {explanation.prediction:.0%}"
-                axis.set_xlabel(f"{answer}\n{r2}", fontsize=8, labelpad=3)
+                axis.set_xlabel(f"{answer}\n{r2}", fontsize=9, labelpad=3)
         for axis, name in zip(axes[0], ["Image", *(look(n).label for n in found)], strict=True):
             axis.set_title(name, fontsize=10)
         scale = ScalarMappable(Normalize(-top, top), _MAP)
@@ -152,7 +160,7 @@ def _third(share: float, low: str, high: str) -> str:
 
 
 def _grid(rows: int, columns: int, size: float = 1.05, **settings) -> tuple[Figure, np.ndarray]:
-    size = min(size, 9.4 / columns)
+    size = min(size, 7.8 / columns)
     room = size * columns + 0.2, (size + 0.25) * rows + 0.3
     figure, axes = plt.subplots(rows, columns, figsize=room, squeeze=False, **settings)
     for axis in axes.flat:

@@ -20,6 +20,11 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
 
     ``name`` (lower-case letters, digits and dashes) lets other pages show the same picture. Raises ``SettingError`` without
     an alt text, or for a name that is no file name.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> show(plt.figure(), "An empty figure.")
+        {'image/png': '...', 'text/plain': 'An empty figure.'}
     """
     from IPython.display import display
 
@@ -62,7 +67,12 @@ def png(figure: Figure) -> bytes:
 
 
 def record(name: str, value: Any) -> None:
-    """Note a number under a name without showing it, so that a page of the book can quote it with ``{glue:text}``."""
+    """Note a number under a name without showing it, so that a page of the book can quote it with ``{glue:text}``.
+
+    Example:
+        >>> record("points", 2.5)
+        {'application/papermill.record/text/plain': '2.5'}
+    """
     from IPython.display import display
 
     # NumPy's and PyTorch's scalars do not print as plain numbers.

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from .. import metrics
 from ..errors import DataError
@@ -53,6 +54,10 @@ def sweep_panels(
             wide = len(values) > 0 and values.min() > 0 and values.max() > _WIDE * values.min()
             if wide:
                 axis.set_yscale("log")
+                steps = (1,) if values.max() > 100 * values.min() else (1, 2, 5)
+                axis.yaxis.set(
+                    major_locator=LogLocator(subs=steps), major_formatter="{x:g}", minor_formatter=""
+                )
             limits = (values.min() / 1.5, 1.5 * values.max()) if wide else span(means)
             draw_panel(axis, means, own, limits)
             title = textwrap.fill(f"{about.label} {about.arrow}", 32)
@@ -241,6 +246,12 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
 
     Hatched beyond the line at 1, where not even a network as good as dense would pass. Raises ``DataError`` where no metric
     has an interval.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> from ..verdict import passes, resolution
+        >>> resolution_bars(resolution(passes(example())))[1][:72]
+        'Half the interval of a typical ticket, in tolerances, above 1 for 0 metr'
     """
     shown = found.loc[found["ratio"] > 0].sort_values(by="ratio")
     if shown.empty:

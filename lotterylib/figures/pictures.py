@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.transforms import Bbox
 from torch import Tensor, nn
 
 from ..errors import SettingError
@@ -31,11 +33,13 @@ def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> Drawn:
         2 example images: a cat, a dog.
     """
     with styled():
-        figure, axes = panels(len(pictures), columns, (1.05, 1.3))
+        # no wider than a page shows it; room for titles of several lines
+        wide, lines = min(1.05, 8 / columns), 1 + max((t.count("\n") for t in titles), default=0)
+        figure, axes = panels(len(pictures), columns, (wide, wide + 0.1 + 0.16 * lines))
         for axis, picture, title in zip(axes, pictures, titles, strict=True):
             axis.axis("off")
             draw_image(axis, picture)
-            axis.set_title(title, fontsize=8)
+            axis.set_title(title, fontsize=9)
         figure.tight_layout(pad=0.3)
     return figure, f"{len(pictures)} example images: {', '.join(titles)}."
 
@@ -46,7 +50,7 @@ def _check_any(masks: Mapping[str, Mask]) -> None:
 
 
 def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
-    """Draw one layer's mask under each pruner, kept weights dark: one row per output channel, one column per incoming weight.
+    """Draw one layer's mask under each pruner, a mark for each kept weight: one row per output channel, one column per incoming weight.
 
     ``weight``: the layer's name in each mask (pruner → mask); if it is not given, ``masks.inner_layer`` chooses. Raises
     ``SettingError`` without a mask, or where one has no such layer.
@@ -55,7 +59,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
         >>> mask = Mask({"0.weight": torch.tensor([[True, False], [True, True]])})
         >>> _, alt = mask_picture({"snip": mask}, "0.weight")
         >>> print(alt)
-        Which weights of layer 0 stay, dark = kept: SNIP keeps 75.0%.
+        Which weights of layer 0 stay: SNIP keeps 75.0%.
     """
     _check_any(masks)
     weight = weight or inner_layer(next(iter(masks.values())))
@@ -74,7 +78,7 @@ def mask_picture(masks: Mapping[str, Mask], weight: str | None = None) -> Drawn:
             kept.append(f"{label} keeps {share}")
         axes[-1, 0].set_xlabel("incoming weight (input channel × kernel position)")
         figure.tight_layout()
-    return figure, f"Which weights of {layer_name(weight)} stay, dark = kept: {'; '.join(kept)}."
+    return figure, f"Which weights of {layer_name(weight)} stay: {'; '.join(kept)}."
 
 
 def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
@@ -106,7 +110,8 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
 
 
 def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
-    """Draw the share of weights that each pruner keeps in each layer, in per cent on a log scale; a cross marks nothing left.
+    """Draw the share of weights that each pruner keeps in each layer, in per cent on a log scale, with a mark for each; a cross
+    marks nothing left.
 
     ``masks``: pruner → mask. ``of``: the dense network's mask, where tickets are physically smaller; its layers that no ticket
     prunes are left out. Raises ``SettingError`` without a mask.
@@ -115,7 +120,7 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
         >>> mask = Mask({"0.weight": torch.tensor([[True, False]]), "2.weight": torch.tensor([[True, True]])})
         >>> _, alt = density_bars({"snip": mask})
         >>> print(alt)
-        Share of weights kept in each layer. Bars of weights kept (%), one group per layer. SNIP lies
+        Share of weights kept in each layer. Marks of weights kept (%), one column per layer. SNIP lies
         between 50 (layer 0) and 100 (layer 2).
     """
     _check_any(masks)
@@ -127,10 +132,10 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
 
 
 def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool = False) -> Drawn:
-    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side; of many pruners, as a table of
-    colours.
+    """Draw one number per layer for each pruner (pruner → layer → value), as bars side by side; on a log scale, where a bar
+    would begin anywhere, as marks; of many pruners, as a table of colours.
 
-    ``label``: the y axis, with its unit. On the log scale, which is for per cent, a zero is marked with a cross.
+    ``label``: the y axis, with its unit. On the log scale a zero is marked with a cross.
 
     Example:
         >>> _, alt = layer_bars({"snip": {"0.weight": 0.5, "3.weight": 2.0}}, "norm")
@@ -143,9 +148,12 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
         ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
         spans.append(f"{look(pruner).label} lies between {ends}")
     many = len(values) > len(_HATCHES)
-    figure = _layer_table(values, label, log) if many else _layer_bars(values, label, log)
-    what = "A table" if many else "Bars"
-    return figure, f"{what} of {label}, one {'column' if many else 'group'} per layer. {'; '.join(spans)}."
+    draw, what = (
+        (_layer_table, "A table") if many else (_layer_marks, "Marks") if log else (_layer_bars, "Bars")
+    )
+    return draw(values, label, log), (
+        f"{what} of {label}, one {'column' if many or log else 'group'} per layer. {'; '.join(spans)}."
+    )
 
 
 def _layer_table(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
@@ -161,14 +169,23 @@ def _layer_table(values: Mapping[str, Mapping[str, float]], label: str, log: boo
             text = "×" if number == 0 else f"{number:.0f}" if number >= 10 else f"{number:.2g}"
             ink = "white" if shades[i, j] > middle else "black"
             axis.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
-        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axis.set_xticks(range(len(names)), [layer_name(n) for n in names], fontsize=9, **slanted)
+        _name_layers(axis, names)
         axis.set_yticks(range(len(values)), [look(p).label for p in values])
         axis.set_title(label, loc="left", fontsize=10)
-        axis.set_xlabel("layer, input to output")
         axis.grid(False)
         figure.tight_layout()
     return figure
+
+
+def _name_layers(axis: Axes, names: Sequence[str]) -> None:
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "fontsize": 9}
+    axis.set_xticks(range(len(names)), [layer_name(n) for n in names], **slanted)
+    axis.set_xlabel("layer, input to output")
+
+
+def _legend_above(axis: Axes, count: int) -> None:
+    # At the left, which a phone shows first.
+    axis.legend(ncols=min(5, count), loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
 
 
 def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
@@ -177,28 +194,48 @@ def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool
         figure, axis = plt.subplots(figsize=(7.6, 3.6))
         width = 0.8 / len(values)
         for i, (pruner, layers) in enumerate(values.items()):
-            heights = np.array([layers[n] for n in names])
             x = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width
             name, colour, _ = look(pruner)
             hatch = _HATCHES[i % len(_HATCHES)]
+            heights = [layers[n] for n in names]
             axis.bar(x, heights, width, label=name, color=colour, edgecolor="white", hatch=hatch)
-            if log:
-                axis.plot(x[heights == 0], np.full((heights == 0).sum(), 0.1), "x", color=colour)
-        if log:
-            axis.set_yscale("log")
-            axis.set_ylim(0.08, 130)
-            axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-        axis.set_xticks(
-            range(len(names)), [layer_name(n) for n in names], rotation=45, ha="right", fontsize=8
-        )
-        axis.set(ylabel=label, xlabel="layer, input to output")
-        axis.legend(ncols=min(5, len(values)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        _name_layers(axis, names)
+        axis.set_ylabel(label)
+        _legend_above(axis, len(values))
         figure.tight_layout()
     return figure
 
 
-def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Drawn:
-    """Draw one line per pruner (pruner → a value for each ``x``).
+def _layer_marks(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
+    names = list(next(iter(values.values())))
+    numbers = np.array([[layers[n] for n in names] for layers in values.values()], dtype=float)
+    least = numbers[numbers > 0].min() if (numbers > 0).any() else 1.0
+    with styled():
+        figure, axis = plt.subplots(figsize=(7.6, 3.6))
+        for i, (pruner, row) in enumerate(zip(values, numbers, strict=True)):
+            # Beside one another, so that equal shares do not hide each other.
+            x = np.arange(len(names)) + (i - (len(values) - 1) / 2) * 0.13
+            name, colour, marker = look(pruner)
+            row = np.where(row > 0, row, np.nan)
+            axis.plot(x, row, marker=marker, color=colour, linewidth=0.7, markersize=7, label=name)
+            nothing = x[np.isnan(row)]
+            axis.plot(nothing, np.full(len(nothing), least / 1.5), "x", color=colour, markersize=8)
+        axis.set_yscale("log")
+        axis.set_ylim(least / 1.8, 1.3 * max(numbers.max(), least))
+        axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+        _name_layers(axis, names)
+        axis.set_ylabel(f"{label}, log scale")
+        _legend_above(axis, len(values))
+        figure.tight_layout()
+    return figure
+
+
+def lines(
+    x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, log: str = ""
+) -> Drawn:
+    """Draw one line per pruner (pruner → a value for each ``x``), in the order of ``x``.
+
+    ``log``: the axes with a log scale, of "x" and "y"; where the y axis has to show a zero, it is linear below the least positive value.
 
     Example:
         >>> _, alt = lines([0, 1], {"snip": [0.9, 0.5]}, "noise", "accuracy")
@@ -206,12 +243,28 @@ def lines(x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str
         accuracy against noise, 0 to 1: SNIP from 0.9 to 0.5.
     """
     figure = _drawn_lines({pruner: (x, row) for pruner, row in values.items()}, xlabel, ylabel)
+    axis = figure.axes[0]
+    if "x" in log:
+        axis.set_xscale("log")
+        axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+    if "y" in log:
+        numbers = [float(v) for row in values.values() for v in row]
+        least, most = min((v for v in numbers if v > 0), default=1.0), max(numbers)
+        if min(numbers) > 0:
+            axis.set_yscale("log")
+            axis.set_ylim(least / 1.6, 1.6 * most)
+        else:
+            axis.set_yscale("symlog", linthresh=least)
+            axis.set_ylim(-0.15 * least, 1.6 * max(most, least))
+        axis.yaxis.set_major_formatter("{x:g}")
+    if x[0] > x[-1]:
+        axis.invert_xaxis()
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
     return figure, f"{ylabel} against {xlabel}, {x[0]:.3g} to {x[-1]:.3g}: {ends}."
 
 
 def bars(values: Mapping[str, float], label: str) -> Drawn:
-    """Draw one bar per pruner on a log scale, with its number.
+    """Draw one bar per pruner, with its number.
 
     Example:
         >>> _, alt = bars({"lottery": 2.0, "random": 0.5}, "hours")
@@ -225,9 +278,6 @@ def bars(values: Mapping[str, float], label: str) -> Drawn:
             axis.text(value, i, f" {value:.2g}", va="center", fontsize=9)
         axis.set_yticks(range(len(values)), [look(p).label for p in values])
         axis.invert_yaxis()
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter("{x:g}" if max(values.values()) < 10 * min(values.values()) else "")
         axis.set_xlabel(label)
         axis.margins(x=0.12)
         figure.tight_layout()
@@ -274,25 +324,56 @@ def cost_and_accuracy(costs: Mapping[str, float], accuracies: Mapping[str, float
         'Test accuracy against cost; dense 91.0% at 1. SNIP 88.0% at 0.25; LTH 90.0% at 5.'
     """
     shown = sorted((cost, pruner) for pruner, cost in costs.items() if pruner in accuracies)
+    places = {"dense": (1.0, 100 * dense)} | {p: (cost, 100 * accuracies[p]) for cost, p in shown}
     with styled():
         figure, axis = plt.subplots(figsize=(7.0, 3.8))
         axis.axhline(100 * dense, color="black", linestyle="-.", linewidth=1.1)
-        axis.plot(1, 100 * dense, "o", color="black", markersize=7)
-        axis.annotate("Dense", (1, 100 * dense), xytext=(6, 5), textcoords="offset points")
-        for i, (cost, pruner) in enumerate(shown):
-            label, colour, marker = look(pruner)
-            place = cost, 100 * accuracies[pruner]
-            axis.plot(*place, marker, color=colour, markersize=8)
-            # Neighbours in cost have their names on different sides.
-            side = {"xytext": (0, 8 if i % 2 else -17), "textcoords": "offset points", "ha": "center"}
-            axis.annotate(label, place, color=colour, **side)
+        for pruner, place in places.items():
+            _, colour, marker = look(pruner)
+            axis.plot(*place, marker or "o", color=colour, markersize=8)
         axis.set_xscale("log")
         axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
         axis.margins(x=0.12, y=0.1)
         axis.set(xlabel="cost of finding the ticket (dense training = 1) ←", ylabel="test accuracy (%) ↑")
         figure.tight_layout()
+        _name_marks(axis, places, 100 * dense)
     said = "; ".join(f"{look(p).label} {accuracies[p]:.1%} at {cost:.3g}" for cost, p in shown)
     return figure, f"Test accuracy against cost; dense {dense:.1%} at 1. {said}."
+
+
+# Where a name may stand beside its mark: offset in points and alignment, the nearest first.
+_SIDES = [
+    (9, 0, "left", "center"),
+    (-9, 0, "right", "center"),
+    (0, 8, "center", "bottom"),
+    (0, -8, "center", "top"),
+    *(
+        (x, y, "left" if x > 0 else "right", "bottom" if y > 0 else "top")
+        for x in (7, -7)
+        for y in (7, -7, 18, -18)
+    ),
+]
+
+
+def _name_marks(axis: Axes, places: Mapping[str, tuple[float, float]], line: float) -> None:
+    """Write each pruner's name beside its mark, where it covers no other mark or name and not the horizontal line."""
+    inside = axis.get_window_extent()
+    dots = axis.transData.transform(list(places.values()))
+    height = axis.transData.transform((1, line))[1]
+    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in dots]
+    taken.append(Bbox.from_extents(inside.x0, height - 5, inside.x1, height + 5))
+    for pruner, place in places.items():
+        label, colour, _ = look(pruner)
+        text = axis.annotate(label, place, xytext=(0, 0), textcoords="offset points", color=colour)
+        covered = []
+        for x, y, ha, va in _SIDES:
+            text.set(position=(x, y), ha=ha, va=va)
+            box = text.get_window_extent()
+            outside = box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1
+            covered.append(sum(box.overlaps(other) for other in taken) + 2 * outside)
+        x, y, ha, va = _SIDES[int(np.argmin(covered))]
+        text.set(position=(x, y), ha=ha, va=va)
+        taken.append(text.get_window_extent())
 
 
 def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:

@@ -59,6 +59,8 @@ def sweep(
         # A t interval knows no bounds, a share does.
         means[["low", "high"]] = means[["low", "high"]].clip(0, 100)
     settings = [_Setting.of(d, m, rows, metric, percent) for d, m, rows in by_setting(means)]
+    # a study under way may have measured its dense networks alone: nothing to see beside another's tickets
+    settings = [s for s in settings if s.pruners] or settings
     label = f"{about.label}{' (%)' if percent else ''} {about.arrow}"
     with styled():
         figure = _multiples(settings, label) if highlight is None else _beside(settings, label, highlight)
@@ -123,7 +125,7 @@ def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
             axis.tick_params(axis="x", labelbottom=True)
         block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
     entries = legend_of(any(len(s.printed) for s in settings))
-    figure.legend(handles=entries, ncols=len(entries), loc="outside lower center", fontsize=_TEXT)
+    figure.legend(handles=entries, ncols=min(6, len(entries)), loc="outside lower center", fontsize=_TEXT)
     return figure
 
 
@@ -142,7 +144,7 @@ def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> Figure:
         row[1].set_title("the same, close to dense", loc="left", fontsize=10)
     entries = legend_of(any(len(s.printed) for s in settings))
     figure.tight_layout(w_pad=2.5)
-    legend_below(figure, entries, len(entries), fontsize=_TEXT)
+    legend_below(figure, entries, min(6, len(entries)), fontsize=_TEXT)
     return figure
 
 
@@ -164,7 +166,7 @@ def region_table(table: pd.DataFrame) -> pd.DataFrame:
             rows.append((*setting, look(pruner).label, _percent(won.max()), _percent(lost.min())))
     setting = ["data set", "model"] if len(found) > 1 else []
     names = [*setting, "pruner", "in Region I up to", "collapsed from"]
-    return pd.DataFrame(rows, columns=pd.Index(names)).set_index("pruner")
+    return pd.DataFrame(rows, columns=pd.Index(names)).set_index("pruner").rename_axis(None)
 
 
 def _percent(sparsity: float) -> str:
@@ -323,11 +325,13 @@ def _name(means: pd.DataFrame, pruner: str) -> str:
 
 
 def legend_of(printed: bool = False) -> list[Artist]:
-    """Return the legend's lines: dense, the three regions, the others, and the paper where it is drawn."""
+    """Return the legend's lines: dense, the regions, the end of the first, the others, and the paper where it is drawn."""
     lines: list[Artist] = [Line2D([], [], color="black", linestyle="-.", label="dense")]
     lines += [Line2D([], [], color="#333333", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
+    end: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 11, "color": "#333333"}
+    lines.append(Line2D([], [], label="end of Region I", **end))
     arrow: dict[str, Any] = {"marker": "v", "linestyle": "", "color": "#333333"}
-    lines.append(Line2D([], [], label="beyond the axis, its value", **arrow))
+    lines.append(Line2D([], [], label="beyond the axis", **arrow))
     if printed:
         lines.append(Line2D([], [], color="black", dashes=(1.5, 1.5), lw=1, label="the paper, digitised"))
     return lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from ..verdict import paired_gap
-from .style import look
+from .answers import percent
+from .style import called
 
 
 def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) -> str:
@@ -18,9 +19,9 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
     Example:
         >>> from lotterylib.results import example
         >>> gap_in_words(example(), "lottery", "random", 0.8)[:59]
-        'In the study, at 50 % sparsity, LTH gets 49.8 points more o'
+        'In the study, at 50 % sparsity, lottery tickets get 49.8 po'
     """
-    names = look(pruner).label, look(other).label
+    names = called(pruner), called(other)
     rows = table[table["metric"].eq("accuracy")]
     levels = [set(rows["sparsity"][rows["pruner"].eq(name)]) for name in (pruner, other)]
     if not (both := levels[0] & levels[1]):
@@ -28,9 +29,11 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
     level = min(both, key=lambda s: abs(s - sparsity))
     gap, low, high, seeds = paired_gap(table, "accuracy", pruner, other, level)
     which = f"{100 * abs(gap):.1f} points {'more' if gap > 0 else 'less'}"
-    said = f"In the study, at {100 * level:.3g} % sparsity, {names[0]} gets {which} of the test images right than {names[1]}"
+    get = "get" if names[0].endswith("s") else "gets"
+    said = f"In the study, at {percent(level)} sparsity, {names[0]} {get} {which} of the test images right than {names[1]}"
     if seeds < 2:
         return f"{said}; with one seed, nobody can say how much of that is luck."
     certain = low > 0 or high < 0
     reading = "more than luck" if certain else f"no more than {seeds} seeds can differ by luck"
-    return f"{said} (95 % interval of the difference {100 * low:+.1f} to {100 * high:+.1f}, {seeds} seeds): {reading}."
+    ends = " to ".join(f"{100 * end:+.1f}".replace("-", "−") for end in (low, high))
+    return f"{said} (95 % interval of the difference {ends}, {seeds} seeds): {reading}."

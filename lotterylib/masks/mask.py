@@ -127,9 +127,7 @@ class Mask(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def __repr__(self) -> str:
-        return (
-            f"Mask({len(self)} weights, {self.kept:,} of {self.total:,} kept, sparsity {self.sparsity:.2%})"
-        )
+        return f"Mask({len(self)} layers, {self.kept:,} of {self.total:,} kept, sparsity {self.sparsity:.2%})"
 
     def equals(self, other: Mask) -> bool:
         """Same names, same tensors."""

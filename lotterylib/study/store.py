@@ -7,11 +7,12 @@
     unmeasured/…                     why a measurement failed
     generated/                       corrupted images, made once for all networks
     checkpoints/                     of long trainings that are not done
+    choices/                         the precision that a burst chose for networks of one shape
     index.sqlite                     what large stores hold, so that looking is quick; rebuilt if it is lost
 
 A file's name is the hash of all that determines its content, so two processes can only ever write the same thing. Each
 file carries its own checksum; one that is damaged counts as missing and is computed again. The folder may lie in an
-object store (``s3://bucket/folder``); what is generated, and checkpoints, then stay on each machine.
+object store (``s3://bucket/folder``); what is generated or chosen, and checkpoints, then stay on each machine.
 """
 
 from __future__ import annotations
@@ -123,6 +124,11 @@ class Store(Shelf):
     def checkpoints(self) -> Path:
         """Return the folder of trainings that are not done."""
         return self._near / "checkpoints"
+
+    @property
+    def choices(self) -> Path:
+        """Return the folder of what was measured to be fastest, to which all trainings of the study keep."""
+        return self._near / "choices"
 
     @property
     def _near(self) -> Path:

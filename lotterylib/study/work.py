@@ -87,7 +87,8 @@ class Worker:
                 self.store.drop_ticket(cell)
             if self.store.has_ticket(cell):
                 return Outcome("kept")
-            launch = replace(self.launch, checkpoints=self.store.checkpoints, spacing=SPACING)
+            kept = dict(checkpoints=self.store.checkpoints, choices=self.store.choices)
+            launch = replace(self.launch, spacing=SPACING, **kept)
             with fixed_threads(self.threads), launching(launch):
                 ticket = self._train(cell)
                 facts = self._facts(began) | {"pruner_version": pruner_version(cell.pruner)}

@@ -32,6 +32,7 @@ class Launch:
     of this name, "torchvision" or "dali".
     ``cuda_graphs``: on a GPU, record a step once and replay it, by one process.
     ``precision``: meaning of a recipe's "auto", "float32", "bfloat16" or "float16" (None: whichever is measured to be faster).
+    ``choices``: folder that keeps what was measured, so that other processes, and later ones, train as the first did.
     """
 
     processes: int = 1
@@ -41,6 +42,7 @@ class Launch:
     spacing: float = 0.0
     sync_batchnorm: bool = True
     precision: str | None = None
+    choices: Path | None = None
     cuda_graphs: bool = False
     views_on_device: str | None = None
 

@@ -6,18 +6,20 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..datasets import Split
-from ..machine.devices import half_precision
+from ..files import sha256, write_first
+from ..machine.devices import describe_device, half_precision
 from ..machine.layout import in_layout
 from ..machine.numerics import numerics
 from ..rng import forked, generator
 from .graph import WARM_UP, CapturedStep, Step, own_stream
-from .launch import Launch
+from .launch import PRECISIONS, Launch
 from .prediction import in_mode
 from .recipe import Recipe
 
@@ -36,8 +38,8 @@ def pick_precision(
 ) -> str:
     """Return "float32", "bfloat16" or "float16": what the recipe says, or for "auto" what the launch says, or what is faster.
 
-    Measured once per process for a network's shape, batch, length of training and device. Model, images and random state
-    are left as found.
+    Measured once per process, or per folder of the launch's ``choices``, for a network's shape, batch, length of training and
+    kind of device. Model, images and random state are left as found.
     """
     if recipe.precision != "auto":
         return recipe.precision
@@ -53,15 +55,28 @@ def pick_precision(
     steps = recipe.total_steps(len(labels))
     # a captured step saves the launches, of which 16 bits take more: alone they would say that float32 is faster
     captured = launch.cuda_graphs and device.type == "cuda"
+    kind = describe_device(device)
     key = (
-        weights, shape, steps, str(device), recipe.tf32, recipe.channels_last, torch.get_num_threads(), captured,
+        weights, shape, steps, kind, recipe.tf32, recipe.channels_last, torch.get_num_threads(), captured, launch.choices,
     )  # fmt: skip
-    if key not in choices:
+
+    def measured() -> str:
         with in_mode(model, training=True), forked(device), numerics(tf32=recipe.tf32):
-            choices[key] = in_layout(
-                lambda layout: _faster(model, half, shape, steps, device, layout, captured)
-            )
+            return in_layout(lambda layout: _faster(model, half, shape, steps, device, layout, captured))
+
+    if key not in choices:
+        name = f"{sha256(repr(key[:-1]).encode())[:16]}.txt"
+        choices[key] = _kept(launch.choices / name, measured) if launch.choices else measured()
     return choices[key]
+
+
+def _kept(path: Path, measured: Callable[[], str]) -> str:
+    """Return what the file says, after writing what is measured now if it says nothing; the first of several writers counts."""
+    with contextlib.suppress(FileNotFoundError):
+        if (found := path.read_text(errors="replace")) in PRECISIONS:
+            return found
+        path.unlink()
+    return write_first(path, measured().encode()).decode()
 
 
 def batch_loss(

@@ -62,14 +62,11 @@ def test_an_answer_names_verdict_interval_and_reach():
     first, second = figures.answer(study(), "accuracy", "fgsm_accuracy", "ece").sentences
     assert first.startswith(
         "With 59 % of the weights removed, lottery tickets are as good as the dense network, within tolerance "
-        "(Test accuracy ↑: dense 90 %, difference −0.2 points, 95 % interval "
+        "(Test accuracy ↑: dense 90 %, difference −0.20 points, 95 % interval "
     )
     assert "3 seeds" in first and "lottery tickets kept up to 59 %, lost from 79 %" in first
     assert "random pruning undecided at every sparsity. Kept longest by lottery tickets, up to 59 %." in first
-    assert (
-        second
-        == "Accuracy under FGSM: lottery tickets lost at every sparsity; random pruning lost at every sparsity."
-    )
+    assert second == "Accuracy under FGSM: lottery tickets and random pruning lost at every sparsity."
 
 
 def test_a_certain_loss_and_a_gain_are_told_apart():
@@ -103,20 +100,28 @@ def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
 
 
 def test_a_pruner_is_answered_for_beside_random_pruning():
-    reach, best = figures.pruner_answer(study(), "lottery").sentences
+    reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
     assert reach == "Test accuracy of lottery tickets: kept up to 59 %, lost from 79 %."
     assert best.startswith(
         "At 59 % (its sparsest that is certainly as accurate as dense) it keeps 2 of 3 metrics"
     )
-    assert "1 certainly lost: Accuracy under FGSM" in best and "beside random pruning: +0.8 points" in best
+    assert best.endswith("none is undecided, 1 certainly lost: FGSM.")
+    # .8 points above at 59 %, 29 below at 79 %
+    assert beside.startswith(
+        "Test accuracy beside random pruning: certainly higher up to 59 %, certainly lower from 79 %; "
+        "at 79 % by −29 points (95 % interval "
+    )
     assert "beside random" not in str(figures.pruner_answer(study(), "random"))
+    mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
+    assert len(mirrored) == 3 and "beside lottery tickets: certainly higher from 79 %" in mirrored[2]
+    assert figures.pruner_answer(study(), "lottery", "snip").sentences[2] == beside
 
 
 def test_the_tale_says_better_worse_and_how_many():
     story, count = figures.tale(study()).sentences
     assert story == (
-        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network and in a flatter "
-        "valley of the loss, but easier to fool."
+        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network and in a valley "
+        "that is flatter by the paper's measure, but easier to fool."
     )
     assert count == (
         "Of 6 pruned networks, none certainly keep all 3 metrics, 6 certainly lose one or more, and of 0 the study "
@@ -140,8 +145,8 @@ def test_the_tale_of_tickets_that_lose_accuracy_says_so():
     collapsed = study(("lottery",)).query("sparsity in (0.0, 0.79)")
     story = figures.tale(collapsed).sentences[0]
     assert story == (
-        "With 79 % of the weights removed, lottery tickets are in a flatter valley of the loss, but less accurate than "
-        "the dense network and easier to fool."
+        "With 79 % of the weights removed, lottery tickets are in a valley that is flatter by the paper's measure, but "
+        "less accurate than the dense network and easier to fool."
     )
 
 
@@ -174,6 +179,19 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
         "RP": "???",
     }
     assert found.loc["Accuracy under FGSM ↑", "least sensitive"] == "nobody"
+    # lottery tickets keep accuracy longest, both keep the trace
+    assert figures.leads(study()).to_dict() == {
+        "generalization": {"lottery": 1, "random": 0},
+        "geometry": {"lottery": 1, "random": 1},
+    }
+    assert figures.sensitivity(study()).loc["Hessian trace, weights (nats) ↓", "least sensitive"] == (
+        "every method, up to 79 %"
+    )
+    assert figures.least_sensitive(study()).sentences == (
+        "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
+        "tickets and random pruning (1 of 1).",
+        "Kept by no method even at the lowest sparsity: Accuracy under FGSM.",
+    )
 
 
 def test_two_settings_are_named():
@@ -220,9 +238,12 @@ def test_what_is_lost_first_is_named_with_its_sparsity():
 def test_what_accuracy_costs_names_the_best_and_the_cheapest():
     costs = {"lottery": 2.54, "random": 0.6}
     first, second = figures.price_answer(study(), costs, 0.36).sentences
-    assert first.endswith("1 of 2 methods certainly keeps test accuracy: LTH, found for 2.5 dense trainings.")
+    assert first.endswith(
+        "1 of 2 methods certainly keeps test accuracy: lottery tickets, found for 2.5 dense trainings."
+    )
     assert second == (
-        "Most accurate in the mean: LTH, found for 2.5 dense trainings. Cheapest: RP, found for 0.6 dense trainings."
+        "Most accurate in the mean: lottery tickets, found for 2.5 dense trainings. "
+        "Cheapest: random pruning, found for 0.6 dense trainings."
     )
     none, _ = figures.price_answer(study(), costs, 0.79).sentences
     assert none == "At 79 % sparsity none of 2 methods certainly keeps test accuracy."
@@ -244,3 +265,38 @@ def test_studies_are_told_apart_and_a_metric_that_lottery_tickets_lack_is_anothe
 
 def test_one_sparsity_is_not_every_sparsity():
     assert answers.reach([0.488], ["pass"]) == "kept at 48.8 %"
+
+
+def test_a_metric_that_one_study_lacks_is_answered_by_the_other_alone():
+    lacking = study(others={}, dataset="cifar10", model="resnet20s")
+    found = figures.answer(pd.concat([study(), lacking]), "fgsm_accuracy").sentences
+    assert len(found) == 1 and found[0].startswith("ResNet-8 on a sample of Fashion-MNIST: With")
+
+
+def test_a_difference_has_the_digits_of_its_interval():
+    changes = pd.Series({0: -0.01, 1: 0.0, 2: 0.01001})
+    table = study(("lottery",), {"ece": (0.01, 0.0)})
+    others = (table.metric != "ece") | (table.pruner == "dense")
+    moved = table.difference.where(others, table.seed.map(changes))
+    assert "difference 0.000, 95 % interval −0.0" in str(
+        figures.answer(table.assign(difference=moved), "ece")
+    )
+
+
+def test_metrics_of_one_fate_share_a_sentence_and_what_all_keep_is_said_of_all():
+    others = {"ece": (0.1, 0.0), "nll": (0.3, 0.0), "brier": (0.2, 0.0)}
+    first, second = figures.answer(study(others=others), "ece", "nll", "brier").sentences
+    assert first.endswith(
+        "lottery tickets and random pruning kept at every sparsity. Every method keeps it, up to 79 %."
+    )
+    assert second == "NLL and Brier score: lottery tickets and random pruning kept at every sparsity."
+
+
+def test_a_leader_does_not_hide_who_was_measured_less_far_or_on_fewer_seeds():
+    table = study(others={"ece": (0.1, 0.0)})
+    few = (table.pruner == "random") & (table.seed > 0)
+    part = (table.pruner == "lottery") & (table.sparsity > 0.4)
+    found = str(figures.answer(table[~few & ~part], "ece"))
+    assert found.endswith(
+        "Kept longest by random pruning (1 seed), up to 79 % (measured so far: lottery tickets only up to 36 %)."
+    )

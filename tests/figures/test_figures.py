@@ -103,7 +103,7 @@ def test_axes_say_what_they_show(axis):
     assert [a.get_title(loc="left") for a in figure.axes[:3]] == ["LTH", "OMP", "RP"]
     assert all(t.get_fontsize() >= 9 for t in axis.get_xticklabels() + axis.get_yticklabels())
     [legend] = axis.figure.figure.legends
-    named = ["dense", "Region I", "Region II", "Region III", "beyond the axis, its value"]
+    named = ["dense", "Region I", "Region II", "Region III", "end of Region I", "beyond the axis"]
     assert [t.get_text() for t in legend.get_texts()] == named
 
 
@@ -273,11 +273,39 @@ def test_no_masks_are_one_clear_line(draw):
         draw({})
 
 
-def test_layers_that_no_ticket_prunes_have_no_bars():
+def test_layers_that_no_ticket_prunes_have_no_marks():
     network, several = masks()
     dense, convolutions = several["magnitude"], {"random": Mask.ones(network, "conv")}
     (axis,) = figures.density_bars(convolutions, of=dense)[0].axes
-    assert len(dense) == 2 and len(axis.patches) == 1
+    assert len(dense) == 2 and len(axis.get_xticklabels()) == 1
+
+
+def test_shares_on_a_log_scale_are_marks_of_each_pruner_and_nothing_left_is_a_cross():
+    layers = {"lottery": {"stem.0": 50.0, "head": 0.0}, "snip": {"stem.0": 2.0, "head": 100.0}}
+    figure, alt = figures.layer_bars(layers, "weights kept (%)", log=True)
+    (axis,) = figure.axes
+    drawn = {(line.get_marker(), round(x), y) for line in axis.lines for x, y in line.get_xydata() if y == y}
+    own, other = (figures.look(name).marker for name in layers)
+    low, high = axis.get_ylim()
+    cross = [y for marker, _, y in drawn if marker == "x"]
+    assert {(own, 0, 50.0), (other, 0, 2.0), (other, 1, 100.0)} < drawn and not axis.patches
+    assert len(cross) == 1 and low < cross[0] < 2 and 100 < high < 200
+    assert alt.startswith("Marks of weights kept (%), one column per layer. LTH lies between 0 (last layer)")
+
+
+def test_lines_on_log_axes_keep_their_zero_and_their_order():
+    (axis,) = figures.lines([10, 5, 1], {"snip": [4.0, 0.2, 0.0]}, "kept", "least", log="xy")[0].axes
+    left, right = axis.get_xlim()
+    assert axis.get_xscale() == "log" and left > right
+    assert axis.get_ylim()[0] < 0 < 4 < axis.get_ylim()[1]
+    (axis,) = figures.lines([1, 5], {"snip": [4.0, 0.2]}, "kept", "least", log="y")[0].axes
+    assert (axis.get_xscale(), axis.get_yscale()) == ("linear", "log") and axis.get_ylim()[0] < 0.2
+
+
+def test_bars_begin_at_zero():
+    (axis,) = figures.bars({"lottery": 4.0, "random": 0.2}, "cost")[0].axes
+    assert [(bar.get_x(), bar.get_width()) for bar in axis.patches] == [(0, 4.0), (0, 0.2)]
+    assert axis.get_xscale() == "linear"
 
 
 def test_many_pruners_in_layers_are_a_table():
@@ -400,8 +428,25 @@ def test_cost_and_accuracy_are_where_they_belong():
     } and "mine" not in alt
 
 
+def test_names_of_near_marks_do_not_cover_one_another():
+    names = ["lottery", "snip", "grasp", "synflow", "rigl", "random"]
+    costs = {name: 0.3 + 0.01 * n for n, name in enumerate(names)}
+    figure, _ = figures.cost_and_accuracy(costs, {n: 0.88 + 0.0005 * i for i, n in enumerate(names)}, 0.91)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 7
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_a_method_with_other_settings_has_a_name_and_a_colour_of_its_own():
     own, base = figures.look("random-erk"), figures.look("random")
     assert own.label == "RP (ERK)" and own.colour != base.colour and own.marker != base.marker
     assert figures.look("small-dense").label == "Small dense"
     assert figures.in_order(["snip", "random-erk", "random"]) == ["random", "random-erk", "snip"]
+
+
+def test_a_study_with_dense_networks_alone_is_not_drawn_beside_another():
+    rows = table()
+    alone = rows[rows.pruner == "dense"].assign(model="lenet")
+    both, alt = figures.sweep(pd.concat([rows, alone]))
+    assert len(both.axes) == len(figures.sweep(rows)[0].axes) and "LeNet" not in alt
+    assert "LeNet" in figures.sweep(alone)[1]

@@ -17,8 +17,12 @@ def table(lottery, random):
 @pytest.mark.parametrize(
     "lottery, random, said",
     [
-        ([0.9, 0.89, 0.91], [0.8, 0.79, 0.81], "LTH gets 10.0 points more of the test images right than RP"),
-        ([0.7, 0.69, 0.71], [0.8, 0.79, 0.805], "LTH gets 9.8 points less"),
+        (
+            [0.9, 0.89, 0.91],
+            [0.8, 0.79, 0.81],
+            "lottery tickets get 10.0 points more of the test images right than random pruning",
+        ),
+        ([0.7, 0.69, 0.71], [0.8, 0.79, 0.805], "lottery tickets get 9.8 points less"),
     ],
 )
 def test_what_is_certain_is_said_to_be_more_than_luck(lottery, random, said):
@@ -33,7 +37,7 @@ def test_what_is_certain_is_said_to_be_more_than_luck(lottery, random, said):
 def test_what_seeds_can_explain_is_left_open():
     """Differences +10, −8 and +1: their mean is 1, and 0 lies inside its interval."""
     sentence = gap_in_words(table([0.9, 0.72, 0.81], [0.8, 0.8, 0.8]), "lottery", "random", 0.5)
-    assert "LTH gets 1.0 points more" in sentence
+    assert "lottery tickets get 1.0 points more" in sentence
     assert sentence.endswith("no more than 3 seeds can differ by luck.")
 
 
@@ -45,5 +49,5 @@ def test_one_seed_decides_nothing():
 def test_what_was_not_measured_is_said():
     assert (
         gap_in_words(table([0.9], [0.8]), "snip", "random", 0.5)
-        == "This study has no records of SNIP beside RP."
+        == "This study has no records of SNIP beside random pruning."
     )

@@ -173,3 +173,16 @@ def test_a_network_that_cannot_take_channels_last_is_measured_too(monkeypatch):
 
     monkeypatch.setattr(precision, "SHORT", 1000.0)
     assert pick_precision(Tutorial(), COLOUR.train, AUTO, CPU, Launch()) in ("float32", "bfloat16")
+
+
+def test_a_study_keeps_to_what_was_measured_first(tmp_path, monkeypatch):
+    """Also another process, which here is one that has forgotten; a damaged note is written anew."""
+    launch = Launch(choices=(folder := tmp_path / "choices"))
+    assert pick(Sleepy("float32"), launch=launch) == "bfloat16"
+    monkeypatch.setattr(precision, "choices", {})
+    assert pick(Sleepy("bfloat16"), launch=launch) == "bfloat16"
+    assert pick(Sleepy("bfloat16")) == "float32"
+    [note] = folder.iterdir()
+    note.write_bytes(b"\xff")
+    monkeypatch.setattr(precision, "choices", {})
+    assert pick(Sleepy("bfloat16"), launch=launch) == "float32" == note.read_text()

@@ -611,7 +611,7 @@ class HessianTrace(_Trace, _InWeights):
         "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="weight curvature", over="fifths", noise="random probes",
-        words=("in a flatter valley of the loss", "in a sharper valley of the loss"), version=2,
+        words=("in a valley that is flatter by the paper's measure", "in a valley that is sharper by the paper's measure"), version=2,
     )  # fmt: skip
 
     steps: PositiveInt = 12
@@ -671,7 +671,7 @@ class InputTrace(_Trace):
     """Trace in the pixels, mean over training images; the error is over images and probes."""
 
     about = About(
-        "input_trace", "Hessian trace, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
+        "input_trace", "Hessian trace, inputs (nats)", "geometry", "lower", "nats per squared unit of pixel",
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="pixel curvature", noise="random probes",
@@ -696,7 +696,7 @@ class InputTop(_Curvature):
     """Largest eigenvalue in the pixels, mean over training images, with its standard error over images."""
 
     about = About(
-        "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats a squared unit of pixel",
+        "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats per squared unit of pixel",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="top pixel curvature", version=2,

@@ -70,7 +70,14 @@ def check_honest(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def load_program(path: Path) -> Program:
-    """Read an archive. Raises ``DataError``, in one line, for whatever is damaged, unknown, or would have to be executed."""
+    """Read an archive. Raises ``DataError``, in one line, for whatever is damaged, unknown, or would have to be executed.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> torch.export.save(torch.export.export(network, (torch.zeros(1, 1, 2, 2),)), "network.pt2")
+        >>> load_program(Path("network.pt2")).input_shape
+        [1, 1, 2, 2]
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             check_honest(path, archive)
