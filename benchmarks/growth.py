@@ -16,7 +16,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import safetensors.torch
@@ -130,25 +130,27 @@ def grow(axis: str, points: dict[float, Point], repeats: int) -> list[Row]:
     return rows
 
 
-def measure(quick: bool = False) -> list[Row]:
-    """Measure every growth."""
-    repeats, images, seeds, levels = (1, 250, 3, 2) if quick else (2, 250, 25, 10)
+def measure(quick: bool = False) -> Iterator[Row]:
+    """Measure every growth, one after the other."""
+    repeats, images, seeds, levels = (1, 250, 10, 5) if quick else (2, 250, 25, 10)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        of_images = {n * images: ticket(folder / "i", n * images, 0.5, repeats + 1)[1] for n in (1, 2, 4)}
-        of_weights = dict(ticket(folder / "p", images, width, repeats + 1) for width in (0.5, 0.75, 1))
         # without the dense network of each seed
-        of_tickets = {2 * n * levels * seeds: study(folder, n * levels, seeds) for n in (1, 2, 4)}
+        of_tickets = {2 * n * levels * seeds: study(folder / "t", n * levels, seeds) for n in (1, 2, 4)}
+        yield from grow("tickets", of_tickets, repeats + 1)
         of_seeds = {n * seeds: study(folder / "s", levels, n * seeds) for n in (1, 2, 4)}
-        axes = {"images": of_images, "parameters": of_weights, "tickets": of_tickets, "seeds": of_seeds}
-        return [row for axis, points in axes.items() for row in grow(axis, points, repeats)]
+        yield from grow("seeds", of_seeds, repeats + 1)
+        of_weights = dict(ticket(folder / "p", images, width, repeats + 1) for width in (0.5, 0.75, 1))
+        yield from grow("parameters", of_weights, repeats)
+        of_images = {n * images: ticket(folder / "i", n * images, 0.5, repeats + 1)[1] for n in (1, 2, 4)}
+        yield from grow("images", of_images, repeats)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small studies, one turn each")
-    measure(parser.parse_args().quick)
+    list(measure(parser.parse_args().quick))
 
 
 if __name__ == "__main__":
