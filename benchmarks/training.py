@@ -8,7 +8,8 @@ Training ResNet-8 at 32×32:
 - `bare`: forward, backward and step on one fixed batch, nothing else: what the hardware gives;
 - `plain`: a tutorial's loop: float32, NCHW, torchvision transforms image by image in a DataLoader;
 - `Lightning`: the same under PyTorch Lightning's trainer, masks by `torch.nn.utils.prune`, where it is installed;
-- the loop again in the precision that the default did not choose, where a processor multiplies 16 bits, with deterministic algorithms, and (`--compile`) compiled.
+- the loop again with deterministic algorithms, in the precision that the default did not choose (where the hardware
+  multiplies 16 bits), and (`--compile`) compiled.
 
 Evaluating ResNet-8 and, on colour, ResNet-20s: `predict`, which takes pieces of 100 images in channels-last, against
 passes of one such piece again and again, and pieces of 500 in the layout in which images come.
