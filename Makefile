@@ -28,9 +28,8 @@ long: .venv/dev  ## what takes long and rarely fails: notebooks under tiny CIFAR
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
 	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)
 
-bench: .venv/dev  ## measure speed, side by side, as ratios
-	@$(BIN)/python -m benchmarks.training
-	@$(BIN)/python -m benchmarks.metrics
+bench: .venv/dev  ## measure speed side by side with others, a study's overhead, and growth: benchmarks/table.md
+	@$(BIN)/python -m benchmarks
 
 gpu: .venv/dev  ## on a machine with a GPU: ten minutes of checks and one table, _build/gpu/gpu.md
 	@$(BIN)/python -m benchmarks.gpu

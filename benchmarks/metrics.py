@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks.table import Row, span
 from lotterylib import datasets, masks, metrics, study
 from lotterylib.datasets.corrupted import CORRUPTIONS, corrupted
 from lotterylib.metrics import Subject, calibration, generalization, interpretability
@@ -46,6 +47,16 @@ def ece(subject: Subject) -> tuple[Work, Work]:
     )
 
 
+def ece_on_tensors(subject: Subject) -> tuple[Work, Work]:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    probabilities, labels = subject.test_logits.double().softmax(dim=1), subject.test_labels
+    return (
+        lambda: calibration.expected_calibration_error(probabilities, labels),
+        lambda: multiclass_calibration_error(probabilities, labels, probabilities.shape[1], n_bins=15),
+    )
+
+
 def nll(subject: Subject) -> tuple[Work, Work]:
     from sklearn.metrics import log_loss
 
@@ -61,14 +72,29 @@ def nll(subject: Subject) -> tuple[Work, Work]:
 def auroc(subject: Subject) -> tuple[Work, Work]:
     from sklearn.metrics import roc_auc_score
 
+    inside, outside, truth = confidences(subject)
+    return (
+        lambda: generalization.ood_auroc(inside, outside),
+        lambda: roc_auc_score(truth.numpy(), torch.cat([inside, outside]).numpy()),
+    )
+
+
+def auroc_on_tensors(subject: Subject) -> tuple[Work, Work]:
+    from torchmetrics.functional.classification import binary_auroc
+
+    inside, outside, truth = confidences(subject)
+    return (
+        lambda: generalization.ood_auroc(inside, outside),
+        lambda: binary_auroc(torch.cat([inside, outside]), truth),
+    )
+
+
+def confidences(subject: Subject) -> tuple[Tensor, Tensor, Tensor]:
+    """Return those of test images and of digits, and 1 for each of the first, 0 for each of the others."""
     inside, outside = (
         generalization.max_softmax(z) for z in (subject.test_logits, subject.outlier_logits("digits"))
     )
-    truth = np.repeat([1, 0], [len(inside), len(outside)])
-    return (
-        lambda: generalization.ood_auroc(inside, outside),
-        lambda: roc_auc_score(truth, torch.cat([inside, outside]).numpy()),
-    )
+    return inside, outside, torch.tensor([1] * len(inside) + [0] * len(outside))
 
 
 def fgsm(subject: Subject) -> tuple[Work, Work]:
@@ -150,8 +176,10 @@ def products(subject: Subject) -> tuple[Work, Work]:
 
 REFERENCES: dict[tuple[str, str], Callable[[Subject], tuple[Work, Work]]] = {
     ("ECE of the test set", "netcal"): ece,
+    ("ECE of the test set", "torchmetrics"): ece_on_tensors,
     ("NLL of the test set", "scikit-learn"): nll,
     ("ROC-AUC, test set against digits", "scikit-learn"): auroc,
+    ("ROC-AUC, test set against digits", "torchmetrics"): auroc_on_tensors,
     ("FGSM, 250 images", "foolbox"): fgsm,
     ("PGD, 10 steps, 250 images", "foolbox"): pgd,
     ("100 images behind frosted glass", "imagecorruptions"): corruption("glass_blur"),
@@ -165,10 +193,11 @@ REFERENCES: dict[tuple[str, str], Callable[[Subject], tuple[Work, Work]]] = {
 # --- measuring
 
 
-def seconds(work: Work) -> float:
+def seconds(work: Work, times: int = 1) -> float:
     began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - began) / times
 
 
 def passes(images: int) -> dict[str, Callable[[Subject], object]]:
@@ -201,8 +230,9 @@ def judge(profile: study.Profile, dense: Subject, ticket: Subject) -> None:
     print(f"{'all':48}{totals[0]:>8.2f}{totals[1]:>8.2f}   {verdict} the budget of {BUDGET} s a ticket")
 
 
-def compare(subject: Subject, repeats: int) -> None:
-    """Prints our seconds beside the library's; they take turns, after a turn to warm up."""
+def compare(subject: Subject, repeats: int) -> list[Row]:
+    """Prints our seconds beside the library's, and returns them; they take turns, after a turn to warm up."""
+    rows = []
     print(f"\n{'the same work':40}{'ours':>9}{'library':>9}   library ÷ ours, median (min to max)")
     for (work, library), pair in REFERENCES.items():
         try:
@@ -210,14 +240,32 @@ def compare(subject: Subject, repeats: int) -> None:
         except ImportError:
             print(f"{work:40}{'':>18}   {library} is not installed: skipped")
             continue
-        for each in both:
-            each()
-        ours, theirs = zip(*[[seconds(each) for each in both] for _ in range(repeats)], strict=True)
+        # what takes a millisecond is done many times a turn
+        many = [(each, 1 + int(0.1 / seconds(each))) for each in both]
+        ours, theirs = zip(*[[seconds(*each) for each in many] for _ in range(repeats)], strict=True)
         ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-        span = f"{statistics.median(ratios):.1f}  ({min(ratios):.1f} to {max(ratios):.1f})  {library}"
-        print(
-            f"{work:40}{statistics.median(ours):>9.4f}{statistics.median(theirs):>9.4f}   {span}", flush=True
-        )
+        here, beside = (f"{statistics.median(taken):.4f}" for taken in (ours, theirs))
+        print(f"{work:40}{here:>9}{beside:>9}   {span(ratios, 1)}  {library}", flush=True)
+        rows.append(Row(work, f"{here} s", f"{library}: {beside} s", ratios))
+    return rows
+
+
+def measure(repeats: int = 3, ticket: str = "lottery", judging: bool = True) -> list[Row]:
+    """Judge a ticket of the laptop's study (unless told not to), then compare with libraries, and return that."""
+    torch.set_num_threads(1)
+    profile = study.load_profile("laptop")
+    data = profile.dataset.load()
+    level = min(profile.levels, key=lambda s: abs(s - SPARSITY))
+    trained, found = study.ticket(profile, "dense", 0.0), study.ticket(profile, ticket, level)
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1), warnings.catch_warnings():
+        # what libraries say of each other is no result
+        warnings.simplefilter("ignore")
+        dense = Subject(trained.model, data, device="cpu", cache=Path(folder))
+        subject = Subject(found.model, data, found.mask, 0, "cpu", dense, Path(folder))
+        print(f"\n{ticket} at {level:.1%} sparsity, {profile.title}, 1 thread, torch {torch.__version__}")
+        if judging:
+            judge(profile, dense, subject)
+        return compare(subject, repeats)
 
 
 def main() -> None:
@@ -227,20 +275,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3, help="turns beside the libraries (default: 3)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")  # what libraries say of each other is no result
-    profile = study.load_profile("laptop")
-    data = profile.dataset.load()
-    level = min(profile.levels, key=lambda s: abs(s - SPARSITY))
-    trained, ticket = study.ticket(profile, "dense", 0.0), study.ticket(profile, options.ticket, level)
-    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        dense = Subject(trained.model, data, device="cpu", cache=Path(folder))
-        subject = Subject(ticket.model, data, ticket.mask, 0, "cpu", dense, Path(folder))
-        print(
-            f"judging {options.ticket} at {level:.1%} sparsity, {profile.title}, 1 thread, torch {torch.__version__}"
-        )
-        judge(profile, dense, subject)
-        compare(subject, options.repeats)
+    measure(options.repeats, options.ticket)
 
 
 if __name__ == "__main__":
