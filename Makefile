@@ -28,7 +28,7 @@ long: .venv/dev  ## what takes long and rarely fails: notebooks under tiny CIFAR
 run: .venv/book  ## compute all of a profile from scratch: make run PROFILE=laptop
 	@$(BIN)/lottery run --profile $(PROFILE) --store $(STORE)
 
-bench: .venv/dev  ## measure speed side by side with others, a study's overhead, and growth: benchmarks/table.md
+bench: .venv/bench  ## measure speed side by side with others, a study's overhead, and growth: benchmarks/table.md
 	@$(BIN)/python -m benchmarks
 
 gpu: .venv/dev  ## on a machine with a GPU: ten minutes of checks and one table, _build/gpu/gpu.md
@@ -61,3 +61,8 @@ clean:  ## remove what was built; runs/ and .venv stay
 	@echo "installing what the book and its tests need into .venv (the first time takes a few minutes)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster,dev]'
 	@touch .venv/book $@
+
+.venv/bench: .venv/dev
+	@echo "installing what the benchmarks compare with into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster,dev,bench]'
+	@touch $@
