@@ -554,8 +554,8 @@ def alike(table: pd.DataFrame) -> Answer:
     Example:
         >>> from lotterylib.results import example
         >>> print(alike(pd.concat([example(), example().assign(dataset="cifar10")])))
-        LeNet on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric 5 times. In 5 of
-        these both are certain: they agree in 5.
+        LeNet on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric 6 times. In 6 of
+        these both are certain: they agree in 6.
     """
     settings = by_setting(judge_study(table))
     if len(settings) < 2:
