@@ -61,10 +61,11 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Return 16 hex digits of the identity's SHA-256; the name of its files in a store."""
-        # what json.dumps gives for the whole, put together from parts that thousands of cells share
-        shared = self._shared
-        numbers = json.dumps(self.seed), shared.settings, json.dumps(round(self.sparsity, 9))
-        text = '{}, "seed": {}, "settings": {}, "sparsity": {}}}'.format(shared.head, *numbers)
+        # what json.dumps gives for the whole, put together from parts that thousands of cells share; of numbers it gives their repr
+        shared, sparsity = self._shared, round(self.sparsity, 9)
+        text = (
+            f'{shared.head}, "seed": {self.seed!r}, "settings": {shared.settings}, "sparsity": {sparsity!r}}}'
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -124,7 +125,21 @@ class Cell:
     @cached_property
     def _previous(self) -> Cell | None:
         before = None if self.unpruned else self.build_pruner().previous(self.sparsity)
-        return None if before is None else replace(self, sparsity=before)
+        return None if before is None else self.at(before)
+
+    def at(self, sparsity: float) -> Cell:
+        """Return the same cell at another sparsity."""
+        # dataclasses.replace takes three times as long, for tens of thousands
+        return Cell(
+            self.dataset,
+            self.model,
+            self.pruner,
+            self.settings,
+            sparsity,
+            self.seed,
+            self.recipe,
+            self.method,
+        )
 
     def parents(self) -> list[Cell]:
         """Return the cells whose tickets must exist first."""
@@ -198,7 +213,7 @@ def expand(profile: Profile) -> list[Cell]:
             for pruner, (method, settings) in full.items():
                 if seed in profile.fewer_seeds.get(pruner, profile.seeds):
                     of = replace(dense, pruner=pruner, settings=settings, method=method)
-                    cells += [replace(of, sparsity=s) for s in levels]
+                    cells += [of.at(s) for s in levels]
             for training_seed in profile.control_seeds(seed):
                 cells.append(replace(dense, pruner=CONTROL, settings=(("training_seed", training_seed),)))
     _last[:] = profile, cells
@@ -221,10 +236,11 @@ class Asked(NamedTuple):
 def wanted(profile: Profile) -> list[Asked]:
     """Return every measurement that the profile asks for."""
     how = {metric: how_measured(metric, settings) for metric, settings in profile.metrics.items()}
+    at = {seed: profile.metrics_at(seed) for seed in profile.seeds}
     return [
         Asked(cell, metric, settings, f"{cell.id}-{how[metric]}")
         for cell in expand(profile)
-        for metric, settings in profile.metrics_at(cell.seed).items()
+        for metric, settings in at[cell.seed].items()
     ]
 
 
