@@ -61,11 +61,10 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Return 16 hex digits of the identity's SHA-256; the name of its files in a store."""
-        # what json.dumps gives for the whole, put together from parts that thousands of cells share; of numbers it gives their repr
-        shared, sparsity = self._shared, round(self.sparsity, 9)
-        text = (
-            f'{shared.head}, "seed": {self.seed!r}, "settings": {shared.settings}, "sparsity": {sparsity!r}}}'
-        )
+        # what json.dumps gives for the whole, put together from parts that thousands of cells share
+        shared = self._shared
+        numbers = json.dumps(self.seed), shared.settings, json.dumps(round(self.sparsity, 9))
+        text = '{}, "seed": {}, "settings": {}, "sparsity": {}}}'.format(shared.head, *numbers)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
