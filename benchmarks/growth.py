@@ -65,6 +65,23 @@ def ticket(folder: Path, images: int, width: float, turns: int) -> tuple[int, Po
     return sum(weights.numel() for weights in store.load_ticket(dense).model.parameters()), turn
 
 
+def pretend(profile: Profile, store: Store, **extra: object) -> None:
+    """Fill an empty store as if all of a study had been computed; records get ``extra``."""
+    for part in ("records", "tickets", "cells"):
+        (store.root / part).mkdir()
+    empty = safetensors.torch.save({"x": torch.zeros(1)})
+    for cell in with_ancestors(expand(profile)):
+        store.ticket_path(cell).write_bytes(empty)
+        store.about_path(cell).write_text('{"training": {}}')
+    for cell, metric, settings, id in wanted(profile):
+        row = dict(
+            id=id, dataset=cell.dataset.name, model=cell.model.name, pruner=cell.pruner, seed=cell.seed
+        )
+        row |= dict(sparsity=cell.sparsity, metric=metric, value=0.5, error=0.1, samples=60, chance=0.1)
+        row["extra"] = extra
+        store.record_path(cell, metric, settings).write_text(json.dumps(row | {"checksum": digest(row)}))
+
+
 def finished(folder: Path, levels: int, seeds: int) -> tuple[Path, Store]:
     """Return a profile's file and a store that looks as if all of it had been computed."""
     smoke = load_profile("smoke").model_dump(mode="json", exclude_defaults=True)
@@ -74,16 +91,7 @@ def finished(folder: Path, levels: int, seeds: int) -> tuple[Path, Store]:
     path = folder / f"{changes['name']}.yaml"
     path.write_text(yaml.safe_dump(smoke | changes | grid))
     profile, store = load_profile(path), Store(folder / path.stem).open_for_writing()
-    for part in ("records", "tickets", "cells"):
-        (store.root / part).mkdir()
-    empty = safetensors.torch.save({"x": torch.zeros(1)})
-    for cell in with_ancestors(expand(profile)):
-        store.ticket_path(cell).write_bytes(empty)
-        store.about_path(cell).write_text('{"training": {}}')
-    for cell, metric, settings, id in wanted(profile):
-        row = dict(id=id, dataset="fashion-mini", model="resnet8", pruner=cell.pruner, sparsity=cell.sparsity)
-        row |= dict(seed=cell.seed, metric=metric, value=0.5, error=0.1, samples=60, chance=0.1)
-        store.record_path(cell, metric, settings).write_text(json.dumps(row | {"checksum": digest(row)}))
+    pretend(profile, store)
     return path, store
 
 

@@ -1,7 +1,6 @@
 """Large studies: what a command does for a cell does not grow with their number. Work is counted, not timed."""
 
 import cProfile
-import json
 import os
 import pickle
 import signal
@@ -10,15 +9,13 @@ import sys
 import tracemalloc
 
 import pytest
-import safetensors.torch
-import torch
 
+from benchmarks.growth import pretend
 from lotterylib.cli import main
 from lotterylib.results import tidy
 from lotterylib.study import Store, expand, index, load_profile, lookup, records
-from lotterylib.study.cells import Cell, wanted, with_ancestors
+from lotterylib.study.cells import Cell
 from lotterylib.study.lookup import missing
-from lotterylib.study.store import digest
 from tests.study.helpers import TINY, finish, start, wait_for_tickets, write
 
 # cells of a seed: dense, and two pruners at ten levels
@@ -31,19 +28,7 @@ def study(folder, seeds):
     changes = {"pruners": ["random", "lottery"], "rounds": list(range(1, 11)), "seeds": list(range(seeds))}
     path = write(folder, TINY | changes | {"name": f"of-{seeds}"})
     profile, store = load_profile(path), Store(folder / f"store-{seeds}").open_for_writing()
-    for part in ("records", "tickets", "cells"):
-        (store.root / part).mkdir()
-    ticket = safetensors.torch.save({"x": torch.zeros(1)})
-    for cell in with_ancestors(expand(profile)):
-        store.ticket_path(cell).write_bytes(ticket)
-        store.about_path(cell).write_text('{"training": {}}')
-    for cell, metric, settings, id in wanted(profile):
-        row = {
-            "id": id, "dataset": "digits", "model": "lenet", "pruner": cell.pruner, "sparsity": cell.sparsity, "seed": cell.seed,
-            "metric": metric, "value": 0.5, "error": 0.1, "samples": 60, "chance": 0.1, "extra": {"rest": "x" * 2000},
-        }  # fmt: skip
-        path_of = store.record_path(cell, metric, settings)
-        path_of.write_text(json.dumps(row | {"checksum": digest(row)}))
+    pretend(profile, store, rest="x" * 2000)
     # what was read once is kept
     assert missing(profile, store) == []
     return path, store
