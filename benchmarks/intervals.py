@@ -1,4 +1,4 @@
-"""Simulate how often 95 % intervals hold the truth, the verdict's and the metrics' own, and write the table that the verdict's
+"""Simulate how often 95% intervals hold the truth, the verdict's and the metrics' own, and write the table that the verdict's
 page shows.
 
     python -m benchmarks.intervals [--part metrics] [--draws 4000] [--out lotterylib/verdict/coverage.csv]

@@ -1,4 +1,4 @@
-"""Do the metrics' own 95 % intervals hold? Samples drawn from images whose measure as a whole is known.
+"""Do the metrics' own 95% intervals hold? Samples drawn from images whose measure as a whole is known.
 
 The test set and the outliers, as a dense network and one of its tickets answer them, are taken for all the images that there
 are: their mean is the truth. Each draw measures the metric on a sample of them, drawn with replacement, by the metric's own

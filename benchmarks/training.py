@@ -49,7 +49,7 @@ def network(data: Data) -> nn.Module:
 
 
 def library_loop(data: Data, precision: str, **settings: bool) -> Callable[[], float]:
-    """Return the images per second of the library's loop under a 90 % mask; ``settings`` are the recipe's."""
+    """Return the images per second of the library's loop under a 90% mask; ``settings`` are the recipe's."""
     model = network(data)
     mask = Mask.top(pruners.random.scores(model, seed=0), 0.1)
     recipe = RECIPE.model_copy(update=dict(precision=precision, **settings))

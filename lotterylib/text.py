@@ -16,6 +16,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def signed(number: float, form: str = ".3g") -> str:
+    """Return a number with its sign, a minus as wide as a plus.
+
+    >>> signed(-1.72), signed(0.5, ".2f")
+    ('−1.72', '+0.50')
+    """
+    return format(number, f"+{form}").replace("-", "−")
+
+
 def amount(number: float, unit: str = "") -> str:
     """Return three digits of a number, with a prefix.
 

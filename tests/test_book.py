@@ -168,7 +168,7 @@ def test_numbers_on_the_landing_page_come_from_the_records(built):
     text = re.sub(r"<[^>]+>|\s+", " ", (built[0] / "build/smoke/site/book/index.html").read_text())
     records = [json.loads(p.read_text()) for p in (built[0] / "runs/records").glob("*.json")]
     dense = [r["value"] for r in records if r["pruner"] == "dense" and r["metric"] == "accuracy"]
-    assert f"dense network gets {100 * sum(dense) / len(dense):.1f} % of 200 test images" in text
+    assert f"dense network gets {100 * sum(dense) / len(dense):.1f}% of 200 test images" in text
 
 
 def test_a_second_call_runs_no_notebook_and_builds_nothing(built):

@@ -14,7 +14,7 @@ MARKED = re.compile(r"(<!-- coverage -->).*?(<!-- /coverage -->)", re.DOTALL)
 def sentence(report: dict) -> str:
     """Return the line for the README, from a report of ``coverage json``."""
     totals = report["totals"]
-    return f"The tests run {totals['percent_covered']:.0f} % of the library's {totals['num_statements']:,} statements."
+    return f"The tests run {totals['percent_covered']:.0f}% of the library's {totals['num_statements']:,} statements."
 
 
 def with_sentence(text: str, line: str) -> str:

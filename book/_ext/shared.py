@@ -24,6 +24,9 @@ def describe(body: str) -> str:
 def add_card(app, pagename, templatename, context, doctree) -> None:
     said = describe(context.get("body") or "") or app.config.html_title or app.config.project
     title = re.sub(r"<[^>]+>", "", context.get("title") or app.config.project)
+    # a page that is called as the book is does not say it twice
+    if title == context.get("docstitle"):
+        context["docstitle"] = ""
     home = app.config.html_baseurl
     tags = {"og:type": "article", "og:title": title, "og:description": said}
     # Pictures and pages of a card have whole addresses; without one of its own the book names none.

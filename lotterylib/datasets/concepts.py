@@ -166,14 +166,14 @@ def _rule(kind: str) -> Callable:
 
 @_rule("part")
 def collar(view: View) -> Masks:
-    """Foreground of tops, coats and dresses: top 15 % of the bounding box, middle third of its width."""
+    """Foreground of tops, coats and dresses: top 15% of the bounding box, middle third of its width."""
     rows, columns = view.box
     return view.foreground & view.of(0, 2, 3, 4, 6) & (rows < 0.15) & (abs(columns - 0.5) < 1 / 6)
 
 
 @_rule("part")
 def shoulder(view: View) -> Masks:
-    """Foreground of tops, coats and dresses: top 20 % of the bounding box, outside of the middle third of its width."""
+    """Foreground of tops, coats and dresses: top 20% of the bounding box, outside of the middle third of its width."""
     rows, columns = view.box
     return view.foreground & view.of(0, 2, 3, 4, 6) & (rows < 0.2) & (abs(columns - 0.5) >= 1 / 6)
 
@@ -186,21 +186,21 @@ def sleeve(view: View) -> Masks:
 
 @_rule("part")
 def chest(view: View) -> Masks:
-    """Foreground of tops and coats: middle half of the bounding box's width, 20 to 60 % of its height."""
+    """Foreground of tops and coats: middle half of the bounding box's width, 20 to 60% of its height."""
     rows, columns = view.box
     return view.foreground & view.of(0, 2, 4, 6) & (abs(columns - 0.5) < 0.25) & (abs(rows - 0.4) < 0.2)
 
 
 @_rule("part")
 def hem(view: View) -> Masks:
-    """Foreground of tops, coats and dresses: bottom 12 % of the bounding box, middle half of its width."""
+    """Foreground of tops, coats and dresses: bottom 12% of the bounding box, middle half of its width."""
     rows, columns = view.box
     return view.foreground & view.of(0, 2, 3, 4, 6) & (rows > 0.88) & (abs(columns - 0.5) < 0.25)
 
 
 @_rule("part")
 def waist(view: View) -> Masks:
-    """Foreground of trousers: top 20 % of the bounding box."""
+    """Foreground of trousers: top 20% of the bounding box."""
     return view.foreground & view.of(1) & (view.box[0] < 0.2)
 
 
@@ -212,7 +212,7 @@ def leg(view: View) -> Masks:
 
 @_rule("part")
 def toe(view: View) -> Masks:
-    """Foreground of shoes: left 30 % of the bounding box."""
+    """Foreground of shoes: left 30% of the bounding box."""
     return view.foreground & view.of(5, 7, 9) & (view.box[1] < 0.3)
 
 

@@ -36,7 +36,7 @@ class ImageNet(DatasetBuilder):
 
     Args:
         size, resize: Evaluation brings an image's shorter side to ``resize`` pixels and cuts out the central square.
-        validation: The last so many images of each class in the order of their names (25 of 1,000 classes are 2 % of all);
+        validation: The last so many images of each class in the order of their names (25 of 1,000 classes are 2% of all);
             below 1 the share of all training images, drawn with a fixed seed.
     """
 

@@ -17,14 +17,16 @@ from .lazy import LazyImages
 from .sources import Source
 
 COUNT = 1000
-# drawn, not read
-NOISE = ("gaussian", "uniform")
+# drawn, not read: what readers call it
+_NOISE = {"gaussian": "Gaussian noise", "uniform": "uniform noise"}
+NOISE = tuple(_NOISE)
 
 
 class Outliers(ABC):
-    """A set of outliers; ``family`` names the data that it is in distribution for."""
+    """A set of outliers; ``title`` is what readers call it, ``family`` names the data that it is in distribution for."""
 
     name: str
+    title: str
     family: str = ""
 
     def source(self) -> Source | None:
@@ -45,7 +47,7 @@ class Noise(Outliers):
     (Chen et al., 2022, section 4.1); ``uniform``: every value in [0, 1) alike."""
 
     def __init__(self, name: str):
-        self.name = name
+        self.name, self.title = name, _NOISE[name]
 
     def images(self, size: int | None, channels: int | None, count: int, root: Path | None) -> Tensor:
         shape, random = (count, channels or 1, size or 32, size or 32), generator(0, "outliers", self.name)
@@ -63,6 +65,7 @@ class OtherData(Outliers):
 
     def __post_init__(self):
         self.name, self.family = self.builder.name, family(self.builder)
+        self.title = self.builder.title or self.name
 
     def source(self) -> Source | None:
         return self.builder.outlier_source()
@@ -79,10 +82,11 @@ class ImageNetO(Outliers):
     for evaluation: the middle square of ``size`` pixels where the shorter side has 8/7 of that."""
 
     name = "imagenet-o"
+    title = "ImageNet-O"
 
     def source(self) -> Source:
         return Source(
-            title="ImageNet-O",
+            title=self.title,
             place=self.name,
             size="about 0.1 GB",
             fetch="fetch and unpack https://people.eecs.berkeley.edu/~hendrycks/imagenet-o.tar",
@@ -143,6 +147,17 @@ def _known(data: Dataset | Shape | DatasetBuilder | str) -> DatasetBuilder | typ
     if not isinstance(data, str):
         return data
     return BUILDERS[data] if data in BUILDERS.names() else DatasetBuilder
+
+
+def title(name: str) -> str:
+    """Return what readers call a set; a name that is not known, such as a user's own, is its title.
+
+    Example:
+        >>> title("gaussian"), title("mnist-mini"), title("mine")
+        ('Gaussian noise', 'a sample of MNIST', 'mine')
+    """
+    known = _sets()
+    return known[name].title if name in known else name
 
 
 def source(name: str) -> Source | None:

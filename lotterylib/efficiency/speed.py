@@ -58,7 +58,7 @@ class Size:
 @dataclass(frozen=True)
 class Speed:
     """Measurements of a network. ``seconds``: of a batch, the median over rounds; ``speedup``: over the dense network, with
-    its 95 % interval ``low`` to ``high``; ``memory``: most bytes that a batch's forward pass holds at a time beyond the
+    its 95% interval ``low`` to ``high``; ``memory``: most bytes that a batch's forward pass holds at a time beyond the
     weights; ``weights``: bytes of parameters and buffers."""
 
     seconds: float
@@ -219,9 +219,9 @@ def _interleaved(
 
 def _ratio(dense: Sequence[float], own: Sequence[float]) -> tuple[float, float, float]:
     """Return the median of dense / own over rounds with its interval: from the k-th smallest to the k-th largest ratio,
-    k as large as leaves it a confidence of 95 % or more."""
+    k as large as leaves it a confidence of 95% or more."""
     ratios = sorted(a / b for a, b in zip(dense, own, strict=True))
-    # P(fewer than k of the rounds lie below the median) ≤ 2.5 %
+    # P(fewer than k of the rounds lie below the median) ≤ 2.5%
     k = int(stats.binom.ppf(0.025, len(ratios), 0.5))
     return statistics.median(ratios), ratios[k - 1], ratios[-k]
 

@@ -41,6 +41,7 @@ from .pictures import (
     mask_change,
     mask_picture,
     overlap,
+    scatter,
     weight_histogram,
 )
 from .scorecard import differences, sparse_speed, trade_offs, worth
@@ -56,7 +57,7 @@ __all__ = [
     "differences", "doubt_bars", "first_lost", "forest", "frames", "gap_in_words", "images", "in_order",
     "kept_counts", "layer_bars", "layer_name", "leads", "least_sensitive", "lines", "look", "mask_change", "mask_picture", "one_explanation",
     "overlap", "pixel_directions", "price_answer", "pruner_answer", "radar", "recall_changes", "record",
-    "region_table", "reliability_diagram", "resolution_bars", "save", "score_histograms", "sensitivity", "shaken",
+    "region_table", "reliability_diagram", "resolution_bars", "save", "scatter", "score_histograms", "sensitivity", "shaken",
     "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep", "sweep_panels",
     "tale", "tiles", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram", "worth",
 ]  # fmt: skip

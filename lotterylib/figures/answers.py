@@ -45,9 +45,7 @@ class Answer:
 
     def _repr_html_(self) -> str:
         lines = [
-            f"<p>{escape(s)}</p>".replace(" %", "\N{NO-BREAK SPACE}%")
-            .replace(" ↑", "\N{NO-BREAK SPACE}↑")
-            .replace(" ↓", "\N{NO-BREAK SPACE}↓")
+            f"<p>{escape(s)}</p>".replace(" ↑", "\N{NO-BREAK SPACE}↑").replace(" ↓", "\N{NO-BREAK SPACE}↓")
             for s in self.sentences
         ]
         lines[0] = lines[0].replace("<p>", f"<p><strong>Answer from {escape(self.source)}.</strong> ", 1)
@@ -58,16 +56,16 @@ def percent(sparsity: float) -> str:
     """Return a sparsity as the book writes it.
 
     >>> percent(0.8926258), percent(0.36)
-    ('89.3 %', '36 %')
+    ('89.3%', '36%')
     """
-    return f"{100 * sparsity:.3g} %"
+    return f"{100 * sparsity:.3g}%"
 
 
 def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, str] = _WORDS) -> str:
     """Say in words what was kept, lost and undecided at which of the rising sparsities.
 
     >>> reach([0.36, 0.59, 0.79, 0.89], ["pass", "undecided", "fail", "fail"])
-    'kept up to 36 %, undecided at 59 %, lost from 79 %'
+    'kept up to 36%, undecided at 59%, lost from 79%'
     >>> reach([0.36, 0.59], ["undecided", "undecided"])
     'undecided at every sparsity'
     """
@@ -85,7 +83,7 @@ def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, 
         elif len(places) == 1 and places[0][-1] == last:
             said.append(f"{word} from {percent(levels[places[0][0]])}")
         else:
-            said.append(f"{word} at {_listed([_span(levels, run) for run in places])} %")
+            said.append(f"{word} at {_listed([_span(levels, run) for run in places])}%")
     return ", ".join(said)
 
 
@@ -122,8 +120,8 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
 
     Example:
         >>> from lotterylib.results import example
-        >>> print(str(answer(example(), "accuracy"))[:84].rstrip())
-        With 50 % of the weights removed, lottery tickets are as good as the dense network,
+        >>> print(str(answer(example(), "accuracy"))[:83].rstrip())
+        With 50% of the weights removed, lottery tickets are as good as the dense network,
     """
     said = [(where, _metric_sentences(judged, names)) for where, judged in _settings(table)]
     # a study under way says nothing where another one answers
@@ -264,14 +262,14 @@ def _against_dense(row: Any, about: metrics.About) -> str:
 def _gap(row: Any, about: metrics.About) -> str:
     share = about.unit.startswith("fraction")
     scale, unit = (100, " points") if share else (1, "")
-    dense = f"{100 * row.dense:.3g} %" if share else f"{row.dense:.3g}"
+    dense = f"{100 * row.dense:.3g}%" if share else f"{row.dense:.3g}"
     if math.isnan(row.difference):
         return f"dense {dense}"
     change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
     interval = (
         "no interval"
         if math.isnan(row.low)
-        else f"95 % interval {low} to {high}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
+        else f"95% interval {low} to {high}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
     )
     return f"dense {dense}, difference {change}{unit}, {interval}"
 
@@ -321,7 +319,7 @@ def sensitivity(table: pd.DataFrame) -> pd.DataFrame:
     Example:
         >>> from lotterylib.results import example
         >>> sensitivity(example()).iloc[0].to_dict()
-        {'dimension': 'generalization', 'least sensitive': 'LTH, up to 50 %', 'LTH': '●×', 'RP': '×'}
+        {'dimension': 'generalization', 'least sensitive': 'LTH, up to 50%', 'LTH': '●×', 'RP': '×'}
     """
     judged = judge_study(table)
     rows = {}
@@ -390,7 +388,7 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
     Example:
         >>> from lotterylib.results import example
         >>> pruner_answer(example(), "lottery").sentences[0]
-        'Test accuracy of lottery tickets: kept up to 50 %, lost from 80 %.'
+        'Test accuracy of lottery tickets: kept up to 50%, lost from 80%.'
     """
     sentences = []
     for setting, judged in _settings(table):
@@ -438,7 +436,7 @@ def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float
     last = max((s for s, sign in signs.items() if sign != "undecided"), default=max(signs))
     gap, low, high, _ = gaps[last]
     points = _rounded(100 * gap, 100 * low, 100 * high)
-    interval = "no interval" if math.isnan(low) else f"95 % interval {points[1]} to {points[2]}"
+    interval = "no interval" if math.isnan(low) else f"95% interval {points[1]} to {points[2]}"
     return (
         f"Test accuracy beside {called(other)}: {reach(list(signs), list(signs.values()), _COMPARED)}; "
         f"at {percent(last)} by {points[0]} points ({interval})."
@@ -452,7 +450,7 @@ def first_lost(table: pd.DataFrame, *pruners: str) -> Answer:
     Example:
         >>> from lotterylib.results import example
         >>> first_lost(example(), "lottery").sentences[0]
-        'First lost by lottery tickets, at 80 %: accuracy.'
+        'First lost by lottery tickets, at 80%: accuracy.'
     """
     judged = judge_study(table)
     return Answer(tuple(_first_lost(judged, p) for p in pruners))
@@ -480,7 +478,7 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
     Example:
         >>> from lotterylib.results import example
         >>> price_answer(example(), {"lottery": 2.5, "random": 0.6}, 0.5).sentences[0]
-        'At 50 % sparsity 1 of 2 methods certainly keeps test accuracy: lottery tickets, found for 2.5 dense trainings.'
+        'At 50% sparsity 1 of 2 methods certainly keeps test accuracy: lottery tickets, found for 2.5 dense trainings.'
     """
     judged = judge_study(table)
     at = judged.loc[(judged.metric == "accuracy") & ((judged.sparsity - level).abs() < 1e-6)]

@@ -56,7 +56,7 @@ class View:
     @property
     def title(self) -> str:
         name = look(self.pruner).label
-        return name if self.pruner == "dense" else f"{name}, {100 * self.sparsity:.3g} % removed"
+        return name if self.pruner == "dense" else f"{name}, {100 * self.sparsity:.3g}% removed"
 
     @property
     def error(self) -> float | None:
@@ -160,7 +160,7 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
     first = drawn(dense)
     tickets = {p: tickets[p] for p in in_order(tickets)}
     pictures = {p: [first, *(drawn(v) for v in row)] for p, row in tickets.items()}
-    levels = ["dense", *(f"{100 * v.sparsity:.3g} %" for v in next(iter(tickets.values())))]
+    levels = ["dense", *(f"{100 * v.sparsity:.3g}%" for v in next(iter(tickets.values())))]
     names = [look(p).label for p in tickets]
     # the paper's ticket, where there is one, beside chance
     others = names[1:] or names
@@ -245,7 +245,7 @@ def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     if title:
         axis.set_xlabel("inputs of one layer", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
-    return "mask: dark = kept"
+    return "mask, kept weights marked"
 
 
 def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..metrics.generalization import ood_auroc
+from ..text import signed
 from ..verdict import student
 from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
@@ -142,7 +143,7 @@ def adversarial_examples(
 def recall_changes(
     changes: Mapping[str, Mapping[str, float | None]], errors: Mapping[str, Mapping[str, float]]
 ) -> Drawn:
-    """Draw who pays: change of recall of each class against dense, in percentage points, with 95 % intervals. What lies far
+    """Draw who pays: change of recall of each class against dense, in percentage points, with 95% intervals. What lies far
     outside is cut off: an arrow gives its value.
 
     ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors.
@@ -173,7 +174,7 @@ def recall_changes(
                     axis.plot(edge, place, "<" if change < 0 else ">", color=colour, clip_on=False)
                     at = {"xytext": (8 if change < 0 else -8, 0), "textcoords": "offset points", "zorder": 5}
                     side = "left" if change < 0 else "right"
-                    number = f"{change:+.0f}".replace("-", "−")
+                    number = signed(change, ".0f")
                     box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
                     axis.annotate(number, (edge, place), ha=side, va="center", fontsize=8.5, bbox=box, **at)
             worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)

@@ -33,10 +33,10 @@ def kept_counts(judged: pd.DataFrame, pruners: Sequence[str], *, smoke: bool = F
         >>> from lotterylib.verdict import passes
         >>> _, alt = kept_counts(passes(example()), ["lottery", "random"])
         >>> print(alt)
-        Metrics kept, undecided and lost by sparsity. Generalization, LTH: 1 kept and 0 lost at 50 %; 0 kept
-        and 1 lost at 80 %. Generalization, RP: 0 kept and 1 lost at 50 %; 0 kept and 1 lost at 50 %.
-        Calibration, LTH: 1 kept and 0 lost at 50 %; 1 kept and 0 lost at 80 %. Calibration, RP: 0 kept and
-        1 lost at 50 %; 0 kept and 1 lost at 50 %.
+        Metrics kept, undecided and lost by sparsity. Generalization, LTH: 1 kept and 0 lost at 50%; 0 kept
+        and 1 lost at 80%. Generalization, RP: 0 kept and 1 lost at 50%; 0 kept and 1 lost at 50%.
+        Calibration, LTH: 1 kept and 0 lost at 50%; 1 kept and 0 lost at 80%. Calibration, RP: 0 kept and
+        1 lost at 50%; 0 kept and 1 lost at 50%.
     """
     shown = [p for p in pruners if p in set(judged.pruner)]
     kinds = [d for d in DIMENSIONS if d in set(judged.dimension)]

@@ -80,6 +80,4 @@ def record(name: str, value: Any) -> None:
         value = value.item()
     prefix = "application/papermill.record/"
     about = {"scrapbook": {"name": name, "mime_prefix": prefix}}
-    # behind repr, which would escape it
-    text = repr(value).replace(" %", "\N{NO-BREAK SPACE}%")
-    display({prefix + "text/plain": text}, raw=True, metadata=about)
+    display({prefix + "text/plain": repr(value)}, raw=True, metadata=about)

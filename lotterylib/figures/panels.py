@@ -219,7 +219,7 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
     Example:
         >>> _, alt = doubt_bars({"accuracy": 0.3})
         >>> print(alt)
-        Share of the doubt that comes from the trainings, the rest from the test images: Test accuracy 30 %.
+        Share of the doubt that comes from the trainings, the rest from the test images: Test accuracy 30%.
     """
     if not shares:
         raise DataError("no metric has records of several seeds with an error")
@@ -236,7 +236,7 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
         axis.tick_params(axis="y", labelsize=8)
         axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
-    said = "; ".join(f"{label} {v:.0f} %" for label, v in zip(labels, values, strict=True))
+    said = "; ".join(f"{label} {v:.0f}%" for label, v in zip(labels, values, strict=True))
     share = "Share of the doubt that comes from the trainings, the rest from the test images"
     return marked(figure, f"{share}: {said}.", smoke)
 

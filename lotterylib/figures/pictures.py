@@ -13,9 +13,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import Bbox
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from ..errors import SettingError
+from ..errors import DataError, SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
 from .drawing import Drawn, draw_image, panels, stroke
@@ -402,6 +403,39 @@ def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
     return figure, (
         f"Histogram of weight magnitudes on a log axis. {int(kept.sum()):,} of {len(kept):,} weights are kept, "
         f"all of magnitude {edge:.3g} or more in this mask."
+    )
+
+
+def scatter(x: Sequence[float], y: Sequence[float], labels: tuple[str, str]) -> Drawn:
+    """Draw pairs of positive numbers on logarithmic axes, with the line of equality; ``labels`` name x and y.
+
+    A pair with a zero has no place on such axes: it is left out, and counted below. Raises ``DataError`` where none is left.
+
+    Example:
+        >>> _, alt = scatter([0.1, 0.2, 0.4], [0.1, 0.3, 0.4], ("score", "change"))
+        >>> print(alt)
+        change against score, 3 pairs, between them and equality a factor of 1 in the middle; rank
+        correlation 1.00.
+    """
+    pairs = np.asarray([x, y], dtype=float).T
+    shown = pairs[(pairs > 0).all(axis=1) & np.isfinite(pairs).all(axis=1)]
+    if not len(shown):
+        raise DataError("no pair of positive numbers to draw")
+    with styled():
+        figure, axis = plt.subplots(figsize=(5.0, 3.9))
+        ends = [shown.min() / 1.5, shown.max() * 1.5]
+        axis.plot(ends, ends, "--", color="#666666", linewidth=1)
+        # a third of the way along the line, where low values leave room
+        place = ((ends[0] ** 2 * ends[1]) ** (1 / 3),) * 2
+        axis.annotate("equal", place, (6, -10), textcoords="offset points", color="#666666")
+        axis.loglog(*shown.T, "o", color=look("snip").colour, markersize=5, alpha=0.8)
+        axis.set(xlabel=labels[0], ylabel=labels[1], xlim=ends, ylim=ends)
+    rank = spearmanr(*shown.T).statistic if len(shown) > 2 else float("nan")
+    factor = np.exp(np.median(np.abs(np.log(shown[:, 1] / shown[:, 0]))))
+    left = f" ({len(pairs) - len(shown)} with a zero are left out)" if len(shown) < len(pairs) else ""
+    return figure, (
+        f"{labels[1]} against {labels[0]}, {len(shown)} pairs{left}, between them and equality a factor of {factor:.2g} in the "
+        f"middle; rank correlation {rank:.2f}."
     )
 
 

@@ -25,7 +25,7 @@ _SPAN = 5
 
 
 def differences(rows: Sequence[Any]) -> Drawn:
-    """Draw every metric's difference to dense with its 95 % interval, in tolerances and so turned that right is better.
+    """Draw every metric's difference to dense with its 95% interval, in tolerances and so turned that right is better.
 
     The grey band is what counts as comparable.
 
@@ -36,7 +36,7 @@ def differences(rows: Sequence[Any]) -> Drawn:
         >>> from types import SimpleNamespace
         >>> interval = dict(difference=0.002, low=-0.001, high=0.005, tolerance=0.01)
         >>> differences([SimpleNamespace(label="Accuracy", direction="higher", verdict="holds", **interval)])[1]
-        'Differences of 1 metrics to the dense network, with 95 % intervals: holds up in Accuracy.'
+        'Differences of 1 metrics to the dense network, with 95% intervals: holds up in Accuracy.'
     """
     if not rows:
         raise SettingError("no rows to draw: want those of a scorecard")
@@ -67,7 +67,7 @@ def differences(rows: Sequence[Any]) -> Drawn:
         figure.tight_layout()
     found = {v: [row.label for row in rows if row.verdict == v] for v in _VERDICTS}
     words = "; ".join(f"{_VERDICTS[v][0]} in {', '.join(labels)}" for v, labels in found.items() if labels)
-    return figure, f"Differences of {len(rows)} metrics to the dense network, with 95 % intervals: {words}."
+    return figure, f"Differences of {len(rows)} metrics to the dense network, with 95% intervals: {words}."
 
 
 def trade_offs(networks: Sequence[Mapping[str, Any]]) -> Drawn:

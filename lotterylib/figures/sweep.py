@@ -31,10 +31,10 @@ _WIDTH, _COLUMNS, _TEXT = 8.0, 3, 9
 def sweep(
     table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
 ) -> Drawn:
-    """Draw a metric's mean over seeds against sparsity, with its 95 % interval as whiskers.
+    """Draw a metric's mean over seeds against sparsity, with its 95% interval as whiskers.
 
     Each pruner has a small panel in which the others are grey; with ``highlight``, that one stands beside lottery tickets and
-    random pruning, with a close-up. The x axis counts rounds of pruning (20 % of the remaining weights each). A curve is
+    random pruning, with a close-up. The x axis counts rounds of pruning (20% of the remaining weights each). A curve is
     solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and dotted once
     collapsed (Region III). Dense is the black dash-dot line. What lies far outside is cut off: an arrow gives its value.
     Where the paper has printed the same curve, it is drawn dashed in black.
@@ -49,7 +49,7 @@ def sweep(
         >>> _, alt = sweep(example(), "accuracy")
         >>> print(alt)
         Test accuracy (higher is better) against sparsity, LeNet on scikit-learn's digits, mean of 2 seed(s).
-        Dense: 90 %. LTH: 89.8 at 50 %, 85 at 80 %. RP: 40 at 50 %, 40 at 50 %.
+        Dense: 90%. LTH: 89.8 at 50%, 85 at 80%. RP: 40 at 50%, 40 at 50%.
     """
     about = metrics.describe(metric)
     percent = about.unit.startswith("fraction")
@@ -154,7 +154,7 @@ def region_table(table: pd.DataFrame) -> pd.DataFrame:
     Example:
         >>> from lotterylib.results import example
         >>> region_table(example())["in Region I up to"].tolist()
-        ['50 %', 'none']
+        ['50%', 'none']
     """
     found = by_setting(over_seeds(table, "accuracy"))
     rows = []
@@ -170,11 +170,11 @@ def region_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _percent(sparsity: float) -> str:
-    return "none" if math.isnan(sparsity) else f"{100 * sparsity:.3g} %"
+    return "none" if math.isnan(sparsity) else f"{100 * sparsity:.3g}%"
 
 
 def rounds(sparsity: float) -> float:
-    """Return how many rounds of 20 % lead to a sparsity: log(1 − s) / log 0.8.
+    """Return how many rounds of 20% lead to a sparsity: log(1 − s) / log 0.8.
 
     >>> round(rounds(0.488), 6)
     3.0
@@ -338,7 +338,7 @@ def legend_of(printed: bool = False) -> list[Artist]:
 
 
 def _alt(setting: _Setting, about: metrics.About, percent: bool, highlight: str | None) -> str:
-    unit, seeds = " %" if percent else "", int(setting.means["seeds"].max())
+    unit, seeds = "%" if percent else "", int(setting.means["seeds"].max())
     dense = curve_of(setting.means, "dense")["value"].iloc[0]
     words = [
         f"{about.label} ({about.direction} is better) against sparsity, {setting.name}, mean of "

@@ -72,7 +72,7 @@ def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
     axis.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor", fontsize=8)
     axis.xaxis.tick_top()
     rows = list(wide.index)
-    axis.set_yticks(range(len(rows)), [f"{100 * s:.3g} %" for _, s in rows], fontsize=7)
+    axis.set_yticks(range(len(rows)), [f"{100 * s:.3g}%" for _, s in rows], fontsize=7)
     axis.grid(False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -130,7 +130,7 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
             labels = [metrics.describe(n).short for n in names]
             draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=7.5, pad=-1)
             axis.set_title(look(pruner).label, fontsize=10, pad=14)
-        heading = f"{100 * sparsity:.3g} % sparsity; black dash-dot: dense; outward is better"
+        heading = f"{100 * sparsity:.3g}% sparsity; black dash-dot: dense; outward is better"
         figure.suptitle(heading, fontsize=10)
         figure.tight_layout()
     return marked(figure, _radar_words(places, sparsity, pruners, names), smoke)

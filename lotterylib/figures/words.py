@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ..text import signed
 from ..verdict import paired_gap
 from .answers import percent
 from .style import called
@@ -18,8 +19,8 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
 
     Example:
         >>> from lotterylib.results import example
-        >>> gap_in_words(example(), "lottery", "random", 0.8)[:59]
-        'In the study, at 50 % sparsity, lottery tickets get 49.8 po'
+        >>> gap_in_words(example(), "lottery", "random", 0.8)[:58]
+        'In the study, at 50% sparsity, lottery tickets get 49.8 po'
     """
     names = called(pruner), called(other)
     rows = table[table["metric"].eq("accuracy")]
@@ -35,5 +36,5 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
         return f"{said}; with one seed, nobody can say how much of that is luck."
     certain = low > 0 or high < 0
     reading = "more than luck" if certain else f"no more than {seeds} seeds can differ by luck"
-    ends = " to ".join(f"{100 * end:+.1f}".replace("-", "−") for end in (low, high))
-    return f"{said} (95 % interval of the difference {ends}, {seeds} seeds): {reading}."
+    ends = " to ".join(signed(100 * end, ".1f") for end in (low, high))
+    return f"{said} (95% interval of the difference {ends}, {seeds} seeds): {reading}."

@@ -148,6 +148,11 @@ class Metric(BaseModel, ABC):
         return {"images": images} if "images" in cls.model_fields else {}
 
     @classmethod
+    def variant_title(cls, variant: str) -> str:
+        """Return what readers call a variant."""
+        return variant
+
+    @classmethod
     def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:
         """Return a line on where a network breaks, from the ``extra`` of two measurements; may be empty."""
         return ""
@@ -183,7 +188,8 @@ def describe(name: str) -> About:
     about = METRICS[base].about
     if not variant:
         return about
-    return replace(about, name=name, label=f"{about.label}, {variant}", short=f"{about.short}, {variant}")
+    kind = METRICS[base].variant_title(variant)
+    return replace(about, name=name, label=f"{about.label}, {kind}", short=f"{about.short}, {kind}")
 
 
 def build(name: str, **settings: Any) -> Metric:

@@ -1,4 +1,4 @@
-"""Second dimension: when the network says 90 %, is it right nine times in ten?
+"""Second dimension: when the network says 90%, is it right nine times in ten?
 
 Binned scores compare what was said with what came true, bin by bin; proper scores (negative log-likelihood, Brier) ask
 for confidence and accuracy at once. All are lower-is-better.

@@ -18,7 +18,7 @@ from ..rng import generator
 
 # the seed of all that metrics draw
 DRAWS = 0
-# the standard error from so many is itself known to 5 %
+# the standard error from so many is itself known to 5%
 RESAMPLES = 200
 
 

@@ -1,7 +1,7 @@
 """Iterative magnitude pruning with rewinding: lottery tickets (LTH; Frankle & Carbin, 2019, arXiv:1803.03635; rewinding
 to an early step: Frankle et al., 2020, arXiv:1912.05671).
 
-Repeat: train; remove a share (20 %) of the *remaining* weights, those of smallest |θ| over all layers; set the
+Repeat: train; remove a share (20%) of the *remaining* weights, those of smallest |θ| over all layers; set the
 survivors, and every other parameter and buffer, back to their values at the rewind step. After n rounds
 
     density = 0.8ⁿ,   sparsity = 1 − 0.8ⁿ

@@ -1,7 +1,7 @@
 """Small-dense: the control. A dense network of the same architecture, only narrower, with as many prunable weights as a
 ticket of the sparsity asked for would keep: if it does as well, sparsity was of no use.
 
-One multiplier of all widths is found by bisection. Where whole channels are too coarse to come within 1 % (the smallest
+One multiplier of all widths is found by bisection. Where whole channels are too coarse to come within 1% (the smallest
 networks), single stages get up to two channels more or fewer.
 """
 
@@ -28,12 +28,12 @@ Width = float | list[float]
 
 def narrowed(spec: dict[str, Any], kept: int, scope: Scope = "all") -> dict[str, Any]:
     """Return the description of the narrower network: ``spec`` (of ``models.build``) with another ``width``, one number or
-    one per stage, whose prunable weights are ``kept`` to within 1 % if any widths are, else as near as there is.
+    one per stage, whose prunable weights are ``kept`` to within 1% if any widths are, else as near as there is.
 
-    Among widths within 1 % the one closest to proportional is taken.
+    Among widths within 1% the one closest to proportional is taken.
 
     Raises:
-        SettingError: if nothing comes within 5 %.
+        SettingError: if nothing comes within 5%.
     """
 
     def error(width: Width) -> float:

@@ -391,7 +391,7 @@ def _too_dear(
 
 
 def alone(measured: Measurement) -> tuple[float, float]:
-    """Return the 95 % interval of a value: Wilson's for shares of images, else Student's; the value itself without an error.
+    """Return the 95% interval of a value: Wilson's for shares of images, else Student's; the value itself without an error.
 
     Example:
         >>> [round(end, 3) for end in alone(Measurement(0.5, 0.1, 10**6))]

@@ -21,7 +21,7 @@ TRAININGS = 5
 class Row:
     """One metric of the ticket and of the dense network, and their difference (ticket − dense).
 
-    ``low`` to ``high`` is the difference's 95 % interval; both equal ``difference`` where the metric has no sampling
+    ``low`` to ``high`` is the difference's 95% interval; both equal ``difference`` where the metric has no sampling
     error. Without a dense network it is the value's own, and ``dense`` and ``difference`` are NaN. ``over`` says what was
     sampled:
 

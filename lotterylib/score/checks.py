@@ -81,14 +81,14 @@ def one_network(ticket: Subject, dense: Subject) -> bool:
 
 
 def against_expected(name: str, logits: Tensor, labels: Tensor, expected: float) -> str:
-    """Return a complaint if an accuracy is not the one ``expected`` of it, in [0, 1], by its 95 % interval; else nothing."""
+    """Return a complaint if an accuracy is not the one ``expected`` of it, in [0, 1], by its 95% interval; else nothing."""
     found = right(logits, labels)
     interval = verdict.proportion(int(found.sum()), len(found))
     # printed digits are rounded
     if interval.low - 5e-4 <= expected <= interval.high + 5e-4:
         return ""
     return (
-        f"{name} is right on {interval.mean:.1%} of {interval.size:,} images (95 % interval {interval.low:.1%} to "
+        f"{name} is right on {interval.mean:.1%} of {interval.size:,} images (95% interval {interval.low:.1%} to "
         f"{interval.high:.1%}), where {expected:.2%} was expected: check mean, std, size and the order of classes"
     )
 
@@ -97,7 +97,7 @@ def renumbered(name: str, logits: Tensor, labels: Tensor, class_names: Sequence[
     """Return a complaint if a network would be right far more often were its outputs numbered otherwise, else nothing.
 
     Of all numberings the best one is taken (an assignment problem). It has to be right on more than half of the images, ten
-    or more for each class, and on certainly more than the given one: 5 points, by the ends of both 95 % intervals.
+    or more for each class, and on certainly more than the given one: 5 points, by the ends of both 95% intervals.
 
     Example:
         >>> labels = torch.arange(60) % 3

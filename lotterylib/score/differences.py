@@ -27,7 +27,7 @@ Counts = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference, ticket − dense, and its 95 % interval ``low`` to ``high``.
+    """A difference, ticket − dense, and its 95% interval ``low`` to ``high``.
 
     ``over``: what was sampled; ``images``: how many images it rests on; ``at``: the interval that k times as many would
     give if the difference stayed, None where images are not what it lacks.

@@ -20,7 +20,7 @@ from ..training import predict
 # pixels a side above which fewer images are looked at, in smaller pieces
 LARGE = 64
 
-BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 class Estimate:

@@ -19,10 +19,10 @@ def markdown(cards: Sequence[Scorecard], answers: Sequence[str]) -> str:
     for card, answer in zip(cards, answers, strict=True):
         parts += [f"### Scorecard of {_plain(card.about['ticket'])}", "", _plain(answer), ""]
         if card.compared:
-            parts += ["| metric | dense | pruned | difference, 95 % interval | tolerance | verdict |"]
+            parts += ["| metric | dense | pruned | difference, 95% interval | tolerance | verdict |"]
             parts += ["| :-- | --: | --: | :-: | --: | :-- |", *map(_line, card.rows), ""]
         else:
-            parts += ["| metric | value | 95 % interval |", "| :-- | --: | :-: |"]
+            parts += ["| metric | value | 95% interval |", "| :-- | --: | :-: |"]
             parts += [
                 f"| {_plain(r.label)} | {_number(r.ticket)} | {_number(r.low)} to {_number(r.high)} |"
                 for r in card.rows

@@ -68,7 +68,7 @@ def scorecard(
 ) -> Report:
     """Judge a pruned network against the dense one in all four dimensions.
 
-    Each difference comes with its 95 % interval (see ``Row``). Each network is one training: what another seed would
+    Each difference comes with its 95% interval (see ``Row``). Each network is one training: what another seed would
     change, no interval here covers, unless ``dense`` names several trainings. The networks are left as found.
 
     Args:

@@ -300,7 +300,7 @@ def _by_size(rows: list[Row]) -> list[Row]:
 def breaks(card: Scorecard) -> list[str]:
     """Return where it breaks: a line for each metric that is worse, and the classes and corruptions that are certainly hit."""
     lines = [
-        f"{row.label}: {number(row.dense)} → {number(row.ticket)}, by {_signed(row.low)} to {_signed(row.high)} (95 %); {_times(row)} "
+        f"{row.label}: {number(row.dense)} → {number(row.ticket)}, by {_signed(row.low)} to {_signed(row.high)} (95%); {_times(row)} "
         "what counts as comparable"
         for row in _by_size([row for row in card.rows if row.word == "worse"])
     ]
@@ -324,7 +324,7 @@ def _share_of(share: Share) -> str:
 def intervals(card: Scorecard) -> list[str]:
     """Return what the intervals of this card cover, and what they do not."""
     lines = [
-        "95 % intervals of the difference by images, both networks on the same ones: for shares of images (accuracy, also under "
+        "95% intervals of the difference by images, both networks on the same ones: for shares of images (accuracy, also under "
         "attack) Newcombe's, which knows when there are few; recall loss holds for all classes at once. The others are "
         "Student's, from the standard error of the paired bootstrap over images: in closed form for means, corruption error "
         f"and AUROC, from 200 resamples for the rest. From fewer than {FEW} images nothing is called as good."
@@ -350,7 +350,7 @@ def intervals(card: Scorecard) -> list[str]:
             "The two networks are one, which differs from itself by nothing: here no images are needed."
         )
     if not card.compared:
-        return ["95 % intervals of the values, over images: Wilson's for shares of images, else Student's."]
+        return ["95% intervals of the values, over images: Wilson's for shares of images, else Student's."]
     if _banded(card):
         return [
             *lines,
@@ -377,7 +377,7 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
     if card.speed:
         b = card.speed["ticket"]
         a = card.speed.get("dense", b)
-        span = f"{b.speedup:.2f}× as fast (95 % interval {b.low:.2f} to {b.high:.2f})"
+        span = f"{b.speedup:.2f}× as fast (95% interval {b.low:.2f} to {b.high:.2f})"
         taken = [("time of a batch", *[f"{1000 * each.seconds:.1f} ms" for each in (a, b)], span)]
         taken += [
             ("memory of a batch", *[amount(each.memory, "B") for each in (a, b)], _share(b.memory, a.memory))
@@ -482,14 +482,14 @@ def _facts(card: Scorecard) -> list[str]:
 def _table(card: Scorecard, columns: int) -> Iterator[str]:
     if not card.compared:
         for dimension, rows in dimensions(card):
-            yield f"{dimension.upper():44}  {'value':>9}  95 % interval"
+            yield f"{dimension.upper():44}  {'value':>9}  95% interval"
             yield from (f"{_titled(r):44}  {number(r.ticket):>9}  {_own(r)}" for r in rows)
             yield ""
         return
     span = max([len(_interval(row)) for row in card.rows] + [27])
     width = min(max([len(_titled(row)) for row in card.rows] + [24]), columns - span - 33)
     for dimension, rows in dimensions(card):
-        yield f"{dimension.upper():{width}}  {'dense':>8}  {'ticket':>8}  {'difference, 95 % interval':^{span}}  verdict"
+        yield f"{dimension.upper():{width}}  {'dense':>8}  {'ticket':>8}  {'difference, 95% interval':^{span}}  verdict"
         for row in rows:
             label, *more = textwrap.wrap(_titled(row), width)
             numbers = f"{number(row.dense):>8}  {number(row.ticket):>8}  {_interval(row):^{span}}"

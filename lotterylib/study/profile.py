@@ -135,7 +135,7 @@ class Live(_Strict):
 class Profile(_Strict):
     """One study.
 
-    Sparsities come as ``rounds`` of 20 % each or as fractions; dense is always part of it, and all of it where ``pruners``
+    Sparsities come as ``rounds`` of 20% each or as fractions; dense is always part of it, and all of it where ``pruners``
     is empty. ``smoke`` says that its numbers mean nothing, and ``live`` what notebooks train in front of the reader.
     ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges, ``beside`` one
     whose records, where there are some, are shown with this one's.

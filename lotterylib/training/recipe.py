@@ -68,7 +68,7 @@ class Recipe(BaseModel):
     Attributes:
         precision: "auto" takes bfloat16, or float16 on GPUs that lack it, where that is measured to be faster.
         crop: "padded" shifts an image by up to ``crop_padding`` pixels; "resized", for images in files, cuts out a part of
-            random place, area (8 to 100 %) and aspect ratio and brings it to size, as is the custom for ImageNet.
+            random place, area (8 to 100%) and aspect ratio and brings it to size, as is the custom for ImageNet.
         flip: Mirror at random, or, with "alternate", every image in every other epoch, from a random start.
         compile: Put the network through ``torch.compile``.
         tf32: Let GPUs calculate float32 in TF32 while training.

@@ -19,6 +19,7 @@ from .. import metrics
 from ..errors import DataError
 from ..pruners import PRUNERS, Start
 from ..results import setting_name
+from ..text import signed
 from . import paper
 from .intervals import Interval, differences, interval
 from .passes import judge, limits, lth_pass, passes, tolerances
@@ -206,7 +207,7 @@ def _plural(count: float, word: str) -> str:
 
 def _said(found: Interval, scale: float) -> str:
     mean, low, high = (scale * value for value in found[:3])
-    return f"{mean:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
+    return f"{signed(mean)} (95% interval {signed(low)} to {signed(high)})"
 
 
 def _sign_test(gaps: Sequence[float], effect: str) -> tuple[str, str]:
@@ -255,7 +256,7 @@ class Gap(Claim):
         if gaps.empty:
             return ""
         low, high = gaps.min(), gaps.max()
-        return f"In the paper's own figures: {gaps.mean():+.3g}, from {low:+.3g} to {high:+.3g} over {_plural(len(gaps), 'setting')}."
+        return f"In the paper's own figures: {signed(gaps.mean())}, from {signed(low)} to {signed(high)} over {_plural(len(gaps), 'setting')}."
 
 
 class KeepsAccuracy(Gap):

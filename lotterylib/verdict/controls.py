@@ -97,7 +97,7 @@ def negative(
     table: pd.DataFrame, size: int = 3, draws: int = 100, seed: int = 0, amount: float = 1.0, **how: Any
 ) -> pd.DataFrame:
     """Return the ``shares`` of verdicts on dense networks that are truly worse by ``amount`` tolerances, in every metric: at
-    1.0, the edge, at most 2.5 % may pass."""
+    1.0, the edge, at most 2.5% may pass."""
     limits = passes(retrained(table, size, draws, seed), **how).groupby("metric").tolerance.median()
     worse = {metric: amount * limit for metric, limit in limits.items()}
     return shares(passes(retrained(table, size, draws, seed, worse), **how))

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold, the verdict's and the metrics' own, simulated where the truth is known (``benchmarks/intervals.py``)."""
+"""How often 95% intervals hold, the verdict's and the metrics' own, simulated where the truth is known (``benchmarks/intervals.py``)."""
 
 from __future__ import annotations
 

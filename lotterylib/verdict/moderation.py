@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import DataError
 
-# fewer tickets say too little of their common variance: 95 % intervals of five would hold in 93.1 %, of two in 91 %
+# fewer tickets say too little of their common variance: 95% intervals of five would hold in 93.1%, of two in 91%
 FEWEST = 8
 # correlation over seeds of what two tickets show: half, if a dense network varies as much as a ticket
 SHARED = 0.5

@@ -147,7 +147,7 @@ def lth_pass(results: pd.DataFrame | Iterable[Mapping[str, Any]], **how: Any) ->
     Returns:
         One row per (dataset, model, pruner, sparsity): a verdict for each dimension, ``lth_pass`` for all, the counts
         ``passed``, ``failed`` and ``undecided``, ``fails``, the metrics that it failed, and ``retraining``: "within" where no
-        metric is worse than a retraining would explain (at 5 % for all of them together, after Bonferroni), else "worse".
+        metric is worse than a retraining would explain (at 5% for all of them together, after Bonferroni), else "worse".
 
     Example:
         >>> from lotterylib.results import example

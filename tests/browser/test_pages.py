@@ -166,7 +166,7 @@ def test_search_shows_pages_with_what_they_say(browser, address, site, opened):
     with Visit(browser, home, "search.html?q=dense") as visit:
         found = visit.page.locator("#search-results li", has_text="A sample book")
         # from the page as it is read: a quoted number is part of it
-        found.locator("p.context", has_text="The dense network reaches 92.5 %").wait_for()
+        found.locator("p.context", has_text="The dense network reaches 92.5%").wait_for()
         assert found.locator(".highlighted").first.inner_text().lower() == "dense"
         found.locator("a").click()
         visit.page.wait_for_url("**/book/index.html*")

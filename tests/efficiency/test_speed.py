@@ -30,7 +30,7 @@ def test_files_hold_survivors_and_a_bit_a_weight():
 
 def test_a_median_with_its_interval():
     dense, own = [float(r) for r in range(1, 13)], [1.0] * 12
-    # 12 rounds: P(X ≤ 2) = 1.9 % and P(X ≤ 3) = 7.3 % for X ~ Binomial(12, ½), so from the 3rd to the 10th
+    # 12 rounds: P(X ≤ 2) = 1.9% and P(X ≤ 3) = 7.3% for X ~ Binomial(12, ½), so from the 3rd to the 10th
     assert speed._ratio(dense, own) == (6.5, 3, 10)
     assert speed._ratio(dense[:6], own[:6]) == (3.5, 1, 6)
     assert speed._ratio(dense, dense) == (1, 1, 1)

@@ -42,10 +42,10 @@ def study(pruners=("lottery", "random"), others=OTHERS, **about):
     "verdicts, said",
     [
         ("PPP", "kept at every sparsity"),
-        ("PFF", "kept up to 36 %, lost from 59 %"),
-        ("P?F", "kept up to 36 %, undecided at 59 %, lost from 79 %"),
-        ("?F?", "undecided at 36 and 79 %, lost at 59 %"),
-        ("?PP", "kept from 59 %, undecided up to 36 %"),
+        ("PFF", "kept up to 36%, lost from 59%"),
+        ("P?F", "kept up to 36%, undecided at 59%, lost from 79%"),
+        ("?F?", "undecided at 36 and 79%, lost at 59%"),
+        ("?PP", "kept from 59%, undecided up to 36%"),
     ],
 )
 def test_every_sparsity_is_accounted_for(verdicts, said):
@@ -55,17 +55,17 @@ def test_every_sparsity_is_accounted_for(verdicts, said):
 
 def test_runs_of_sparsities_are_spans():
     verdicts = ["fail", "pass", "pass", "pass", "fail"]
-    assert answers.reach([0.1, 0.2, 0.3, 0.4, 0.5], verdicts) == "kept at 20 to 40 %, lost at 10 and 50 %"
+    assert answers.reach([0.1, 0.2, 0.3, 0.4, 0.5], verdicts) == "kept at 20 to 40%, lost at 10 and 50%"
 
 
 def test_an_answer_names_verdict_interval_and_reach():
     first, second = figures.answer(study(), "accuracy", "fgsm_accuracy", "ece").sentences
     assert first.startswith(
-        "With 59 % of the weights removed, lottery tickets are as good as the dense network, within tolerance "
-        "(Test accuracy ↑: dense 90 %, difference −0.20 points, 95 % interval "
+        "With 59% of the weights removed, lottery tickets are as good as the dense network, within tolerance "
+        "(Test accuracy ↑: dense 90%, difference −0.20 points, 95% interval "
     )
-    assert "3 seeds" in first and "lottery tickets kept up to 59 %, lost from 79 %" in first
-    assert "random pruning undecided at every sparsity. Kept longest by lottery tickets, up to 59 %." in first
+    assert "3 seeds" in first and "lottery tickets kept up to 59%, lost from 79%" in first
+    assert "random pruning undecided at every sparsity. Kept longest by lottery tickets, up to 59%." in first
     assert second == "Accuracy under FGSM: lottery tickets and random pruning lost at every sparsity."
 
 
@@ -101,26 +101,26 @@ def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
 
 def test_a_pruner_is_answered_for_beside_random_pruning():
     reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
-    assert reach == "Test accuracy of lottery tickets: kept up to 59 %, lost from 79 %."
+    assert reach == "Test accuracy of lottery tickets: kept up to 59%, lost from 79%."
     assert best.startswith(
-        "At 59 % (its sparsest that is certainly as accurate as dense) it keeps 2 of 3 metrics"
+        "At 59% (its sparsest that is certainly as accurate as dense) it keeps 2 of 3 metrics"
     )
     assert best.endswith("none is undecided, 1 certainly lost: FGSM.")
-    # .8 points above at 59 %, 29 below at 79 %
+    # .8 points above at 59%, 29 below at 79%
     assert beside.startswith(
-        "Test accuracy beside random pruning: certainly higher up to 59 %, certainly lower from 79 %; "
-        "at 79 % by −29 points (95 % interval "
+        "Test accuracy beside random pruning: certainly higher up to 59%, certainly lower from 79%; "
+        "at 79% by −29 points (95% interval "
     )
     assert "beside random" not in str(figures.pruner_answer(study(), "random"))
     mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
-    assert len(mirrored) == 3 and "beside lottery tickets: certainly higher from 79 %" in mirrored[2]
+    assert len(mirrored) == 3 and "beside lottery tickets: certainly higher from 79%" in mirrored[2]
     assert figures.pruner_answer(study(), "lottery", "snip").sentences[2] == beside
 
 
 def test_the_tale_says_better_worse_and_how_many():
     story, count = figures.tale(study()).sentences
     assert story == (
-        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network and in a valley "
+        "With 59% of the weights removed, lottery tickets are as accurate as the dense network and in a valley "
         "that is flatter by the paper's measure, but easier to fool."
     )
     assert count == (
@@ -136,7 +136,7 @@ def test_the_tale_keeps_worse_and_undecided_apart():
     moved = table.difference.add(spread.where(table.metric == "fgsm_accuracy", 0.0))
     story = figures.tale(table.assign(difference=moved, value=table.value + spread)).sentences[0]
     assert story == (
-        "With 59 % of the weights removed, lottery tickets are as accurate as the dense network. Undecided is whether "
+        "With 59% of the weights removed, lottery tickets are as accurate as the dense network. Undecided is whether "
         "they are easier to fool."
     )
 
@@ -145,7 +145,7 @@ def test_the_tale_of_tickets_that_lose_accuracy_says_so():
     collapsed = study(("lottery",)).query("sparsity in (0.0, 0.79)")
     story = figures.tale(collapsed).sentences[0]
     assert story == (
-        "With 79 % of the weights removed, lottery tickets are in a valley that is flatter by the paper's measure, but "
+        "With 79% of the weights removed, lottery tickets are in a valley that is flatter by the paper's measure, but "
         "less accurate than the dense network and easier to fool."
     )
 
@@ -167,14 +167,14 @@ def test_two_studies_are_compared_where_both_are_certain():
 def test_tiles_speak_of_whole_dimensions():
     tile = figures.tiles(study())["generalization"]
     assert tile["lead"] == "Lottery tickets: lost at every sparsity, first in FGSM."
-    assert tile["counts"] == "Of 2 metrics of lottery tickets at 59 %: 1 kept, 0 undecided, 1 lost."
+    assert tile["counts"] == "Of 2 metrics of lottery tickets at 59%: 1 kept, 0 undecided, 1 lost."
 
 
 def test_the_least_sensitive_pruner_keeps_a_metric_longest():
     found = figures.sensitivity(study())
     assert found.loc["Test accuracy ↑"].to_dict() == {
         "dimension": "generalization",
-        "least sensitive": "LTH, up to 59 %",
+        "least sensitive": "LTH, up to 59%",
         "LTH": "●●×",
         "RP": "???",
     }
@@ -185,7 +185,7 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
         "geometry": {"lottery": 1, "random": 1},
     }
     assert figures.sensitivity(study()).loc["Hessian trace, weights (nats) ↓", "least sensitive"] == (
-        "every method, up to 79 %"
+        "every method, up to 79%"
     )
     assert figures.least_sensitive(study()).sentences == (
         "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
@@ -221,16 +221,16 @@ def test_bars_count_every_verdict_once():
         sum(p.get_height() for p in first.patches if abs(p.get_x() + 0.43 - x) < 0.1) for x in range(3)
     ]
     assert heights == [2, 2, 2]
-    assert "Generalization, LTH: 1 kept and 1 lost at 36 %; 0 kept and 2 lost at 79 %." in alt
+    assert "Generalization, LTH: 1 kept and 1 lost at 36%; 0 kept and 2 lost at 79%." in alt
     with pytest.raises(DataError, match="no verdicts on snip"):
         figures.kept_counts(judged, ["snip"])
 
 
 def test_what_is_lost_first_is_named_with_its_sparsity():
     lottery, random = figures.first_lost(study(), "lottery", "random").sentences
-    # attacked accuracy is worse by .2 everywhere, accuracy at 79 % alone
-    assert lottery == "First lost by lottery tickets, at 36 %: FGSM."
-    assert random.startswith("First lost by random pruning, at 36 %: ")
+    # attacked accuracy is worse by .2 everywhere, accuracy at 79% alone
+    assert lottery == "First lost by lottery tickets, at 36%: FGSM."
+    assert random.startswith("First lost by random pruning, at 36%: ")
     [kept] = figures.first_lost(study(others={}), "random").sentences
     assert kept == "Random pruning: nothing is certainly lost at any sparsity."
 
@@ -246,9 +246,9 @@ def test_what_accuracy_costs_names_the_best_and_the_cheapest():
         "Cheapest: random pruning, found for 0.6 dense trainings."
     )
     none, _ = figures.price_answer(study(), costs, 0.79).sentences
-    assert none == "At 79 % sparsity none of 2 methods certainly keeps test accuracy."
+    assert none == "At 79% sparsity none of 2 methods certainly keeps test accuracy."
     [nothing] = figures.price_answer(study(), costs, 0.5).sentences
-    assert nothing == "This profile holds no test accuracy at 50 % sparsity."
+    assert nothing == "This profile holds no test accuracy at 50% sparsity."
 
 
 def test_studies_are_told_apart_and_a_metric_that_lottery_tickets_lack_is_another_s():
@@ -264,7 +264,7 @@ def test_studies_are_told_apart_and_a_metric_that_lottery_tickets_lack_is_anothe
 
 
 def test_one_sparsity_is_not_every_sparsity():
-    assert answers.reach([0.488], ["pass"]) == "kept at 48.8 %"
+    assert answers.reach([0.488], ["pass"]) == "kept at 48.8%"
 
 
 def test_a_metric_that_one_study_lacks_is_answered_by_the_other_alone():
@@ -278,16 +278,14 @@ def test_a_difference_has_the_digits_of_its_interval():
     table = study(("lottery",), {"ece": (0.01, 0.0)})
     others = (table.metric != "ece") | (table.pruner == "dense")
     moved = table.difference.where(others, table.seed.map(changes))
-    assert "difference 0.000, 95 % interval −0.0" in str(
-        figures.answer(table.assign(difference=moved), "ece")
-    )
+    assert "difference 0.000, 95% interval −0.0" in str(figures.answer(table.assign(difference=moved), "ece"))
 
 
 def test_metrics_of_one_fate_share_a_sentence_and_what_all_keep_is_said_of_all():
     others = {"ece": (0.1, 0.0), "nll": (0.3, 0.0), "brier": (0.2, 0.0)}
     first, second = figures.answer(study(others=others), "ece", "nll", "brier").sentences
     assert first.endswith(
-        "lottery tickets and random pruning kept at every sparsity. Every method keeps it, up to 79 %."
+        "lottery tickets and random pruning kept at every sparsity. Every method keeps it, up to 79%."
     )
     assert second == "NLL and Brier score: lottery tickets and random pruning kept at every sparsity."
 
@@ -298,5 +296,5 @@ def test_a_leader_does_not_hide_who_was_measured_less_far_or_on_fewer_seeds():
     part = (table.pruner == "lottery") & (table.sparsity > 0.4)
     found = str(figures.answer(table[~few & ~part], "ece"))
     assert found.endswith(
-        "Kept longest by random pruning (1 seed), up to 79 % (measured so far: lottery tickets only up to 36 %)."
+        "Kept longest by random pruning (1 seed), up to 79% (measured so far: lottery tickets only up to 36%)."
     )

@@ -91,7 +91,7 @@ def test_concepts_that_vanish_first_stand_on_top():
     figure, alt = figures.concept_counts(RECORDS, ("lottery", "random"))
     first, second = figure.axes
     rows = [text.get_text() for text in first.get_yticklabels()]
-    assert rows == ["bright", "leg", "horizontal edge"]  # 0, half, 2 of 1.5 on average at 50 %
+    assert rows == ["bright", "leg", "horizontal edge"]  # 0, half, 2 of 1.5 on average at 50%
     assert [t.get_text() for t in first.get_xticklabels()] == ["dense", "50", "90"]
     assert [[float(v) for v in row] for row in first.images[0].get_array()] == [
         [2, 0, 0],

@@ -63,7 +63,7 @@ def test_a_view_holds_what_it_says(views):
     dense, tickets = views
     seen = tickets["lottery"][1]
     assert (seen.pruner, seen.sparsity, seen.accuracy) == ("lottery", 0.9, 0.5)
-    assert seen.title == "LTH, 90 % removed" and dense.title == "Dense"
+    assert seen.title == "LTH, 90% removed" and dense.title == "Dense"
     assert list(seen.places.index) == ["dense", "lottery"] and list(dense.places.index) == ["dense"]
     assert seen.surface.losses.shape == (3, 3) and seen.bins["count"].sum() == 50
 
@@ -93,7 +93,7 @@ def test_a_frame_says_in_words_what_it_shows(views):
     seen = tickets["random"][0]
     figure, alt = explorer.frame(seen, explorer.Scales.of([dense, seen]))
     assert len(figure.axes) == 6
-    assert alt.startswith("RP, 50 % removed: accuracy 50.0%.")
+    assert alt.startswith("RP, 50% removed: accuracy 50.0%.")
     assert f"{seen.kept.mean():.1%} of the layer's weights kept" in alt
     assert "mean place on the radar 0.50 of 1" in alt
 
@@ -141,11 +141,11 @@ def test_the_slider_needs_no_kernel(views, quick):
         1,
     )
     assert outer.children == other.children, "both sides show the same pictures, which are there once"
-    assert list(removed.options) == ["dense", "50 %", "90 %"]
+    assert list(removed.options) == ["dense", "50%", "90%"]
     assert [len(stack.children) for stack in outer.children] == [3, 3]
     first = {stack.children[0].model_id for stack in outer.children}
     assert len(first) == 1, "the dense frame is there once"
-    assert "RP, 90 % removed" in outer.children[1].children[2].value
+    assert "RP, 90% removed" in outer.children[1].children[2].value
     links = [
         w for w in ipywidgets.Widget.widgets.values() if isinstance(w, ipywidgets.widgets.widget_link.Link)
     ]

@@ -105,7 +105,7 @@ def test_doubt_comes_from_trainings_or_images():
     figure, alt = figures.doubt_bars({"ece": 0.25, "accuracy": 0.75})
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == [25.0, 75.0, 75.0, 25.0]
-    assert "ECE 25 %; Test accuracy 75 %" in alt
+    assert "ECE 25%; Test accuracy 75%" in alt
     with pytest.raises(DataError, match="several seeds"):
         figures.doubt_bars({})
 

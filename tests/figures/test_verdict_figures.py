@@ -63,7 +63,7 @@ def test_the_board_has_a_sign_for_every_verdict():
     figure, alt = figures.verdict_board(judged, whole)
     axis = figure.axes[0]
     signs = [text.get_text() for text in axis.texts if len(text.get_text()) == 1]
-    # rows: lottery 50 %, 90 %, random 50 %, 90 %; columns: accuracy, ECE, all at once
+    # rows: lottery 50%, 90%, random 50%, 90%; columns: accuracy, ECE, all at once
     assert signs == ["●", "●", "●", "●", "×", "×", "?", "●", "?", "×", "●", "×"]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["Test accuracy", "ECE", "LTH-PASS"]
     assert "LTH: 4 pass, 0 undecided, 2 fail." in alt and "RP: 2 pass, 2 undecided, 2 fail." in alt

@@ -29,7 +29,7 @@ def test_what_is_certain_is_said_to_be_more_than_luck(lottery, random, said):
     sentence = gap_in_words(table(lottery, random), "lottery", "random", 0.6)
     assert (
         said in sentence
-        and "at 48.8 % sparsity" in sentence
+        and "at 48.8% sparsity" in sentence
         and sentence.endswith("3 seeds): more than luck.")
     )
 

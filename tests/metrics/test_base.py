@@ -77,7 +77,7 @@ def test_what_a_network_breaks_on():
         {"errors": {"fog": [0.2, 0.4], "snow_storm": [0.3, 0.3]}},
         {"errors": {"fog": [0.2, 0.4], "snow_storm": [0.2, 0.2]}},
     )
-    assert said == "Corruptions that it bears worst, against dense: snow storm (+50 % errors)"
+    assert said == "Corruptions that it bears worst, against dense: snow storm (+50% errors)"
     assert METRICS["corruption_error"].breaks({"errors": {"fog": [0.1]}}, {"errors": {"fog": [0.2]}}) == ""
     assert METRICS["accuracy"].breaks({}, {}) == ""
 

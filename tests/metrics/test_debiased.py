@@ -37,7 +37,7 @@ def test_of_a_calibrated_network_nothing_is_left(kind):
 
 @pytest.mark.parametrize("kind", simulated.BINNED)
 def test_the_interval_of_a_difference_covers_where_one_network_is_calibrated(kind):
-    """40 pairs: at 95 % the chance of 34 or fewer is 1 in 70. With its bias the difference is mostly missed."""
+    """40 pairs: at 95% the chance of 34 or fewer is 1 in 70. With its bias the difference is mostly missed."""
     second = simulated.SECOND["temperature 1/1.3"]
     row = simulated.means(simulated.calibration(kind, 500, second, reference=40_000), 40)
     assert row["covers"] > 34 / 40 and row["plain covers"] < row["covers"]

@@ -88,7 +88,7 @@ def test_schedule_scales_with_the_training():
         update = pruners.build("rigl", **settings).schedule(total)
         return [t for t in range(total) if update.due(t, total)]
 
-    assert steps(60_000)[:3] == [100, 200, 300] and steps(60_000)[-1] == 44_900  # before 75 %
+    assert steps(60_000)[:3] == [100, 200, 300] and steps(60_000)[-1] == 44_900  # before 75%
     assert steps(300) == list(range(10, 225, 10))
     assert steps(1000, interval=200) == [200, 400, 600]
     assert steps(1000, interval=0.25, end=1.0) == [250, 500, 750]

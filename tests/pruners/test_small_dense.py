@@ -1,4 +1,4 @@
-"""The control: as many prunable weights as the ticket keeps, within 1 %."""
+"""The control: as many prunable weights as the ticket keeps, within 1%."""
 
 import copy
 

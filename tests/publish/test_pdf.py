@@ -48,7 +48,7 @@ def test_the_single_page_is_whole(stage, tmp_path, browser):
     with served(folder) as address, Visit(browser, address, page.name) as visit:
         assert visit.faults == []
         text = visit.page.locator("article").inner_text()
-        assert "A sample book" in text and "reaches 92.5 %" in text and "level" in text
+        assert "A sample book" in text and "reaches 92.5%" in text and "level" in text
         assert visit.page.locator("mjx-container").count() >= 1
         lead = "links => links.map(a => a.getAttribute('href')).filter(h => !/^(#|https:)/.test(h))"
         assert visit.page.locator("article a[href]").evaluate_all(lead) == []

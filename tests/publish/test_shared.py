@@ -42,6 +42,14 @@ def test_a_card_is_escaped_and_knows_its_address(extension):
     assert 'content="https://x.org/book/index.html"' in tags and "what-is-kept.png" in tags
 
 
+@pytest.mark.parametrize("page, kept", [("The book", ""), ("A page", "The book")])
+def test_the_first_page_does_not_say_the_book_s_title_twice(extension, page, kept):
+    config = SimpleNamespace(html_title="The book", project="P", html_baseurl="")
+    context = {"body": f"<p>{LONG}</p>", "title": page, "docstitle": "The book"}
+    extension("shared").add_card(SimpleNamespace(config=config), "book/index", "", context, None)
+    assert context["docstitle"] == kept
+
+
 def test_a_book_without_an_address_names_none(extension):
     config = SimpleNamespace(html_title="T", project="P", html_baseurl="")
     context = {"body": f"<p>{LONG}</p>", "title": "Loss"}

@@ -62,8 +62,8 @@ def scores(logits, labels):
 
 def test_intervals_are_those_of_a_paired_bootstrap_over_images(case, card):
     """2,000 times: the same images drawn with replacement for both networks, every score computed afresh. Widths of the
-    95 % percentile interval and of the card's agree to 15 %, and so do standard errors; a bootstrap of 200 resamples is
-    itself good to 5 %, one of 2,000 to 2 %."""
+    95% percentile interval and of the card's agree to 15%, and so do standard errors; a bootstrap of 200 resamples is
+    itself good to 5%, one of 2,000 to 2%."""
     dense, ticket, data = case
     labels = data.test[1].numpy()
     with torch.no_grad():

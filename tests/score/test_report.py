@@ -46,7 +46,7 @@ def test_where_it_breaks_comes_with_intervals(card):
     )
     first = breaks(card)[0]
     low, high = (f"{'+' if end >= 0 else '−'}{number(abs(end))}" for end in (worst.low, worst.high))
-    assert first.startswith(f"{worst.label}: ") and f"by {low} to {high} (95 %)" in first
+    assert first.startswith(f"{worst.label}: ") and f"by {low} to {high} (95%)" in first
 
 
 def test_images_that_changed_go_by_their_files(card):

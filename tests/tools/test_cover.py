@@ -8,7 +8,7 @@ LINE = sentence({"totals": {"percent_covered": 93.51, "num_statements": 4321}})
 
 
 def test_the_line_is_put_between_the_markers_of_the_readme():
-    assert LINE == "The tests run 94 % of the library's 4,321 statements."
+    assert LINE == "The tests run 94% of the library's 4,321 statements."
     text = with_sentence(README.read_text(), LINE)
     assert LINE in text and with_sentence(text, LINE) == text
     assert with_sentence(text, "")[:500] == README.read_text()[:500]

@@ -107,7 +107,7 @@ def test_resized_crops_are_parts_of_their_image_and_new_each_epoch(tmp_path):
         shares.append((red[-1] - red[0]) * (green[-1] - green[0]) / 255**2 * (16 / 15) ** 2)
     assert (
         min(shares) > 0.05 and max(shares) < 1.1 and max(shares) - min(shares) > 0.5
-    )  # areas from 8 to 100 %
+    )  # areas from 8 to 100%
 
 
 @pytest.mark.parametrize("encoded", [True, False], ids=["files", "pixels"])

@@ -73,7 +73,7 @@ def test_findings_of_a_study_that_agrees_and_of_one_that_does_not():
     found = by_claim(tidy(records("accuracy", agree)))
     assert found["1"].word == found["2"].word == found["8"].word == "reproduced"
     assert found["2"].effect.startswith(
-        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points, where none of them collapses: +11 (95 %"
+        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points, where none of them collapses: +11 (95%"
     )
     turned = {p: [-d for d in each] for p, each in agree.items()}
     found = by_claim(tidy(records("accuracy", turned)))
@@ -123,7 +123,7 @@ def test_rigl_is_sharpest_on_resnet50_or_not():
     assert by_claim(tidy(rows))["7c"].word == "not tested here"
     on_resnet50 = [r | {"model": "resnet50"} for r in rows]
     found = by_claim(tidy(on_resnet50))["7c"]
-    assert found.word == "reproduced" and "Trace, RigL minus the others: +7.6 (95 %" in found.effect
+    assert found.word == "reproduced" and "Trace, RigL minus the others: +7.6 (95%" in found.effect
 
 
 def test_corruptions_cost_more_than_sparsity():
@@ -143,7 +143,7 @@ def test_calibration_breaks_first_by_seeds_and_not_by_pruners():
             found = by_claim(tidy(rows))["5a"]
             assert found.word == expected, (seeds, count)
     half = 196 * 0.5 / math.sqrt(6)
-    assert f"+50 (95 % interval {50 - half:+.3g} to {50 + half:+.3g}), 3 seeds" in found.effect
+    assert f"+50 (95% interval {50 - half:+.3g} to {50 + half:+.3g}), 3 seeds" in found.effect
     assert found.effect.endswith("ECE is first for 6 of 6 pruners, accuracy for 0.")
 
 
@@ -155,7 +155,7 @@ def test_a_noisy_metric_does_not_break_because_it_is_undecided():
         rows += records("ece", {p: [-0.2, 0.2, 0.0] for p in every}, sparsity)
     assert set(passes(tidy(rows)).query("metric == 'ece'").verdict) == {"undecided"}
     found = by_claim(tidy(rows))["5a"]
-    assert found.word == "undecided" and "points: +6.67 (95 %" in found.effect
+    assert found.word == "undecided" and "points: +6.67 (95%" in found.effect
 
 
 def test_calibration_at_equal_accuracy():
@@ -169,7 +169,7 @@ def test_calibration_at_equal_accuracy():
     rows += records("ece", dict.fromkeys(LATE, [0.0] * 3) | dict.fromkeys(EARLY, better), 0.9)
     found = by_claim(tidy(rows))
     assert (found["5b"].word, found["5c"].word) == ("reproduced", "not reproduced")
-    assert "+5 (95 %" in found["5c"].effect
+    assert "+5 (95%" in found["5c"].effect
     assert near_dense(tidy(records("accuracy", {"random": [-0.2] * 3}))).empty
 
 
@@ -183,7 +183,7 @@ def test_settings_are_not_mixed():
     rows += apart + [
         r | {"model": "resnet18"} for r in records("corrupted_accuracy", {"lottery": [0.35] * 3})
     ]
-    assert "points of accuracy: -5 (95 %" in by_claim(tidy(rows))["4"].effect
+    assert "points of accuracy: −5 (95%" in by_claim(tidy(rows))["4"].effect
     traces = records("hessian_trace", {"lottery": [0.0] * 3}) + [
         r | {"model": "resnet18"} for r in records("hessian_trace", {"lottery": [90.0] * 3})
     ]
@@ -192,11 +192,11 @@ def test_settings_are_not_mixed():
 
 
 def test_accuracy_is_compared_where_no_network_has_collapsed():
-    """At 90 % random pruning collapses, which would carry the gap; at 50 % the late pruners are behind."""
+    """At 90% random pruning collapses, which would carry the gap; at 50% the late pruners are behind."""
     held = dict.fromkeys(LATE, [-0.01, -0.011, -0.01]) | dict.fromkeys(EARLY, [0.0, 0.0, 0.001])
     rows = records("accuracy", held) + records("accuracy", held | {"random": [-0.39, -0.4, -0.39]}, 0.9)
     found = by_claim(tidy(rows))["2"]
-    assert found.word == "not reproduced" and "where none of them collapses: -1." in found.effect
+    assert found.word == "not reproduced" and "where none of them collapses: −1." in found.effect
     assert "With the collapsed: +" in found.effect and found.effect.endswith("one ranking over all layers.")
 
 
@@ -208,7 +208,7 @@ def test_random_pruning_is_compared_in_its_stronger_form_too():
     assert by_claim(tidy(alone))["2"].word == "reproduced"
     strong = records("accuracy", held | weak | {"random-erk": [0.02, 0.021, 0.02]})
     found = by_claim(tidy(strong))["2"]
-    assert found.word == "undecided" and "(ERK densities): -0.5 (95 %" in found.effect
+    assert found.word == "undecided" and "(ERK densities): −0.5 (95%" in found.effect
 
 
 def test_flatness_is_judged_over_the_weights_that_both_networks_have():
@@ -311,7 +311,7 @@ COMMITTED = {
     ),
     "2": (
         "reproduced",
-        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points, where none of them collapses: +2.13 (95 % interval +1.31 to +2.96), 3 seeds. With the collapsed: +2.13 (95 % interval +1.31 to +2.96). With random pruning in its stronger form (ERK densities): +1.43 (95 % interval +1.24 to +1.62).",
+        "Accuracy of LTH and OMP minus that of RP, SNIP, GraSP and SynFlow, points, where none of them collapses: +2.13 (95% interval +1.31 to +2.96), 3 seeds. With the collapsed: +2.13 (95% interval +1.31 to +2.96). With random pruning in its stronger form (ERK densities): +1.43 (95% interval +1.24 to +1.62).",
     ),
     "3a": (
         "not tested here",
@@ -323,27 +323,27 @@ COMMITTED = {
     ),
     "4": (
         "undecided",
-        "Loss on corrupted images beyond the loss on clean ones, points of accuracy: -1.72 (95 % interval -4.76 to +1.32), 3 seeds.",
+        "Loss on corrupted images beyond the loss on clean ones, points of accuracy: −1.72 (95% interval −4.76 to +1.32), 3 seeds.",
     ),
     "5a": (
         "undecided",
-        "Sparsity at which accuracy leaves its tolerance minus that at which ECE does, points: -15.4 (95 % interval -31.8 to +0.907), 3 seeds. In the mean over seeds ECE is first for 0 of 10 pruners, accuracy for 10.",
+        "Sparsity at which accuracy leaves its tolerance minus that at which ECE does, points: −15.4 (95% interval −31.8 to +0.907), 3 seeds. In the mean over seeds ECE is first for 0 of 10 pruners, accuracy for 10.",
     ),
     "5b": (
         "not reproduced",
-        "ECE of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP, points of probability: +0.379 (95 % interval +0.227 to +0.532), 3 seeds.",
+        "ECE of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP, points of probability: +0.379 (95% interval +0.227 to +0.532), 3 seeds.",
     ),
     "5c": (
         "undecided",
-        "ECE of the first group minus the second's, points of probability: +0.0631 (95 % interval -0.211 to +0.337), 3 seeds.",
+        "ECE of the first group minus the second's, points of probability: +0.0631 (95% interval −0.211 to +0.337), 3 seeds.",
     ),
     "6a": (
         "reproduced",
-        "Fidelity (LIME residual) of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP: -0.0027 (95 % interval -0.00442 to -0.000974), 3 seeds.",
+        "Fidelity (LIME residual) of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP: −0.0027 (95% interval −0.00442 to −0.000974), 3 seeds.",
     ),
     "6b": (
         "undecided",
-        "Fidelity beyond the control, RP, SNIP, GraSP and SynFlow minus LTH and OMP: +0.000546 (95 % interval -0.000439 to +0.00153), 3 seeds.",
+        "Fidelity beyond the control, RP, SNIP, GraSP and SynFlow minus LTH and OMP: +0.000546 (95% interval −0.000439 to +0.00153), 3 seeds.",
     ),
     "7a": (
         "not reproduced",
@@ -351,7 +351,7 @@ COMMITTED = {
     ),
     "7b": (
         "reproduced",
-        "Trace of the weights' Hessian of SNIP, GraSP and SynFlow minus LTH's, nats: +267 (95 % interval +149 to +385), 3 seeds.",
+        "Trace of the weights' Hessian of SNIP, GraSP and SynFlow minus LTH's, nats: +267 (95% interval +149 to +385), 3 seeds.",
     ),
     "7c": (
         "not tested here",
@@ -359,7 +359,7 @@ COMMITTED = {
     ),
     "8": (
         "reproduced",
-        "Accuracy of LTH minus that of the small dense network, points: +2.08 (95 % interval +1.71 to +2.44), 3 seeds.",
+        "Accuracy of LTH minus that of the small dense network, points: +2.08 (95% interval +1.71 to +2.44), 3 seeds.",
     ),
 }
 

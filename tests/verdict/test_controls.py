@@ -158,7 +158,7 @@ def test_controls_are_part_of_the_band_and_alone_where_metrics_are_relative():
 
 
 def test_one_ticket_outside_in_one_of_many_metrics_is_no_news():
-    """Of twenty metrics one is outside at 5 % by chance; all together it takes 0.25 %."""
+    """Of twenty metrics one is outside at 5% by chance; all together it takes 0.25%."""
     band = Band.of(np.random.default_rng(0).normal(size=20))
     at_three_percent = band.mean - 2.35 * band.error(3)
     assert 0.02 < band.chance(at_three_percent, 3) < 0.05 and band.chance(math.nan) == 0.0
@@ -226,7 +226,7 @@ def test_no_tolerance_is_below_what_a_retraining_costs():
 
 def test_equal_networks_pass_and_worse_ones_do_not_where_retraining_sets_the_limit():
     """Simulated: five seeds, fifteen dense networks, variances pooled. As good as dense: nearly all pass. Worse by the very
-    limit: 2.5 % would if the limit were known, and a few more do, since fifteen networks only estimate it."""
+    limit: 2.5% would if the limit were known, and a few more do, since fifteen networks only estimate it."""
     random = np.random.default_rng(0)
     pooled = Prior(variance=2.0, freedom=20.0, pooled=40.0)
     passed = {0.0: 0, 1.96 * math.sqrt(2): 0}

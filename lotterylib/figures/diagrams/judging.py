@@ -36,7 +36,7 @@ def right_and_wrong() -> Drawn:
             if not good:
                 axis.plot(x, y, "x", color=RED, markersize=5, markeredgewidth=1.6)
         say(axis, 0.33, y, f"set {row + 1}")
-        say(axis, 4.6, y, shares[-1].replace("%", " %"), weight="bold")
+        say(axis, 4.6, y, shares[-1], weight="bold")
     say(axis, 2.5, 0.3, "● right   × wrong\none network, three sets of twenty images", QUIET)
     return figure, (
         "Three rows of twenty images, each a full circle if one and the same network is right and a cross if it is wrong. "
@@ -153,7 +153,7 @@ def epsilon_box() -> Drawn:
 
 
 def one_bin() -> Drawn:
-    """Draw one bin of a reliability diagram: ten answers of about 75 % confidence, six of them right.
+    """Draw one bin of a reliability diagram: ten answers of about 75% confidence, six of them right.
 
     Example:
         >>> one_bin()[1][:12]
@@ -164,11 +164,11 @@ def one_bin() -> Drawn:
     right = np.array([1, 0, 1, 1, 0, 1, 0, 1, 0, 1], dtype=bool)
     for i, (confidence, good) in enumerate(zip(said, right, strict=True)):
         y = 2.42 - 0.2 * i
-        say(axis, 0.62, y, f"{100 * confidence:.0f} %")
+        say(axis, 0.62, y, f"{100 * confidence:.0f}%")
         say(axis, 1.15, y, "right" if good else "wrong", BLUE if good else RED)
     say(axis, 0.62, 2.73, "says", weight="bold")
     say(axis, 1.15, 2.73, "is", weight="bold")
-    say(axis, 0.95, 0.3, f"mean {100 * said.mean():.0f} %, {right.sum()} of 10 right")
+    say(axis, 0.95, 0.3, f"mean {100 * said.mean():.0f}%, {right.sum()} of 10 right")
     inner = plot(figure, 2.15, 0.55, 2.0, 2.0)
     inner.plot([0, 1], [0, 1], "--", color=INK, linewidth=1.2)
     inner.bar(0.75, 0.6, 0.1, color="#9FCBEA", edgecolor=INK)
@@ -180,7 +180,7 @@ def one_bin() -> Drawn:
     say(axis, 2.0, 1.55, "accuracy →", QUIET, rotation=90)
     say(axis, 3.9, 1.1, "6 of 10\nright", BLUE, ha="left")
     say(axis, 3.9, 1.9, "gap: 15 points\ntoo sure", RED, ha="left")
-    say(axis, 3.25, 2.75, "the bin from 70 to 80 %", weight="bold")
+    say(axis, 3.25, 2.75, "the bin from 70 to 80%", weight="bold")
     say(axis, 2.5, 0.08, "10 of 100 images: adds 0.1 × 0.15 to the ECE")
     return figure, (
         "Left, ten answers of one bin with what they said, between 72 and 78 per cent, and whether they are right: six are. "
@@ -206,7 +206,7 @@ def lime_fit() -> Drawn:
     figure, axis = sheet(4.3)
     for place, sample in enumerate((15, 14, 11, 7, 6)):
         _shirt(axis, 0.12 + 0.98 * place, 3.3, shown[sample])
-        say(axis, 0.5 + 0.98 * place, 3.12, f"{100 * answers[sample]:.0f} %", weight="bold")
+        say(axis, 0.5 + 0.98 * place, 3.12, f"{100 * answers[sample]:.0f}%", weight="bold")
     say(axis, 2.5, 4.15, "hide parts, and ask the network: how sure of “shirt”?")
     inner = plot(figure, 0.6, 0.6, 2.05, 2.05)
     for x, y in zip(fitted, answers, strict=True):
@@ -417,7 +417,7 @@ def annotated_sweep() -> Drawn:
     notes: tuple[tuple[str, tuple[float, float], tuple[float, float]], ...] = (
         ("dash-dotted: the dense network", (1.45, 90.1), (1.8, 3.5)),
         ("solid, up to the line:\nas accurate as dense", (1.5, 90.0), (1.6, 2.1)),
-        ("whisker: 95 %\ninterval over seeds", (5.0, 85.6), (3.9, 3.68)),
+        ("whisker: 95%\ninterval over seeds", (5.0, 85.6), (3.9, 3.68)),
         ("dashed: less\naccurate", (4.65, 85.7), (4.55, 3.16)),
         ("dotted:\ncollapsed", (5.55, 61), (4.6, 2.45)),
         ("grey: the other\nmethods", (3.6, 71.5), (1.7, 1.3)),

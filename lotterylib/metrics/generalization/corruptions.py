@@ -115,7 +115,7 @@ class CorruptionError(_Corrupted):
     def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:
         more = {n: sum(rates) / sum(dense_extra["errors"][n]) - 1 for n, rates in extra["errors"].items()}
         worst = [n for n in sorted(more, key=more.__getitem__, reverse=True)[:3] if more[n] > 0]
-        named = ", ".join(f"{n.replace('_', ' ')} (+{100 * more[n]:.0f} % errors)" for n in worst)
+        named = ", ".join(f"{n.replace('_', ' ')} (+{100 * more[n]:.0f}% errors)" for n in worst)
         return f"Corruptions that it bears worst, against dense: {named}" if worst else ""
 
 

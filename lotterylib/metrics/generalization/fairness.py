@@ -80,7 +80,7 @@ def worst_of(changes: Tensor, errors: Tensor) -> tuple[float, float]:
     The true values M are guessed by drawing the estimates towards their mean as far as noise explains their spread (James &
     Stein, 1961), none by more than its own error (Efron & Morris, 1972), so that a single class that has lost much is not
     talked away. Whether noise or one class made the largest, the estimates hardly tell: three quarters of the bias are taken off,
-    and 0.7 of it are added to the error, so that 95 % intervals hold in 94 % or more of all cases that were simulated
+    and 0.7 of it are added to the error, so that 95% intervals hold in 94% or more of all cases that were simulated
     (``benchmarks/bias.py``). The rest of the error is that over new images, around the guess and around the estimates alike.
     ``changes`` and ``errors``: float64 [classes].
 

@@ -59,7 +59,7 @@ def ood_auroc(in_scores: Tensor, out_scores: Tensor) -> float:
 
 
 def ood_fpr95(in_scores: Tensor, out_scores: Tensor) -> float:
-    """Return the share of images from outside that are let in when at least 95 % of the distribution's own are: in [0, 1], lower
+    """Return the share of images from outside that are let in when at least 95% of the distribution's own are: in [0, 1], lower
     is better.
 
         FPR95 = 1/M · Σⱼ [tⱼ ≥ θ],   θ = the largest score with 1/N · Σᵢ [sᵢ ≥ θ] ≥ .95
@@ -120,6 +120,10 @@ class _OutlierMetric(Metric):
 
     sets: Annotated[list[OutlierSet], _one_or_more, Field(min_length=1)] | None = None
     images: PositiveInt = ood.COUNT
+
+    @classmethod
+    def variant_title(cls, variant: str) -> str:
+        return ood.title(variant)
 
     def sets_of(self, data: Dataset | Shape | DatasetBuilder | str) -> list[str]:
         """Return the sets whose mean is the value, for such data."""
@@ -199,7 +203,7 @@ class OodFpr95(_OutlierMetric):
     """Mean FPR95 over sets of outliers; the error is a bootstrap over images of both sides."""
 
     about = About(
-        "ood_fpr95", "Outliers let in at 95 % TPR", "generalization", "lower", "fraction of outliers", Tolerance(0.05),
+        "ood_fpr95", "Outliers let in at 95% TPR", "generalization", "lower", "fraction of outliers", Tolerance(0.05),
         "maximum softmax probability (Liang et al., 2018)", short="FPR95", version=2,
     )  # fmt: skip
 

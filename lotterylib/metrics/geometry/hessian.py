@@ -139,7 +139,7 @@ def top_eigenvalue(
 
     ``which``: ``largest`` and ``smallest`` in the algebraic sense (−3 < 1), or the one of largest ``magnitude``, with
     its sign. In the inputs: the mean over images of each image's own. ``error`` is the residual ‖Hu − λu‖, which bounds
-    the distance to the nearest eigenvalue; converged means at most 1 % of it. The rest is as in ``hessian_trace``.
+    the distance to the nearest eigenvalue; converged means at most 1% of it. The rest is as in ``hessian_trace``.
 
     Example:
         >>> network = torch.nn.Linear(2, 1, bias=False).double()
@@ -496,7 +496,7 @@ def _check_gradients(model: nn.Module, weights: list[str], images: Tensor) -> No
 
 
 def _nudged(weight: Tensor) -> Tensor:
-    """Return a weight with every number of it moved by 2 % of the largest, enough for some to be rounded otherwise."""
+    """Return a weight with every number of it moved by 2% of the largest, enough for some to be rounded otherwise."""
     step = 0.02 * weight.abs().max()
     return weight + step * signs(weight.shape, generator=generator(DRAWS, "nudge")).to(weight)
 

@@ -1,7 +1,7 @@
 """Third dimension: which concept, if any, does a unit of the network stand for?
 
 Network dissection (Bau et al., 2017, arXiv:1704.05796) calls a channel of a layer a unit. A unit *fires* on the pixels
-where its activation is among its own top 0.5 %, and is explained by the concept whose pixels agree best with those:
+where its activation is among its own top 0.5%, and is explained by the concept whose pixels agree best with those:
 
     IoU(unit, concept) = |unit ∩ concept| / |unit ∪ concept|        in [0, 1], higher is better
 

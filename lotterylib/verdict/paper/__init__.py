@@ -32,7 +32,7 @@ _METRICS = {
 def digitised() -> pd.DataFrame:
     """Return the paper's curves under this library's names and in its units.
 
-    Accuracy is within 0.2 points of what was printed, corruption error within 1, the others within 2 %. A metric means what
+    Accuracy is within 0.2 points of what was printed, corruption error within 1, the others within 2%. A metric means what
     the paper defines, which differs from ours where a notebook says so (its stability never asks the network again).
 
     Returns:
