@@ -19,7 +19,7 @@ from .drawing import Drawn, marked, panels, stroke
 from .style import in_order, look, styled
 
 # Colour and sign; the signs alone say it too.
-_BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
+_BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
 RETRAINING = "as a retraining"
 _VERDICTS = {"fail": ("#f2b8a0", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
@@ -54,12 +54,12 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
     codes = wide.apply(lambda column: column.map(lambda v: order.index(v) if v in order else math.nan))
     rows, columns = codes.shape
     with styled():
-        figure, axis = plt.subplots(figsize=(0.36 * columns + 2.4, 0.21 * rows + 2.2))
+        figure, axis = plt.subplots(figsize=(0.31 * columns + 2.6, 0.22 * rows + 2.4))
         colours = ListedColormap([colour for colour, _ in _VERDICTS.values()])
         axis.imshow(codes, cmap=colours, vmin=0, vmax=len(order) - 1, aspect="auto")
         for (i, j), code in np.ndenumerate(codes.to_numpy(dtype=float)):
             if not math.isnan(code):
-                axis.text(j, i, _VERDICTS[order[int(code)]][1], ha="center", va="center", fontsize=7)
+                axis.text(j, i, _VERDICTS[order[int(code)]][1], ha="center", va="center", fontsize=9.5)
         _frame(axis, wide, names)
         handles = [Patch(color=c, label=f"{sign} {name}") for name, (c, sign) in _VERDICTS.items()]
         axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, -1 / rows))
@@ -69,17 +69,17 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
 def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
     """Draw the labels of rows and columns, and lines between pruners and dimensions."""
     labels = [metrics.describe(n).label for n in names] + [c for c in wide if c not in names]
-    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor", fontsize=8)
+    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor", fontsize=10)
     axis.xaxis.tick_top()
     rows = list(wide.index)
-    axis.set_yticks(range(len(rows)), [f"{100 * s:.3g}%" for _, s in rows], fontsize=7)
+    axis.set_yticks(range(len(rows)), [f"{100 * s:.3g}%" for _, s in rows], fontsize=10)
     axis.grid(False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     for pruner in dict.fromkeys(p for p, _ in rows):
         places = [i for i, (p, _) in enumerate(rows) if p == pruner]
         axis.axhline(places[-1] + 0.5, color="white", linewidth=4)
-        at = {"xycoords": axis.get_yaxis_transform(), "xytext": (-40, 0), "textcoords": "offset points"}
+        at = {"xycoords": axis.get_yaxis_transform(), "xytext": (-50, 0), "textcoords": "offset points"}
         middle = (0, sum(places) / len(places))
         axis.annotate(look(pruner).label, middle, ha="right", va="center", **at, **_BOLD)
     kinds = [metrics.describe(n).dimension for n in names] + ["all"] * (len(labels) - len(names))
@@ -125,13 +125,13 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
     pruners = in_order(p for p in places.index if p != "dense")
     with styled():
         polar = {"projection": "polar"}
-        figure, axes = panels(len(pruners), min(3, len(pruners)), (3.9, 3.2), subplot_kw=polar)
+        figure, axes = panels(len(pruners), min(3, len(pruners)), (3.1, 2.9), subplot_kw=polar)
         for axis, pruner in zip(axes, pruners, strict=True):
             labels = [metrics.describe(n).short for n in names]
-            draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=7.5, pad=-1)
-            axis.set_title(look(pruner).label, fontsize=10, pad=14)
+            draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=8.5, pad=-2)
+            axis.set_title(look(pruner).label, fontsize=11, pad=16)
         heading = f"{100 * sparsity:.3g}% sparsity; black dash-dot: dense; outward is better"
-        figure.suptitle(heading, fontsize=10)
+        figure.suptitle(heading, fontsize=11)
         figure.tight_layout()
     return marked(figure, _radar_words(places, sparsity, pruners, names), smoke)
 
