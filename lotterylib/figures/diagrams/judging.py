@@ -11,7 +11,7 @@ from matplotlib.patches import Circle, Polygon, Rectangle
 from ...errors import SettingError
 from ..drawing import Drawn
 from ..style import look
-from .parts import BLUE, GREEN, INK, OCHRE, QUIET, RED, arrow, plot, say, sheet
+from .parts import BLUE, GREEN, INK, OCHRE, ORANGE, QUIET, RED, arrow, plot, say, sheet
 
 
 def right_and_wrong() -> Drawn:
@@ -247,6 +247,49 @@ def _shirt(axis: Axes, x: float, y: float, shown: np.ndarray, effects: np.ndarra
             face = tuple(1 - strength * (1 - np.array((0.9, 0.62, 0.0))))
         place = [(x + scale * a, y + scale * b) for a, b in corners]
         axis.add_patch(Polygon(place, facecolor=face, edgecolor=INK, linewidth=0.9))
+
+
+def shared_pixels() -> Drawn:
+    """Draw a unit's pixels and a concept's over each other: what both have, over what either has.
+
+    Example:
+        >>> shared_pixels()[1][:14]
+        'Three grids of'
+    """
+    figure, axis = sheet(2.6)
+    size, cell, low = 7, 0.2, 0.62
+    rows, columns = np.indices((size, size))
+    # a trouser leg, and a unit that fires a little beside and above it
+    concept = np.isin(columns, (3, 4)) & (rows < 5)
+    fires = np.isin(columns, (2, 3)) & (rows > 1) & (rows < 6)
+    both, either = fires & concept, fires | concept
+    white = "#FFFFFF"
+    parts = (
+        ("the unit fires, $U$", np.where(fires, ORANGE, white)),
+        ("the concept, $C$", np.where(concept, "#9FCBEA", white)),
+        ("both, of either (grey)", np.where(both, GREEN, np.where(either, "#D9D9D9", white))),
+    )
+    for place, (title, colours) in enumerate(parts):
+        left = 0.15 + 1.65 * place
+        for (row, column), colour in np.ndenumerate(colours):
+            corner = (left + column * cell, low + row * cell)
+            axis.add_patch(
+                Rectangle(corner, cell, cell, facecolor=colour, edgecolor="#AAAAAA", linewidth=0.6)
+            )
+        say(axis, left + size * cell / 2, low + size * cell + 0.2, title)
+    share = both.sum() / either.sum()
+    say(
+        axis,
+        2.5,
+        0.3,
+        f"in both {both.sum()} pixels, in either {either.sum()}: IoU = {share:.2f}",
+        weight="bold",
+    )
+    return figure, (
+        f"Three grids of pixels. In the first a unit fires on {fires.sum()} pixels, in the second a concept covers "
+        f"{concept.sum()}. In the third {both.sum()} pixels are in both, and {either.sum()} in one or the other: the IoU is "
+        f"{share:.2f}."
+    )
 
 
 def bowls(of: str = "weights") -> Drawn:
