@@ -260,18 +260,19 @@ def _against_dense(row: Any, about: metrics.About) -> str:
 
 
 def _gap(row: Any, about: metrics.About) -> str:
-    share = about.unit.startswith("fraction")
-    scale, unit = (100, " points") if share else (1, "")
-    dense = f"{100 * row.dense:.3g}%" if share else f"{row.dense:.3g}"
-    if math.isnan(row.difference):
-        return f"dense {dense}"
+    dense = f"{100 * row.dense:.3g}%" if about.unit.startswith("fraction") else f"{row.dense:.3g}"
+    return f"dense {dense}" if math.isnan(row.difference) else f"dense {dense}, {_difference(row, about)}"
+
+
+def _difference(row: Any, about: metrics.About) -> str:
+    scale, unit = (100, " points") if about.unit.startswith("fraction") else (1, "")
     change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
     interval = (
         "no interval"
         if math.isnan(row.low)
         else f"95% interval {low} to {high}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
     )
-    return f"dense {dense}, difference {change}{unit}, {interval}"
+    return f"difference {change}{unit}, {interval}"
 
 
 def _rounded(value: float, low: float, high: float) -> list[str]:
@@ -387,17 +388,18 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
 
     Example:
         >>> from lotterylib.results import example
-        >>> pruner_answer(example(), "lottery").sentences[0]
-        'Test accuracy of lottery tickets: kept up to 50%, lost from 80%.'
+        >>> pruner_answer(example(), "lottery").sentences[0][:82]
+        'Test accuracy of lottery tickets: kept up to 50%, lost from 80%; at 50%: dense 90%'
     """
     sentences = []
     for setting, judged in _settings(table):
         rows = _of(judged, pruner, "accuracy")
         if rows.empty:
             continue
-        said = (
-            f"{setting}Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}."
-        )
+        level, _ = headline(judged, pruner)
+        gap = _gap(_row(judged, pruner, "accuracy", level), metrics.describe("accuracy"))
+        said = f"{setting}Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}"
+        said += f"; at {percent(level)}: {gap}."
         rivals = [p for p in others if p in set(judged.pruner)] or [_BESIDE]
         of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
         compared = (_beside(of_setting, pruner, rival, list(rows.sparsity)) for rival in rivals)
@@ -418,12 +420,16 @@ def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     )
 
 
+def _width(low: float, high: float) -> float:
+    return math.inf if math.isnan(low) else high - low
+
+
 _COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "certainly lower"}
 
 
 def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> str:
-    """Say where a pruner's test accuracy is above another's, paired by seed, and by how much where it is so last; nothing of
-    the same pruner twice, or without a sparsity that both have."""
+    """Say where a pruner's test accuracy is above another's, paired by seed, and by how much at the last sparsity where that is
+    certain, else where it is known best; nothing of the same pruner twice, or without a sparsity that both have."""
     gaps = {}
     for level in levels if pruner != other else ():
         with suppress(DataError):
@@ -433,7 +439,8 @@ def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float
     signs = {
         s: "pass" if low > 0 else "fail" if high < 0 else "undecided" for s, (_, low, high, _) in gaps.items()
     }
-    last = max((s for s, sign in signs.items() if sign != "undecided"), default=max(signs))
+    sure = [s for s, sign in signs.items() if sign != "undecided"]
+    last = max(sure) if sure else min(gaps, key=lambda s: _width(*gaps[s][1:3]))
     gap, low, high, _ = gaps[last]
     points = _rounded(100 * gap, 100 * low, 100 * high)
     interval = "no interval" if math.isnan(low) else f"95% interval {points[1]} to {points[2]}"
@@ -488,10 +495,14 @@ def price_answer(table: pd.DataFrame, costs: Mapping[str, float], level: float) 
     kept = in_order(str(p) for p in at.pruner[at.verdict == "pass"])
     said = f"At {percent(level)} sparsity {len(kept) or 'none'} of {len(at)} methods certainly {'keeps' if len(kept) < 2 else 'keep'} test accuracy"
     said += f": {'; '.join(_priced(p, costs) for p in kept)}." if kept else "."
-    best, cheapest = str(at.pruner[at.difference.idxmax()]), min(costs, key=lambda p: costs[p])
-    return Answer(
-        (said, f"Most accurate in the mean: {_priced(best, costs)}. Cheapest: {_priced(cheapest, costs)}.")
+    ends = (
+        f"{which}: {_priced(str(row.pruner), costs)} ({_difference(row, metrics.describe('accuracy'))})."
+        for which, row in (
+            ("Most accurate in the mean", at.loc[at.difference.idxmax()]),
+            ("Cheapest", at.loc[at.pruner.map(costs).idxmin()]),
+        )
     )
+    return Answer((said, f"{' '.join(ends)} Differences are to the dense network."))
 
 
 def _priced(pruner: str, costs: Mapping[str, float]) -> str:
@@ -537,7 +548,7 @@ def _told(at: pd.DataFrame, verdict: str) -> list[str]:
         about, kept = metrics.describe(str(row.metric)), verdict == "pass"
         word = about.words[0 if kept else 1]
         if about.name == "accuracy":
-            word = f"{'as' if kept else 'less'} accurate {'as' if kept else 'than'} the dense network"
+            word = f"{'as' if kept else 'less'} accurate {'as' if kept else 'than'} the dense network ({_difference(row, about)})"
         elif kept and sign_of(row.low, row.high, about.direction) <= 0:
             word = ""
         if word:

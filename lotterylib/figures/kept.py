@@ -17,7 +17,7 @@ from .style import called, look, styled
 # Verdict → word, face, hatch: told apart without colour too.
 _PARTS = {
     "pass": ("kept", "#5aa5d6", ""),
-    "undecided": ("cannot tell", "#f5f0d8", ""),
+    "undecided": ("undecided", "#f5f0d8", ""),
     "fail": ("lost", "#e08a63", "////"),
 }
 

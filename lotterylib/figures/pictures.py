@@ -261,7 +261,7 @@ def lines(
     if x[0] > x[-1]:
         axis.invert_xaxis()
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
-    return figure, f"{ylabel} against {xlabel}, {x[0]:.3g} to {x[-1]:.3g}: {ends}."
+    return figure, f"{ylabel} against {xlabel}, {x[0]:g} to {x[-1]:g}: {ends}."
 
 
 def bars(values: Mapping[str, float], label: str) -> Drawn:

@@ -35,6 +35,6 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
     if seeds < 2:
         return f"{said}; with one seed, nobody can say how much of that is luck."
     certain = low > 0 or high < 0
-    reading = "more than luck" if certain else f"no more than {seeds} seeds can differ by luck"
+    reading = "more than luck" if certain else "luck alone could explain it"
     ends = " to ".join(signed(100 * end, ".1f") for end in (low, high))
     return f"{said} (95% interval of the difference {ends}, {seeds} seeds): {reading}."
