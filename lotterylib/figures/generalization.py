@@ -126,7 +126,7 @@ def adversarial_examples(
         figure, axes = plt.subplots(3, len(images), figsize=size, squeeze=False)
         for row, (name, pictures) in zip(axes, rows.items(), strict=True):
             for axis, picture in zip(row, pictures, strict=True):
-                draw_image(axis, picture, "gray" if name == "change" else "gray_r")
+                draw_image(axis, picture)
                 bare(axis)
             row[0].set_ylabel(f"± {255 * most:.3g}/255" if name == "change" else name)
         for column, (old, new) in enumerate(zip(before, after, strict=True)):

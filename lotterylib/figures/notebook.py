@@ -32,9 +32,11 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
         raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
-    # Photographs must not be turned to a negative where a page is dark.
+    # Photographs, in colour or in grey as their pixels are, must not be turned to a negative where a page is dark.
     photograph = any(
-        np.ndim(np.asarray(image.get_array())) == 3 for axis in figure.axes for image in axis.images
+        np.ndim(np.asarray(image.get_array())) == 3 or image.get_cmap().name == "gray"
+        for axis in figure.axes
+        for image in axis.images
     )
     bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
     about: dict[str, Any] = {"alt": alt, "caption": caption, "name": name}

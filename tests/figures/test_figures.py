@@ -361,6 +361,15 @@ def test_show_carries_alt_caption_and_name(shown):
     assert not plt.fignum_exists(figure.number)  # it would be shown a second time
 
 
+@pytest.mark.parametrize(("shades", "kept"), [("gray", True), ("gray_r", False)])
+def test_pixels_drawn_as_they_are_stay_so_on_a_dark_page(shown, shades, kept):
+    figure, axis = plt.subplots()
+    axis.imshow([[0.0, 1.0]], cmap=shades)
+    figures.show(figure, "Two pixels.")
+    [(_, options)] = shown
+    assert options["metadata"]["lotterylib"].get("photograph", False) is kept
+
+
 def test_show_wants_words_and_a_plain_name(shown):
     figure = plt.figure()
     with pytest.raises(SettingError, match="alt text"):
