@@ -33,6 +33,23 @@ function stackTables() {
   }
 }
 
+/* Outputs of cells: coloured tables look like the others, a cell that holds a sentence is as wide as one, and printed columns
+   stay beside one another (book.css). */
+// Letters beyond which a cell holds a sentence, and lines with gaps that make columns.
+const SENTENCE = 40;
+const COLUMNS = 3;
+
+function layOutOutputs() {
+  for (const table of document.querySelectorAll('.cell_output table[id^="T_"]')) table.classList.add("dataframe");
+  for (const cell of document.querySelectorAll(".cell_output table.dataframe td")) {
+    cell.classList.toggle("sentence", cell.textContent.length > SENTENCE);
+  }
+  for (const printed of document.querySelectorAll(".cell_output pre")) {
+    const gaps = printed.textContent.match(/^.*\S {3,}\S.*$/gm) || [];
+    printed.classList.toggle("columns", gaps.length >= COLUMNS);
+  }
+}
+
 /* Figures that a phone would shrink until nobody can read them keep a readable width there, and scroll (book.css). */
 // Pixels beyond which the letters of a figure get too small, and the share of its own width at which they can be read.
 const TOO_WIDE = 800;
@@ -99,5 +116,6 @@ if (typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEA
 
 document.addEventListener("DOMContentLoaded", foldSidebar);
 document.addEventListener("DOMContentLoaded", stackTables);
+document.addEventListener("DOMContentLoaded", layOutOutputs);
 document.addEventListener("DOMContentLoaded", keepFiguresReadable);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);

@@ -107,9 +107,7 @@ def frame(seen: View, scales: Scales) -> Drawn:
     with styled():
         # Placed by hand: finding a layout takes longer than drawing.
         figure = plt.figure(figsize=(3.9, 6.2))
-        grid = figure.add_gridspec(
-            3, 2, left=0.1, right=0.92, bottom=0.08, top=0.88, wspace=0.32, hspace=0.66
-        )
+        grid = figure.add_gridspec(3, 2, left=0.1, right=0.83, bottom=0.08, top=0.88, wspace=0.5, hspace=0.66)
         first = figure.add_subplot(grid[0, 0])
         draw_image(first, seen.image)
         bare(first)
@@ -234,7 +232,7 @@ def _draw(figure: Figure, place: Any, panel: str, seen: View, scales: Scales, ti
     axis = figure.add_subplot(place, projection="polar" if panel == "radar" else None)
     words = _DRAWN[panel](axis, seen, scales, title)
     if title:
-        axis.set_title(words, fontsize=9, loc="left", pad=14 if panel == "radar" else None)
+        axis.set_title(words, fontsize=9, loc="left", pad=20 if panel == "radar" else None)
     return axis
 
 
@@ -245,7 +243,7 @@ def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     if title:
         axis.set_xlabel("inputs of one layer", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
-    return "mask, kept weights marked"
+    return "mask, dark: kept"
 
 
 def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:

@@ -50,6 +50,8 @@ def sweep_panels(
         figure, axes = panels(len(found), columns, (8.0 / columns, 2.6))
         for axis, (name, means) in zip(axes, found.items(), strict=True):
             about = metrics.describe(name)
+            percent = about.unit.startswith("fraction")
+            means[["value", "low", "high"]] *= 100 if percent else 1
             values = means.value.dropna()
             wide = len(values) > 0 and values.min() > 0 and values.max() > _WIDE * values.min()
             if wide:
@@ -60,7 +62,7 @@ def sweep_panels(
                 )
             limits = (values.min() / 1.5, 1.5 * values.max()) if wide else span(means)
             draw_panel(axis, means, own, limits)
-            title = textwrap.fill(f"{about.label} {about.arrow}", 32)
+            title = textwrap.fill(f"{about.label}{' (%)' if percent else ''} {about.arrow}", 32)
             axis.set_title(title, loc="left", fontsize=9.5)
             words.append(_ranked(means, about, highlight))
         for axis in axes[-columns:]:

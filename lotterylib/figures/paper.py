@@ -32,7 +32,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         >>> _, alt = beside_paper(example(), digitised(), "accuracy")
         >>> print(alt)
         Test accuracy against sparsity, higher is better. this study: LeNet on scikit-learn's digits:
-        at 80.0% sparsity, from best to worst: LTH. the paper, digitised (another setting): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
+        at 80.0% sparsity, from best to worst: LTH. the paper, digitised (other data or network): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
     """
     about = metrics.describe(metric)
     percent = about.unit.startswith("fraction")
@@ -48,7 +48,9 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
             same = (dataset, model) in printed
             another = _FIRST if _FIRST in printed else next(iter(printed))
-            setting, note = ((dataset, model), "same setting") if same else (another, "another setting")
+            setting, note = (another, "other data or network")
+            if same:
+                setting, note = (dataset, model), "same data and network"
             panels = [(f"this study:\n{setting_name(model, dataset)}", left)]
             if same or another not in drawn:
                 title = f"the paper, digitised ({note}):\n{setting_name(*setting[::-1])}"
@@ -61,6 +63,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
             pair[1].set_visible(len(panels) > 1)
             if same:
                 _overlay(pair[0], printed[setting])
+                if not left.sparsity.gt(0).any():
+                    _ticks(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
             pair[0].set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
         for axis in axes[-1]:
@@ -81,6 +85,10 @@ def _curves(axis: Axes, curves: pd.DataFrame) -> None:
             continue
         x = [rounds(s) for s in curve["sparsity"]]
         axis.plot(x, curve["value"], marker=marker, markersize=4, color=colour, label=label, linewidth=1.3)
+    _ticks(axis, curves)
+
+
+def _ticks(axis: Axes, curves: pd.DataFrame) -> None:
     ticks = sorted(s for s in curves["sparsity"].unique() if s > 0)
     ticks = ticks[:: max(1, len(ticks) // 7)]
     axis.set_xticks([rounds(s) for s in ticks], [f"{100 * s:.3g}" for s in ticks], rotation=45)

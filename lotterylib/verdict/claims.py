@@ -502,7 +502,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Gap(
         "5c",
-        "The same among tickets whose accuracy is within a point of the dense network's.",
+        "Random pruning and pruning at initialisation are better calibrated at accuracy within a point of the dense network's.",
         "ece", EARLY, LATE, -1, "ECE of the first group minus the second's, points of probability", 100, near_dense,
     ),
     Gap(
@@ -512,7 +512,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Gap(
         "6b",
-        "The same against the control: each ticket and the dense network made as unsure as it is.",
+        "Random pruning and pruning at initialisation look more interpretable beside dense networks made as unsure as they are.",
         "fidelity:gap", EARLY, LATE, -1, f"Fidelity beyond the control, {_EARLY} minus {_LATE}",
     ),
     AsFlat("7a", "LTH's landscape stays as flat as the dense network's."),

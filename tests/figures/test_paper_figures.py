@@ -16,10 +16,10 @@ def study(dataset, model):
     return tidy(r | {"dataset": dataset, "model": model} for r in rows)
 
 
-def test_the_same_setting_stands_beside_the_paper_s():
+def test_the_same_data_and_network_stand_beside_the_paper_s():
     figure, alt = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
     assert [a.get_title("left") for a in figure.axes] == [
-        "this study:\nResNet-18 on CIFAR-10", "the paper, digitised (same setting):\nResNet-18 on CIFAR-10",
+        "this study:\nResNet-18 on CIFAR-10", "the paper, digitised (same data and network):\nResNet-18 on CIFAR-10",
     ]  # fmt: skip
     assert "this study: ResNet-18 on CIFAR-10: at 48.8% sparsity, from best to worst: LTH, RP." in alt
 
@@ -28,8 +28,15 @@ def test_another_setting_is_called_so():
     figure, _ = figures.beside_paper(
         study("fashion-mini", "resnet8"), paper.digitised(), "accuracy", smoke=True
     )
-    assert "another setting" in figure.axes[1].get_title("left")
+    assert "other data or network" in figure.axes[1].get_title("left")
     assert "MEAN NOTHING" in figure._suptitle.get_text()
+
+
+def test_a_study_without_tickets_yet_has_the_paper_s_sparsities_on_its_axis():
+    begun = study("cifar10", "resnet18").query("pruner == 'dense'")
+    figure, _ = figures.beside_paper(begun, paper.digitised(), "accuracy")
+    ours, theirs = ([t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes)
+    assert ours == theirs != []
 
 
 def test_what_the_paper_does_not_show_is_refused():
