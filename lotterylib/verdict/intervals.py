@@ -20,6 +20,8 @@ from .moderation import FEWEST, SHARED, Prior
 from .regions import Region, regions
 
 NETWORK = ["dataset", "model", "pruner", "sparsity"]
+# the pruner of dense networks trained anew
+CONTROL = "control"
 # the unit of metrics that count images
 SHARE = "fraction of images"
 
@@ -161,7 +163,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     is raised if none has one.
 
     ``moderated`` pools the variances between seeds over the tickets of a metric (``moderation.Prior``): those in the accuracy
-    region of winning tickets, and all others, whose spread is another; fewer than ``moderation.FEWEST`` are left alone.
+    region of winning tickets, and all others, whose spread is another; fewer than ``moderation.FEWEST`` are left alone. Controls
+    borrow from the tickets and lend them nothing.
 
     An error of 0 over images, of two networks that no image tells apart, is no certainty: shares of images have at least the
     error of Newcombe's interval for it, other metrics that of ``error_unseen``.
@@ -190,7 +193,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     for setting, of_metric in by_metric:
         groups = of_metric.groupby(["pruner", "sparsity"])
         spread = groups.difference.agg(["var", "count", "std"])
-        known = spread.dropna(subset="var")
+        # so that a table says the same of its tickets with its controls and without
+        known = spread.drop(index=CONTROL, level="pruner", errors="ignore").dropna(subset="var")
         enough = moderated and len(known) >= FEWEST
         prior = Prior.fit(known["var"], known["count"] - 1, SHARED) if enough else None
         pooled = (math.sqrt(prior.variance), prior.freedom) if prior else (math.nan, math.nan)

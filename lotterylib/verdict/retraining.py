@@ -16,10 +16,9 @@ import pandas as pd
 
 from .. import metrics
 from ..errors import DataError
-from .intervals import NETWORK, student
+from .intervals import CONTROL, NETWORK, student
 
-# the pruner of dense networks trained anew, and those that retraining bands are made of
-CONTROL = "control"
+# the networks that retraining bands are made of
 DENSE = ("dense", CONTROL)
 # dense networks whose spread is known well enough to judge others by
 FEWEST = 6

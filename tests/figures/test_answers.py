@@ -1,5 +1,7 @@
 """Sentences from records: each table is made so that the verdict is known beforehand."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -233,9 +235,8 @@ def test_bars_count_every_verdict_once():
     figure, alt = figures.kept_counts(judged, ["lottery", "random"], smoke=True)
     first = figure.axes[0]
     assert first.get_title(loc="left") == "Generalization: 2 metrics"
-    heights = [
-        sum(p.get_height() for p in first.patches if abs(p.get_x() + 0.43 - x) < 0.1) for x in range(3)
-    ]
+    bars: Any = first.patches
+    heights = [sum(p.get_height() for p in bars if abs(p.get_x() + 0.43 - x) < 0.1) for x in range(3)]
     assert heights == [2, 2, 2]
     assert "Generalization, LTH: 1 kept and 1 lost at 36%; 0 kept and 2 lost at 79%." in alt
     with pytest.raises(DataError, match="no verdicts on snip"):

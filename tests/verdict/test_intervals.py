@@ -237,6 +237,16 @@ def test_moderated_differences_pool_over_tickets():
     assert list(passes(rows).high) == pytest.approx([half] * 8 + [alone])
 
 
+def test_a_table_says_the_same_of_its_tickets_with_its_controls_and_without():
+    rows = [row("dense", 0.0, s, 0.9) for s in range(3)]
+    for i in range(8):
+        rows += [apart(s, (s - 1) * 0.01, None) | {"sparsity": 0.1 + i / 20} for s in range(3)]
+    again = [apart(s, (s - 1) * 0.04, None) | {"pruner": "control", "sparsity": 0.0} for s in range(3)]
+    both = differences(tidy(rows + again), moderated=True)
+    tickets = both[both.pruner != "control"].reset_index(drop=True)
+    assert len(both) == 9 and tickets.equals(differences(tidy(rows), moderated=True))
+
+
 def test_one_seed_has_nothing_to_pool():
     rows = [row("dense", 0.0, 0, 0.9), apart(0, -0.01, 0.002)]
     assert differences(tidy(rows), moderated=True).equals(differences(tidy(rows)))
