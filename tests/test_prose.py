@@ -34,6 +34,7 @@ ALLOWED = {
     "book/sparsity.md": {
         "two rounds remove 36% of the weights, seven 79%, fourteen 96%": "1 − 0.8ⁿ, computed",
     },
+    "notebooks/dimensions/accuracy.ipynb": {"an error of 8.75%": "He et al. (2016), table 6"},
     "notebooks/dimensions/calibration.ipynb": {
         "says it is 90% sure": "an example of what calibration means",
         "90% of them right, and a thousand at .97": "a constructed case, computed below it",

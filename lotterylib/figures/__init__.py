@@ -48,11 +48,11 @@ from .scorecard import differences, sparse_speed, trade_offs, worth
 from .style import Look, called, in_order, look
 from .sweep import region_table, sweep
 from .verdict import radar, verdict_board
-from .words import gap_in_words
+from .words import convergence_in_words, gap_in_words
 
 __all__ = [
     "Answer", "Look", "adversarial_examples", "against", "agreement", "alike", "answer", "attack_curves", "bars",
-    "beside_paper", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection",
+    "beside_paper", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection", "convergence_in_words",
     "corruption_grid", "corruption_heatmap", "cost_and_accuracy", "curves", "density_bars", "diagrams",
     "differences", "doubt_bars", "first_lost", "forest", "frames", "gap_in_words", "images", "in_order",
     "kept_counts", "layer_bars", "layer_name", "leads", "least_sensitive", "lines", "look", "mask_change", "mask_picture", "one_explanation",

@@ -45,6 +45,7 @@ class Reads:
         studies = [
             self.profile.longer,
             self.profile.beside,
+            load_profile(self.profile.beside).longer if self.profile.beside else None,
             *(name for name in profile_names() if name in constants),
         ]
         found = [

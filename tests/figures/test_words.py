@@ -1,6 +1,6 @@
 import pytest
 
-from lotterylib.figures import gap_in_words
+from lotterylib.figures import convergence_in_words, gap_in_words
 from lotterylib.results import tidy
 from tests.test_results import row
 
@@ -51,3 +51,21 @@ def test_what_was_not_measured_is_said():
         gap_in_words(table([0.9], [0.8]), "snip", "random", 0.5)
         == "This study has no records of SNIP beside random pruning."
     )
+
+
+def dense(values):
+    return tidy([row("dense", 0.0, seed, value) for seed, value in enumerate(values)])
+
+
+@pytest.mark.parametrize(
+    "before, after, gain, end",
+    [
+        ([0.85], [0.88], "gains +3.00 points (one seed, so no interval)", "may beat it for that alone."),
+        ([0.9, 0.91, 0.9], [0.901, 0.911, 0.901], "gains +0.10 points (95% interval", "it has converged."),
+        ([0.9, 0.91, 0.9], [0.91, 0.9, 0.901], "gains +0.03 points", "reaches beyond that."),
+    ],
+)
+def test_a_network_that_gains_much_from_longer_training_has_not_converged(before, after, gain, end):
+    sentence = convergence_in_words(dense(before), dense(after), (8, 16))
+    assert sentence.startswith("Trained for 16 epochs instead of 8") and gain in sentence
+    assert sentence.endswith(end) and ("not converged" in sentence) == (end == "may beat it for that alone.")
