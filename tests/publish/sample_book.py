@@ -44,7 +44,7 @@ frames({str(level): two_bars(level) for level in (0.25, 0.5, 0.75)}, "level")"""
 INDEX = """\
 # A sample book
 
-The dense network reaches {glue:text}`../notebooks/sample.ipynb::top-accuracy:.1f` %, as {numref}`line` shows.
+The dense network reaches {glue:text}`../notebooks/sample.ipynb::top-accuracy:.1f`%, as {numref}`line` shows.
 
 $$s = 1 - 0.8^n$$ (eq-sparsity)
 
