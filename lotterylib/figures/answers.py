@@ -267,11 +267,8 @@ def _gap(row: Any, about: metrics.About) -> str:
 def _difference(row: Any, about: metrics.About) -> str:
     scale, unit = (100, " points") if about.unit.startswith("fraction") else (1, "")
     change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
-    interval = (
-        "no interval"
-        if math.isnan(row.low)
-        else f"95% interval {low} to {high}, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
-    )
+    over = f", {row.seeds} seeds" if row.seeds > 1 else " over the images of one training"
+    interval = "no interval" if math.isnan(row.low) else f"95% interval {low} to {high}{over}"
     return f"difference {change}{unit}, {interval}"
 
 
@@ -548,7 +545,10 @@ def _told(at: pd.DataFrame, verdict: str) -> list[str]:
         about, kept = metrics.describe(str(row.metric)), verdict == "pass"
         word = about.words[0 if kept else 1]
         if about.name == "accuracy":
-            word = f"{'as' if kept else 'less'} accurate {'as' if kept else 'than'} the dense network ({_difference(row, about)})"
+            better = (
+                "more accurate than" if sign_of(row.low, row.high, about.direction) > 0 else "as accurate as"
+            )
+            word = f"{better if kept else 'less accurate than'} the dense network ({_difference(row, about)})"
         elif kept and sign_of(row.low, row.high, about.direction) <= 0:
             word = ""
         if word:

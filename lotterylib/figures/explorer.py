@@ -243,7 +243,7 @@ def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     if title:
         axis.set_xlabel("inputs of one layer", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
-    return "mask, dark: kept"
+    return "mask, marked: kept"
 
 
 def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:

@@ -168,6 +168,14 @@ def test_the_tale_of_tickets_that_lose_accuracy_says_so():
     )
 
 
+def test_the_tale_of_one_seed_says_what_its_interval_is_over_and_who_is_better():
+    table = study(("lottery",)).query("seed == 0")
+    better = table.assign(difference=table.difference.where(table.metric != "accuracy", 0.02))
+    story = figures.tale(better).sentences[0]
+    assert "more accurate than the dense network (difference +2.00 points, 95% interval " in story
+    assert "over the images of one training)" in story
+
+
 def test_two_studies_are_compared_where_both_are_certain():
     """Of lottery tickets' nine verdicts the attacked accuracy is lost in one study and kept in the other, at three sparsities;
     random pruning is undecided in both."""
