@@ -50,6 +50,8 @@ _LOCAL = {
     },
     # Dask suspects every task that waited on a worker that died, not only the one that ran; ``attempt`` counts better
     "distributed.scheduler.allowed-failures": 100,
+    # when a machine wakes up, every worker has been silent for long; one that died is missed by the process that started it
+    "distributed.scheduler.worker-ttl": None,
     # else it may not start processes that read images or train with it
     "distributed.worker.daemon": False,
     # a worker that holds much data would pause for ever; one that outgrows its share of the memory is ended

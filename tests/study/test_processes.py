@@ -142,6 +142,27 @@ def test_a_worker_that_dies_is_replaced(undisturbed, tmp_path):
 
 
 @pytest.mark.long
+def test_a_machine_that_slept_goes_on(undisturbed, tmp_path):
+    """All processes stand still for longer than Dask would wait for a worker's sign of life, and no training is lost."""
+    profile, whole = undisturbed
+    environment = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "3s"}
+    command = ["run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet"]
+    run = start(*command, env=environment)
+    wait_for_tickets(tmp_path / "s", 1)
+    workers, everyone = workers_of(run), [psutil.Process(run.pid), *family(run)]
+    for process in everyone:
+        process.suspend()
+    time.sleep(10)
+    for process in reversed(everyone):
+        process.resume()
+    time.sleep(4)
+    assert {p.pid for p in workers_of(run)} == {p.pid for p in workers}, "they were started anew"
+    status, _, errors = finish(run)
+    assert status == 0, errors
+    assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
+
+
+@pytest.mark.long
 def test_cells_of_several_processes_each(tmp_path):
     """A worker is killed while two processes train for it: they end with it, and its successor finds the rest."""
     content = SLOW | {"rounds": [1], "seeds": [0], "recipe": SLOW["recipe"] | {"epochs": 60}}
