@@ -19,6 +19,7 @@ import pandas as pd
 from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
+from ..text import signed
 from ..verdict import limits, lth_pass, paired_gap, passes, together
 from .drawing import by_setting
 from .style import called, in_order, look
@@ -281,8 +282,9 @@ def _rounded(value: float, low: float, high: float) -> list[str]:
     if math.isnan(low) or high == low:
         return [_signed(v) for v in (value, low, high)]
     digits = max(0, 1 - math.floor(math.log10((high - low) / 2)))
-    written = [f"{v:+.{digits}f}" for v in (value, low, high)]
-    return [w.replace("-", "−") if float(w) else w[1:] for w in written]
+    written = [signed(v, f".{digits}f") for v in (value, low, high)]
+    # zero has no sign
+    return [w if w.strip("+−0.") else w[1:] for w in written]
 
 
 def _signed(value: float) -> str:

@@ -406,8 +406,9 @@ def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
     )
 
 
-def scatter(x: Sequence[float], y: Sequence[float], labels: tuple[str, str]) -> Drawn:
-    """Draw pairs of positive numbers on logarithmic axes, with the line of equality; ``labels`` name x and y.
+def scatter(x: Sequence[float], y: Sequence[float], labels: tuple[str, str], pruner: str = "dense") -> Drawn:
+    """Draw pairs of positive numbers on logarithmic axes, with the line of equality; ``labels`` name x and y, and marks have
+    the colour of ``pruner``.
 
     A pair with a zero has no place on such axes: it is left out, and counted below. Raises ``DataError`` where none is left.
 
@@ -428,7 +429,7 @@ def scatter(x: Sequence[float], y: Sequence[float], labels: tuple[str, str]) -> 
         # a third of the way along the line, where low values leave room
         place = ((ends[0] ** 2 * ends[1]) ** (1 / 3),) * 2
         axis.annotate("equal", place, (6, -10), textcoords="offset points", color="#666666")
-        axis.loglog(*shown.T, "o", color=look("snip").colour, markersize=5, alpha=0.8)
+        axis.loglog(*shown.T, "o", color=look(pruner).colour, markersize=5, alpha=0.8)
         axis.set(xlabel=labels[0], ylabel=labels[1], xlim=ends, ylim=ends)
     rank = spearmanr(*shown.T).statistic if len(shown) > 2 else float("nan")
     factor = np.exp(np.median(np.abs(np.log(shown[:, 1] / shown[:, 0]))))
