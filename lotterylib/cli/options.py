@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--shipped",
         action="store_true",
-        help="take tickets that come with the package, train only the others",
+        help="take tickets and records that come with the package, compute only the others",
     )
     run.add_argument(
         "--refresh",

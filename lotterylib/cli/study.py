@@ -22,7 +22,7 @@ from ..study.lookup import Todo, failures, missing, mixture, remaining
 from ..study.needs import needs
 from ..study.plan import Plan, images_to_corrupt, rates, shape
 from ..study.plan import plan as costs
-from ..study.reference import adopt
+from ..study.reference import adopt, adopt_records
 from ..study.reference import export as write_reference
 from ..text import amount, duration
 from ..training import Launch, launching
@@ -118,6 +118,8 @@ def _measured(profile: Profile, options: argparse.Namespace) -> dict[str, float]
 def run(options: argparse.Namespace) -> int:
     """Compute what is missing; 1 if something of it failed."""
     profile, store = _part(options), Store(options.store)
+    if options.shipped and (copied := adopt_records(profile, store)):
+        show(f"{profile.name}: {copied} records come with the package", sys.stderr)
     index = Index(store)
     todo = missing(profile, index, refresh=options.refresh)
     if not options.refresh:

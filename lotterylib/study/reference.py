@@ -70,6 +70,16 @@ def adopt(profile: Profile, store: Store, cells: list[Cell]) -> int:
     return copied
 
 
+def adopt_records(profile: Profile, store: Store) -> int:
+    """Copy into the store those of the profile's records that come with the package and that it lacks, so that a study goes on
+    where the package's ended. Return how many were copied."""
+    rows, index = Reference(profile.name).rows, Index(store)
+    lacking = [asked for asked in wanted(profile) if asked.id in rows and not index.has_record(asked.id)]
+    for cell, metric, settings, id in lacking:
+        store.open_for_writing().save_record(cell, metric, settings, rows[id])
+    return len(lacking)
+
+
 def export(profile: Profile, store: Store, folder: Path | None = None, *, partial: bool = False) -> Path:
     """Write a complete study as reference: a text file of records, a line per cell; the tickets of the first seed and the
     dense networks of all (with their rewind states, which pruners start from), as far as the store holds them; and a

@@ -6,7 +6,7 @@ from lotterylib.errors import DataError, SettingError
 from lotterylib.results import tidy
 from lotterylib.study import Store, expand, load_profile, records, reference
 from lotterylib.study.lookup import missing, remaining
-from lotterylib.study.reference import Reference, adopt, export
+from lotterylib.study.reference import Reference, adopt, adopt_records, export
 from lotterylib.study.work import Worker
 from lotterylib.ticket import Ticket
 from tests.study.helpers import PROFILE, TINY, cell_of, one_line, same_state, tiny
@@ -47,6 +47,11 @@ def test_what_an_unfinished_study_has_measured_is_kept_without_tickets(finished,
     assert records(PROFILE) == records(PROFILE, finished) and not (folder / "tickets").exists()
     left = missing(PROFILE, Store(tmp_path / "empty"), reference=True)
     assert [cell.pruner for cell, _ in left] == ["random"]
+    # elsewhere the study goes on where these records end
+    fresh = Store(tmp_path / "fresh")
+    assert adopt_records(PROFILE, fresh) == 4 and adopt_records(PROFILE, fresh) == 0
+    assert records(PROFILE, fresh) == records(PROFILE, finished)
+    assert [cell.pruner for cell, _ in missing(PROFILE, fresh)] == ["random"]
     with pytest.raises(DataError, match="has no record of tiny: run the study first"):
         export(PROFILE, Store(tmp_path / "empty"), partial=True)
 
