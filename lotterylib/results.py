@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from .datasets.base import BUILDERS
 from .errors import DataError
 from .models import ARCHITECTURES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NETWORK = ("dataset", "model", "pruner", "sparsity", "seed")
 _ABOUT = ("chance", "revision")
@@ -34,6 +35,9 @@ def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         >>> tidy([record | {"variants": {"scaled": {"value": 0.01}}}])[["metric", "value"]].values.tolist()
         [['ece', 0.02], ['ece:scaled', 0.01]]
     """
+    # a study is planned and run without pandas
+    import pandas as pd
+
     rows = []
     # a large study keeps apart what tables need
     slim = getattr(records, "slim", None)

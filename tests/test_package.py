@@ -12,6 +12,8 @@ from tests.sources import ROOT
 HEAVY = (
     "torch",
     "torchvision",
+    "scipy.ndimage",
+    "scipy.optimize",
     "sklearn",
     "pandas",
     "matplotlib",
@@ -31,6 +33,16 @@ def loaded_after(code: str) -> set[str]:
 
 def test_importing_the_package_is_light():
     assert loaded_after("import lotterylib, lotterylib.cli") == set()
+
+
+def test_asking_a_study_loads_pytorch_and_nothing_else_that_is_heavy(tmp_path):
+    code = f"""
+import contextlib, io
+from lotterylib.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()):
+    assert main(["status", "--profile", "laptop", "--store", {str(tmp_path)!r}]) == 0
+"""
+    assert loaded_after(code) == {"torch"}
 
 
 def test_what_a_notebook_uses_needs_neither_dask_nor_the_books_tools():

@@ -21,28 +21,30 @@ function foldSidebar() {
   }
 }
 
-/* Cells of the text's own tables know their column's title, for windows in which a row becomes a block (book.css). */
-function stackTables() {
-  for (const table of document.querySelectorAll(".bd-content table.table:not(.dataframe)")) {
-    const titles = [...table.querySelectorAll("thead th")].map((title) => title.textContent.trim());
-    if (!titles.some((title) => title)) continue;
-    table.classList.add("stacked");
-    for (const row of table.querySelectorAll("tbody tr")) {
-      [...row.cells].forEach((cell, column) => (cell.dataset.title = titles[column] || ""));
-    }
+/* Cells of tables with words know their column's title, for windows in which a row becomes a block (book.css). */
+function stack(table) {
+  const titles = [...table.querySelectorAll("thead tr:first-child th")].map((title) => title.textContent.trim());
+  if (!titles.some((title) => title)) return;
+  table.classList.add("stacked");
+  for (const row of table.querySelectorAll("tbody tr")) {
+    [...row.cells].forEach((cell, column) => (cell.dataset.title = titles[column] || ""));
   }
 }
 
-/* Outputs of cells: coloured tables look like the others, a cell that holds a sentence is as wide as one, and printed columns
-   stay beside one another (book.css). */
+function stackTables() {
+  for (const table of document.querySelectorAll(".bd-content table.table:not(.dataframe)")) stack(table);
+}
+
+/* Outputs of cells: coloured tables look like the others, those with sentences in cells are stacked like the text's, and
+   printed columns stay beside one another (book.css). */
 // Letters beyond which a cell holds a sentence, and lines with gaps that make columns.
 const SENTENCE = 40;
 const COLUMNS = 3;
 
 function layOutOutputs() {
   for (const table of document.querySelectorAll('.cell_output table[id^="T_"]')) table.classList.add("dataframe");
-  for (const cell of document.querySelectorAll(".cell_output table.dataframe td")) {
-    cell.classList.toggle("sentence", cell.textContent.length > SENTENCE);
+  for (const table of document.querySelectorAll(".cell_output table.dataframe")) {
+    if ([...table.querySelectorAll("td")].some((cell) => cell.textContent.length > SENTENCE)) stack(table);
   }
   for (const printed of document.querySelectorAll(".cell_output pre")) {
     const gaps = printed.textContent.match(/^.*\S {3,}\S.*$/gm) || [];

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from scipy import ndimage
+import scipy
 from torch import Tensor
 
 from ..errors import DataError
@@ -112,7 +112,7 @@ class View:
     @cached_property
     def inside(self) -> Masks:
         """Return the foreground whose 5×5 surroundings are foreground too: texture seen there is not the outline."""
-        return ndimage.minimum_filter(self.foreground, size=(1, 5, 5), mode="nearest")
+        return scipy.ndimage.minimum_filter(self.foreground, size=(1, 5, 5), mode="nearest")
 
     @cached_property
     def box(self) -> tuple[np.ndarray, np.ndarray]:
@@ -123,15 +123,15 @@ class View:
     @cached_property
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the slope down and to the right (Sobel), in grey levels per pixel: each [N, H, W]."""
-        down, right = (ndimage.correlate1d(self.grey, [-0.5, 0, 0.5], axis) for axis in (1, 2))
+        down, right = (scipy.ndimage.correlate1d(self.grey, [-0.5, 0, 0.5], axis) for axis in (1, 2))
         smooth = [0.25, 0.5, 0.25]
-        return ndimage.correlate1d(down, smooth, 2), ndimage.correlate1d(right, smooth, 1)
+        return scipy.ndimage.correlate1d(down, smooth, 2), scipy.ndimage.correlate1d(right, smooth, 1)
 
     @cached_property
     def spread(self) -> np.ndarray:
         """Return the standard deviation of grey levels in the 5×5 pixels around: [N, H, W]."""
         mean, square = (
-            ndimage.uniform_filter(g.astype(np.float64), (1, 5, 5)) for g in (self.grey, self.grey**2)
+            scipy.ndimage.uniform_filter(g.astype(np.float64), (1, 5, 5)) for g in (self.grey, self.grey**2)
         )
         return np.sqrt((square - mean**2).clip(0))
 
@@ -247,7 +247,7 @@ def handle(view: View) -> Masks:
 @_rule("place")
 def outline(view: View) -> Masks:
     """Foreground with background among its eight neighbours."""
-    return view.foreground & ~ndimage.minimum_filter(view.foreground, size=(1, 3, 3), mode="nearest")
+    return view.foreground & ~scipy.ndimage.minimum_filter(view.foreground, size=(1, 3, 3), mode="nearest")
 
 
 @_rule("place")

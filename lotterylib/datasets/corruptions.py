@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from ..errors import DataError, SettingError, UnknownNameError
@@ -212,7 +212,7 @@ def _speckle_noise(x: np.ndarray, std: float, random: _Generators) -> np.ndarray
 
 
 def _gaussian_blur(x: np.ndarray, sigma: float, random: _Generators | None = None) -> np.ndarray:
-    return ndimage.gaussian_filter(x, (0, 0, sigma, sigma), mode="nearest")
+    return scipy.ndimage.gaussian_filter(x, (0, 0, sigma, sigma), mode="nearest")
 
 
 def _defocus_blur(x: np.ndarray, c: tuple[float, float], random: _Generators) -> np.ndarray:
@@ -231,7 +231,7 @@ def _disk(radius: float, alias_blur: float) -> np.ndarray:
     disk = (steps**2 + steps[:, None] ** 2 <= radius**2).astype(float)
     soft = np.exp(-(np.arange(-cut, cut + 1) ** 2) / (2 * alias_blur**2))
     for axis in (0, 1):
-        disk = ndimage.correlate1d(disk, soft / soft.sum(), axis, mode="constant")
+        disk = scipy.ndimage.correlate1d(disk, soft / soft.sum(), axis, mode="constant")
     return (disk / disk.sum()).astype(np.float32)
 
 
@@ -301,7 +301,9 @@ def _zoom_matrix(side: int, factor: float) -> np.ndarray:
     """Return zooming along one axis as a matrix: it is linear, so the identity shows all of it."""
     middle = math.ceil(side / factor)
     first = (side - middle) // 2
-    enlarged = ndimage.zoom(np.eye(side, dtype=np.float32)[first : first + middle], (factor, 1), order=1)
+    enlarged = scipy.ndimage.zoom(
+        np.eye(side, dtype=np.float32)[first : first + middle], (factor, 1), order=1
+    )
     surplus = (len(enlarged) - side) // 2
     return enlarged[surplus : surplus + side]
 
@@ -419,7 +421,7 @@ def _elastic_transform(x: np.ndarray, c: tuple[float, float, float], random: _Ge
     if strength == 0:
         return result
     noise = random.uniform(-1, 1, 2, height, width)
-    shifts = strength * ndimage.gaussian_filter(
+    shifts = strength * scipy.ndimage.gaussian_filter(
         noise, (0, 0, smoothness, smoothness), mode="reflect", truncate=3
     )
     return _sampled(result, across + shifts[:, 0], down + shifts[:, 1])
@@ -473,20 +475,20 @@ def _spatter(x: np.ndarray, c: tuple, random: _Generators) -> np.ndarray:
 
 def _glints(drops: np.ndarray) -> np.ndarray:
     """Return the shine of drops of water [n, 1, H, W]: embossed by the distance to their outlines; the brightest place is 1."""
-    cross = ndimage.generate_binary_structure(2, 1)[None, None]
+    cross = scipy.ndimage.generate_binary_structure(2, 1)[None, None]
     inside = drops > 0
-    outline = inside & ~ndimage.binary_erosion(inside, cross, border_value=1)
+    outline = inside & ~scipy.ndimage.binary_erosion(inside, cross, border_value=1)
     # pixels; further than that counts the same
     far = 20
     distance = np.full(drops.shape, far, dtype=np.float32)
     # one transform serves the batch, since the other images are too far to be seen
     if outline.any():
-        distance = np.minimum(ndimage.distance_transform_edt(~outline, sampling=(far, far, 1, 1)), far)
-    smooth = ndimage.uniform_filter(distance, (0, 0, 3, 3), mode="mirror")
+        distance = np.minimum(scipy.ndimage.distance_transform_edt(~outline, sampling=(far, far, 1, 1)), far)
+    smooth = scipy.ndimage.uniform_filter(distance, (0, 0, 3, 3), mode="mirror")
     relief = _equalized(np.floor(smooth).astype(int), far + 1)
     emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)[None, None]
-    relief = ndimage.correlate(relief, emboss, mode="mirror").clip(0, 255)
-    shine = drops * ndimage.uniform_filter(relief, (0, 0, 3, 3), mode="mirror")
+    relief = scipy.ndimage.correlate(relief, emboss, mode="mirror").clip(0, 255)
+    shine = drops * scipy.ndimage.uniform_filter(relief, (0, 0, 3, 3), mode="mirror")
     return shine / np.maximum(shine.max(axis=(1, 2, 3), keepdims=True), 1e-6)
 
 

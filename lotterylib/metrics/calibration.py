@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import scipy
 import torch
 from pydantic import PositiveInt
-from scipy.optimize import root_scalar
 from torch import Tensor
 
 from ..datasets.base import DatasetBuilder
@@ -256,7 +256,9 @@ def temperature_where(falling: Callable[[float], float], coldest: float, hottest
         return coldest
     if falling(high) >= 0:
         return hottest
-    return math.exp(root_scalar(falling, bracket=(low, high), method="brentq", xtol=1e-12).root)
+    return math.exp(
+        scipy.optimize.root_scalar(falling, bracket=(low, high), method="brentq", xtol=1e-12).root
+    )
 
 
 # --- binned scores

@@ -39,7 +39,7 @@ class Gradual(Pruner):
     """All weights are there at first; between ``begin`` and ``end`` (shares of the training) they go; Δ as in RigL."""
 
     name = "gradual"
-    look = Look("Gradual", "#117733", "p")
+    look = Look("Gradual", "#80801A", "p")
     called = "gradual pruning"
     start = Start.DURING
     begin: Annotated[float, Field(ge=0, lt=1)] = 0.0

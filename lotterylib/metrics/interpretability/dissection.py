@@ -23,9 +23,9 @@ from functools import cached_property
 from typing import Annotated
 
 import numpy as np
+import scipy
 import torch
 from pydantic import Field, PositiveInt
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from ...datasets import Dataset, broden
@@ -133,11 +133,11 @@ class Cells:
         return cls(tuple(concepts), shows.astype(np.float64), sizes.astype(np.float64), cell.ravel(), shape)
 
     @cached_property
-    def by_image(self) -> csr_array:
+    def by_image(self) -> scipy.sparse.csr_array:
         """Return how many pixels of each image lie in each cell: sparse float64 [N, K]."""
         starts = np.arange(0, self.cell.size + 1, math.prod(self.shape[1:]))
         shape = self.shape[0], self.sizes.size
-        counts = csr_array((np.ones(self.cell.size), self.cell, starts), shape, copy=True)
+        counts = scipy.sparse.csr_array((np.ones(self.cell.size), self.cell, starts), shape, copy=True)
         counts.sum_duplicates()
         return counts
 
