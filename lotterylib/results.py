@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .datasets.base import BUILDERS
 from .errors import DataError
-from .models import ARCHITECTURES
+from .models import title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,9 +81,8 @@ def setting_name(model: str, dataset: str) -> str:
         >>> setting_name("resnet8", "fashion-mini"), setting_name("mine", "digits")
         ('ResNet-8 on a sample of Fashion-MNIST', "mine on scikit-learn's digits")
     """
-    network = ARCHITECTURES[model].title if model in ARCHITECTURES else ""
     data = BUILDERS[dataset].title if dataset in BUILDERS else ""
-    return f"{network or model} on {data or dataset}"
+    return f"{title(model)} on {data or dataset}"
 
 
 def example() -> pd.DataFrame:

@@ -51,5 +51,5 @@ def bench(options: argparse.Namespace) -> int:
     with launching(Launch(options.processes, cuda_graphs=options.cuda_graphs)):
         for model in profile.models:
             rate = images_per_second(model, images, recipe, threads=options.threads, device=options.device)
-            show(f"{model.name} on {where}: {rate:,.0f} training images/s")
+            show(f"{model.label} on {where}: {rate:,.0f} training images/s")
     return 0

@@ -75,7 +75,7 @@ def _power(profile: Profile, index: Index) -> str:
     """Return what each metric needs to decide, from the dense networks and controls that are measured."""
     pilot = profile.model_copy(update={"pruners": {}})
     rows = [*records(pilot, index), *controls(pilot, index)]
-    networks = len({row["id"].split("-")[0] for row in rows if row["model"] == profile.models[0].name})
+    networks = len({row["id"].split("-")[0] for row in rows if row["model"] == profile.models[0].label})
     if networks < FEWEST:
         first = "" if profile.controls else "give the profile some (controls: 10), then "
         return (
@@ -88,7 +88,7 @@ def _power(profile: Profile, index: Index) -> str:
 
     table = tidy(rows)
     found = needed(
-        table[table.model == profile.models[0].name],
+        table[table.model == profile.models[0].label],
         len(profile.seeds),
         len(profile.pruners) * len(profile.levels),
     )
@@ -112,7 +112,7 @@ def _time(profile: Profile, options: argparse.Namespace, found: Plan, data_here:
 def _measured(profile: Profile, options: argparse.Namespace) -> dict[str, float]:
     data, how = profile.dataset.load(), dict(threads=options.threads, device=options.device)
     with launching(Launch(options.processes, cuda_graphs=options.cuda_graphs)):
-        return {m.name: images_per_second(m, data, profile.recipe, **how) for m in profile.models}
+        return {m.label: images_per_second(m, data, profile.recipe, **how) for m in profile.models}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -164,7 +164,7 @@ def _try_out(cells: list[Cell], device: str | None) -> int:
     largest = 0
     for dataset in {cell.dataset for cell in cells}:
         data = dataset.load()
-        for model in {cell.model.name: cell.model for cell in cells if cell.dataset == dataset}.values():
+        for model in {cell.model.label: cell.model for cell in cells if cell.dataset == dataset}.values():
             network = model.build(data, seed=0)
             # of a dense one, with its rewind state
             largest = max(largest, 2 * sum(t.nbytes for t in network.state_dict().values()))

@@ -19,9 +19,12 @@ from .layers import Network, Normalize, scaled
 from .resize import resize_
 
 __all__ = [
-    "Architecture", "Network", "Normalize", "architecture", "build", "load_torchvision_", "names",
-    "register", "resize_", "stages",
+    "Architecture", "Network", "Normalize", "architecture", "build", "label", "load_torchvision_", "named_width",
+    "names", "register", "resize_", "stages", "title",
 ]  # fmt: skip
+
+# between a name and its width
+_WIDTH = "-x"
 
 
 def names() -> list[str]:
@@ -46,6 +49,39 @@ def architecture(name: str, **settings: Any) -> Architecture:
         1
     """
     return configured(f"model {name}", ARCHITECTURES[name], settings)
+
+
+def label(name: str, width: float = 1.0) -> str:
+    """Return what tells the networks of a study apart: the name, and the width where it is not 1.
+
+    Example:
+        >>> label("resnet8"), label("resnet8", 0.5)
+        ('resnet8', 'resnet8-x0.5')
+    """
+    return name if width == 1 else f"{name}{_WIDTH}{width:g}"
+
+
+def named_width(label: str) -> tuple[str, float]:
+    """Return the name and the width that a ``label`` was made of.
+
+    Example:
+        >>> named_width("resnet8-x0.5"), named_width("mine")
+        (('resnet8', 0.5), ('mine', 1.0))
+    """
+    name, _, width = label.rpartition(_WIDTH)
+    return (name, float(width)) if name in ARCHITECTURES and label not in ARCHITECTURES else (label, 1.0)
+
+
+def title(label: str) -> str:
+    """Return what readers call the network of a ``label``; one that is not known goes by it.
+
+    Example:
+        >>> title("resnet8"), title("resnet8-x0.5"), title("mine")
+        ('ResNet-8', 'ResNet-8 of width 0.5', 'mine')
+    """
+    name, width = named_width(label)
+    known = ARCHITECTURES[name].title if name in ARCHITECTURES else ""
+    return f"{known or name}{f' of width {width:g}' if width != 1 else ''}"
 
 
 def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:

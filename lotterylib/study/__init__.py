@@ -4,7 +4,7 @@ Importing this needs neither Dask nor a GPU; ``scheduler`` does, and is imported
 """
 
 from .cells import Cell, expand
-from .lookup import beside, controls, outstanding, records, state, table, ticket, tickets
+from .lookup import beside, controls, family, outstanding, records, state, table, ticket, tickets
 from .profile import Live, Profile, load_profile, profile_names
 from .store import Store
 
@@ -16,6 +16,7 @@ __all__ = [
     "beside",
     "controls",
     "expand",
+    "family",
     "load_profile",
     "outstanding",
     "profile_names",

@@ -80,7 +80,7 @@ class Cell:
     def label(self) -> str:
         """Return the name in messages, e.g. ``lottery 79.0% resnet8 fashion-mini seed 1``."""
         which = f"{self.training_seed}" if self.pruner == CONTROL else f"{self.sparsity:.1%}"
-        return f"{self.pruner} {which} {self.model.name} {self.dataset.name} seed {self.seed}"
+        return f"{self.pruner} {which} {self.model.label} {self.dataset.name} seed {self.seed}"
 
     def metric_id(self, metric: str, settings: dict[str, Any]) -> str:
         """Return the name of the record of one metric of this cell."""

@@ -124,6 +124,25 @@ def beside(profile: Profile | str | Path, store: Store | str | Path | None = Non
     return records(other, store) if other else []
 
 
+def family(profile: Profile | str | Path, store: Store | str | Path | None = None) -> pd.DataFrame:
+    """Return the tidy table of a study with the records of its profile's ``family`` added, as far as there are any.
+
+    Raises:
+        DataError: if the study itself has no records.
+
+    Example:
+        >>> sorted(set(family("laptop").model))
+        ['resnet8', 'resnet8-x0.5']
+    """
+    import pandas as pd
+
+    from ..results import tidy
+
+    profile = load_profile(profile)
+    others = (records(name, store) for name in profile.family if name != profile.name)
+    return pd.concat([table(profile, store), *(tidy(rows) for rows in others if rows)], ignore_index=True)
+
+
 def outstanding(
     profile: Profile | str | Path, store: Store | str | Path | None = None
 ) -> Counter[tuple[str, str]]:
@@ -226,10 +245,10 @@ def ticket(
     """
     profile = load_profile(profile)
     seed = profile.seeds[0] if seed is None else seed
-    model = model or profile.models[0].name
+    model = model or profile.models[0].label
     sought = f"{pruner} {sparsity:.1%} {model} seed {seed}"
     for cell in expand(profile):
-        same = (cell.pruner, cell.model.name, cell.seed) == (pruner, model, seed)
+        same = (cell.pruner, cell.model.label, cell.seed) == (pruner, model, seed)
         if same and abs(cell.sparsity - sparsity) < 1e-6:
             break
     else:

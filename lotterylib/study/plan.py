@@ -101,15 +101,15 @@ def plan(
     """Return the cost of ``trainings`` and the measurements of ``todo`` (as ``lookup.missing`` lists them); ``cells``: all of the
     profile's."""
     data = shape(profile.dataset)
-    sizes = {model.name: size(model, data) for model in profile.models}
+    sizes = {model.label: size(model, data) for model in profile.models}
     names = list(dict.fromkeys([DENSE, *profile.pruners, *(cell.pruner for cell in cells)]))
     training, storage = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     measuring: dict[str, dict[str, float]] = {name: {} for name in names}
     work = dict.fromkeys(sizes, 0.0)
     for cell in trainings:
-        network, images = sizes[cell.model.name], training_images(cell, data.train)
+        network, images = sizes[cell.model.label], training_images(cell, data.train)
         training[cell.pruner] += (1 + BACKWARD) * network.forward * images
-        work[cell.model.name] += images
+        work[cell.model.label] += images
         kept = network.parameters - cell.sparsity * network.prunable
         # float32 weights and one bit per weight for the mask; of dense networks also the weights of the rewind step
         storage[cell.pruner] += 4 * kept * (2 if cell.unpruned else 1) + network.prunable / 8
@@ -120,8 +120,8 @@ def plan(
             known[names_of] = passes(wanted, data)
         for metric, count in known[names_of].items():
             row = measuring[cell.pruner]
-            row[metric] = row.get(metric, 0.0) + count * sizes[cell.model.name].forward
-            work[cell.model.name] += count / (1 + BACKWARD)
+            row[metric] = row.get(metric, 0.0) + count * sizes[cell.model.label].forward
+            work[cell.model.label] += count / (1 + BACKWARD)
         storage[cell.pruner] += RECORD * len(wanted)
     together = with_ancestors(list(cells))
     # trainings that lead to each cell, its own included; parents come first
@@ -138,6 +138,6 @@ def rates(profile: Profile, images_per_second: float) -> dict[str, float]:
     if not images_per_second > 0:
         raise SettingError(f"images a second must be above 0, got {images_per_second}")
     data = shape(profile.dataset)
-    forward = {model.name: size(model, data).forward for model in profile.models}
-    first = forward[profile.models[0].name]
+    forward = {model.label: size(model, data).forward for model in profile.models}
+    first = forward[profile.models[0].label]
     return {name: images_per_second * first / count for name, count in forward.items()}

@@ -117,6 +117,11 @@ class ModelSpec(_Strict):
             models.architecture(info.data["name"], **settings)
         return settings
 
+    @property
+    def label(self) -> str:
+        """Return what tells it apart from a study's other networks."""
+        return models.label(self.name, self.width)
+
     def build(self, data: Dataset, seed: int) -> nn.Module:
         """Return the untrained network of a seed, normalising by the statistics of the training images."""
         return models.build(
@@ -138,7 +143,8 @@ class Profile(_Strict):
     Sparsities come as ``rounds`` of 20% each or as fractions; dense is always part of it, and all of it where ``pruners``
     is empty. ``smoke`` says that its numbers mean nothing, and ``live`` what notebooks train in front of the reader.
     ``longer`` names the profile that trains the dense network for longer, to show that the recipe converges, ``beside`` one
-    whose records, where there are some, are shown with this one's.
+    whose records, where there are some, are shown with this one's, and ``family`` those of other data or networks with the same
+    recipe, for claims that compare them.
     ``hours_per_cell``: a training or measurement that takes longer counts as failed.
 
     ``pruners`` may hold one pruner twice: under a label of one's own, its settings name it (``random-erk: {pruner: random,
@@ -166,6 +172,7 @@ class Profile(_Strict):
     longer: str | None = None
     hours_per_cell: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 168.0
     beside: str | None = None
+    family: list[str] = []
     fewer_seeds: dict[str, list[int]] = {}
     metric_seeds: list[int] = []
 
@@ -222,9 +229,11 @@ class Profile(_Strict):
                 raise ValueError(f"{what}: want some of the seeds {self.seeds}, got {getattr(self, what)}")
         if self.controls and max(self.seeds) >= FIRST_CONTROL:
             raise ValueError(f"seeds: want seeds below {FIRST_CONTROL}, from where on controls are trained")
-        names = [model.name for model in self.models]
-        if len(set(names)) != len(names):
-            raise ValueError(f"models repeats a name: {names}; give the second one a profile of its own")
+        labels = [model.label for model in self.models]
+        if len(set(labels)) != len(labels):
+            raise ValueError(
+                f"models repeats a name and width: {labels}; give the second one a profile of its own"
+            )
         return self
 
     @property

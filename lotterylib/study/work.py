@@ -277,7 +277,7 @@ def _row(cell: Cell, metric: str, settings: Record, subject: metrics.Subject, ti
     return {
         "id": cell.metric_id(metric, settings),
         "dataset": cell.dataset.name,
-        "model": cell.model.name,
+        "model": cell.model.label,
         "pruner": cell.pruner,
         "sparsity": round(cell.sparsity, 9),
         "seed": cell.seed,

@@ -2,11 +2,23 @@ import pytest
 import torch
 
 from lotterylib.errors import DataError
-from lotterylib.study import Store, beside, expand, outstanding, records, reference, state, ticket, tickets
+from lotterylib.results import tidy
+from lotterylib.study import (
+    Store,
+    beside,
+    expand,
+    family,
+    outstanding,
+    records,
+    reference,
+    state,
+    ticket,
+    tickets,
+)  # fmt: skip
 from lotterylib.study.cells import wanted
 from lotterylib.study.lookup import failures, missing
 from lotterylib.study.reference import export
-from tests.study.helpers import PROFILE, cell_of, same_state
+from tests.study.helpers import PROFILE, cell_of, complete, same_state, tiny
 
 
 def test_a_finished_study_lacks_nothing(finished):
@@ -40,6 +52,23 @@ def test_a_study_named_beside_another_gives_the_records_it_has(finished, monkeyp
     assert beside(other, finished) == records(PROFILE, finished) != []
 
 
+def test_networks_of_two_widths_are_told_apart(finished, tmp_path, monkeypatch):
+    """In one study, and in studies of one family."""
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    export(PROFILE, finished)
+    wide = tiny(models=[{"name": "lenet", "width": 1}], pruners=["random"], name="wide")
+    both = tiny(models=[{"name": "lenet", "width": w} for w in (0.5, 1)], pruners=["random"])
+    store = complete(both, Store(tmp_path / "store"))
+    own = tidy(records(both, store)).groupby("model").size()
+    assert own.to_dict() == {"lenet": 3, "lenet-x0.5": 3}
+    assert (
+        ticket(both, "random", 0.2, store, model="lenet").record["prunable"]
+        > 2 * (ticket(both, "random", 0.2, store).record["prunable"])
+    )
+    wide = wide.model_copy(update={"family": ["wide", PROFILE]})
+    assert family(wide, store).groupby("model").size().to_dict() == {"lenet": 3, "lenet-x0.5": 5}
+
+
 def test_what_a_study_under_way_has_still_to_make(finished, monkeypatch, tmp_path):
     monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
     assert outstanding(PROFILE, finished).total() == 0 and state(PROFILE, finished) == PROFILE.name
@@ -54,7 +83,7 @@ def test_what_a_study_under_way_has_still_to_make(finished, monkeypatch, tmp_pat
 
 def test_a_ticket_comes_from_the_store_else_from_the_reference(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
-    with pytest.raises(DataError, match="no ticket of lottery 20.0% lenet seed 0: run `lottery run"):
+    with pytest.raises(DataError, match="no ticket of lottery 20.0% lenet-x0.5 seed 0: run `lottery run"):
         ticket(PROFILE, "lottery", 0.2)
     folder = export(PROFILE, finished)
     local, shipped = ticket(PROFILE, "lottery", 0.2, finished), ticket(PROFILE, "lottery", 0.2)

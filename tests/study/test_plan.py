@@ -130,7 +130,7 @@ def test_a_small_plan_by_hand():
         "lottery": 3 * forward * 120,
     }
     assert found.measuring["random"] == {"accuracy": 2 * forward * 60}
-    assert found.work["lenet"] == pytest.approx(300 + 5 * 60 / 3)
+    assert found.work["lenet-x0.5"] == pytest.approx(300 + 5 * 60 / 3)
     # alone: dense 1, random 1 + 1, lottery 2 and 4
     assert (found.alone, found.together) == (9, 6)
     assert found.storage["dense"] > 2 * found.storage["random"] / 2

@@ -209,8 +209,10 @@ def test_divergence_is_recorded_named_and_final_and_the_others_go_on(tmp_path, c
     arguments = ["--profile", str(profile), "--store", str(store.root)]
     status, out, errors = lottery("run", *arguments, "--workers", 2, "--quiet")
     assert status == 1
-    assert "failed: lottery 20.0% lenet digits seed 0: training diverged: the loss was" in errors
-    needs = "lottery 48.8% lenet digits seed 0: needs lottery 20.0% lenet digits seed 0, which failed"
+    assert "failed: lottery 20.0% lenet-x0.5 digits seed 0: training diverged: the loss was" in errors
+    needs = (
+        "lottery 48.8% lenet-x0.5 digits seed 0: needs lottery 20.0% lenet-x0.5 digits seed 0, which failed"
+    )
     assert needs in errors
     assert "Traceback" not in errors
 
@@ -240,9 +242,12 @@ def test_a_full_disk_fails_cells_by_name_and_leaves_no_half_file(tmp_path):
         before=small_files_only,
     )  # fmt: skip
     assert status == 1
-    assert "failed: dense 0.0% lenet digits seed 0: OSError: [Errno 27]" in errors
-    assert "failed: random 20.0% lenet digits seed 0: OSError: [Errno 27]" in errors
-    assert "magnitude 20.0% lenet digits seed 0: needs dense 0.0% lenet digits seed 0, which failed" in errors
+    assert "failed: dense 0.0% lenet-x0.5 digits seed 0: OSError: [Errno 27]" in errors
+    assert "failed: random 20.0% lenet-x0.5 digits seed 0: OSError: [Errno 27]" in errors
+    assert (
+        "magnitude 20.0% lenet-x0.5 digits seed 0: needs dense 0.0% lenet-x0.5 digits seed 0, which failed"
+        in errors
+    )
     assert "Traceback" not in errors
     assert not list((tmp_path / "s" / "tickets").iterdir())
     assert not list((tmp_path / "s").rglob("*.partial"))

@@ -56,7 +56,7 @@ def test_shipped_profiles_load(name):
         (("dataset", "name"), "fashion-mist", ["dataset.name", "did you mean 'fashion-mnist'?"]),
         (("models", 0, "name"), "resnet", ["models.0.name", "did you mean 'resnet8'?"]),
         (("models", 0, "settings"), {"seed": 3}, ["models.0.settings", "seed"]),
-        (("models",), [{"name": "lenet"}, {"name": "lenet", "width": 2}], ["models repeats a name"]),
+        (("models",), [{"name": "lenet"}, {"name": "lenet", "width": 1}], ["models repeats a name and width"]),
         (("models",), [], ["models", "at least 1 item"]),
         (("pruners",), ["lotery"], ["pruners", "did you mean 'lottery'?"]),
         (("pruners",), {"lottery": {"rates": 0.2}}, ["pruner lottery", "unknown key 'rates'"]),

@@ -32,7 +32,9 @@ def test_export_round_trips_through_the_reference(finished, tmp_path, monkeypatc
 
 def test_export_refuses_holes(finished, tmp_path):
     finished.record_path(cell_of(PROFILE, "random"), "accuracy", {}).unlink()
-    with pytest.raises(DataError, match="accuracy of random 20.0% lenet digits seed 0 is missing") as caught:
+    with pytest.raises(
+        DataError, match="accuracy of random 20.0% lenet-x0.5 digits seed 0 is missing"
+    ) as caught:
         export(PROFILE, finished, tmp_path / "out")
     one_line(caught)
     assert not (tmp_path / "out").exists()

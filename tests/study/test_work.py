@@ -101,7 +101,7 @@ def test_a_failed_measurement_is_reported_tried_again_and_forgotten(store, own_m
     profile, cell = tiny(), cell_of(tiny(), "random")
     assert Worker(store, 1, "cpu").find(cell).what == "found"
     alone = Worker(store, 1, "cpu").measure(cell, {"accuracy": {}})
-    assert "needs dense 0.0% lenet digits seed 0, which failed" in alone.reasons.values()
+    assert "needs dense 0.0% lenet-x0.5 digits seed 0, which failed" in alone.reasons.values()
     assert Worker(store, 1, "cpu").find(cell.baseline()).what == "found"
     training = store.about(cell)
 
