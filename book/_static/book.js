@@ -47,14 +47,25 @@ function layOutOutputs() {
     if ([...table.querySelectorAll("td")].some((cell) => cell.textContent.length > SENTENCE)) stack(table);
   }
   for (const printed of document.querySelectorAll(".cell_output pre")) {
-    const gaps = printed.textContent.match(/^.*\S {3,}\S.*$/gm) || [];
+    const lines = printed.textContent.split("\n");
+    const gaps = lines.filter((line) => /\S {3,}\S/.test(line));
     printed.classList.toggle("columns", gaps.length >= COLUMNS);
+    if (gaps.length < COLUMNS || printed.children.length) continue;
+    // sentences beside the columns wrap
+    printed.replaceChildren(
+      ...lines.flatMap((line) => {
+        if (gaps.includes(line) || line.length <= SENTENCE) return [`${line}\n`];
+        const sentence = document.createElement("span");
+        sentence.textContent = line;
+        return [sentence];
+      }),
+    );
   }
 }
 
 /* Figures that a phone would shrink until nobody can read them keep a readable width there, and scroll (book.css). */
 // Pixels beyond which the letters of a figure get too small, and the share of its own width at which they can be read.
-const TOO_WIDE = 800;
+const TOO_WIDE = 600;
 const READABLE = 0.65;
 
 function keepFiguresReadable() {

@@ -277,12 +277,12 @@ def tickets(
     Example:
         >>> sparsity = load_profile("laptop").levels[0]
         >>> list(tickets("laptop", ["magnitude", "mine"], sparsity))
-        The study laptop does without mine.
+        This study has no mine.
         ['magnitude']
     """
     profile, wanted = load_profile(profile), list(wanted)
     if left_out := [name for name in wanted if name not in profile.pruners]:
-        on_message(f"The study {profile.name} does without {' and '.join(left_out)}.")
+        on_message(f"This study has no {' and no '.join(left_out)}.")
     if left_out == wanted:
         wanted = list(profile.pruners)[: len(wanted)]
     return {n: ticket(profile, n, sparsity, store, **which) for n in wanted if n in profile.pruners}

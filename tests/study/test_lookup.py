@@ -102,11 +102,11 @@ def test_a_ticket_comes_from_the_store_else_from_the_reference(finished, tmp_pat
 def test_tickets_are_those_of_the_pruners_that_the_profile_has(finished):
     said = []
     found = tickets(PROFILE, ("snip", "random", "lottery"), 0.2, finished, on_message=said.append)
-    assert list(found) == ["random", "lottery"] and said == ["The study tiny does without snip."]
+    assert list(found) == ["random", "lottery"] and said == ["This study has no snip."]
     assert found["lottery"].mask.equals(ticket(PROFILE, "lottery", 0.2, finished).mask)
     assert list(tickets(PROFILE, ("random",), 0.2, finished, on_message=pytest.fail)) == ["random"]
     said.clear()
     own = tickets(
         PROFILE, ("snip", "grasp"), 0.2, finished, on_message=said.append
     )  # better than an empty picture
-    assert list(own) == [*PROFILE.pruners][:2] and said == ["The study tiny does without snip and grasp."]
+    assert list(own) == [*PROFILE.pruners][:2] and said == ["This study has no snip and no grasp."]
