@@ -525,10 +525,17 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     pruner = _lead(judged)
     level, _ = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
-    good, worse, unknown = (_told(at, verdict) for verdict in ("pass", "fail", "undecided"))
+    behind = [
+        v == "undecided" and sign_of(low, high, metrics.describe(m).direction) < 0
+        for m, v, low, high in zip(at.metric, at.verdict, at.low, at.high, strict=True)
+    ]
+    slightly = _told(at[behind], "undecided")
+    good, worse, unknown = (_told(at[~np.array(behind)], v) for v in ("pass", "fail", "undecided"))
     told = ", but ".join(_listed(words) for words in (good, worse) if words)
     said = f"With {percent(level)} of the weights removed, {_is(pruner)} "
     said += f"{told or 'in nothing certainly better or worse than the dense network'}."
+    if slightly:
+        said += f" They are {_listed(slightly)}, perhaps within the tolerance."
     if unknown:
         said += f" Undecided is whether they are {_listed(unknown, 'or')}."
     whole = lth_pass(table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])])

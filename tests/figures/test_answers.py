@@ -146,15 +146,22 @@ def test_the_tale_says_better_worse_and_how_many():
     )
 
 
-def test_the_tale_keeps_worse_and_undecided_apart():
-    # In the mean 1.5 points worse; the seeds scatter too much for a tolerance of 2 and far too little for chance.
+@pytest.mark.parametrize(
+    "scatter, said",
+    [
+        # too much for a tolerance of 2 points, far too little for chance
+        (0.004, "They are easier to fool, perhaps within the tolerance."),
+        (0.02, "Undecided is whether they are easier to fool."),
+    ],
+)
+def test_the_tale_keeps_worse_and_undecided_apart(scatter, said):
+    """In the mean tickets are 1.5 points worse."""
     table = study(("lottery",), {"fgsm_accuracy": (0.5, -0.015)})
-    spread = table.seed.map({0: -0.004, 1: 0.0, 2: 0.004})
+    spread = table.seed.map({0: -scatter, 1: 0.0, 2: scatter})
     moved = table.difference.add(spread.where(table.metric == "fgsm_accuracy", 0.0))
     story = figures.tale(table.assign(difference=moved, value=table.value + spread)).sentences[0]
     assert story == (
-        f"With 59% of the weights removed, lottery tickets are as accurate as the dense network {GAP}. Undecided is "
-        "whether they are easier to fool."
+        f"With 59% of the weights removed, lottery tickets are as accurate as the dense network {GAP}. {said}"
     )
 
 
