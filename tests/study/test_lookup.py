@@ -91,7 +91,7 @@ def test_a_ticket_comes_from_the_store_else_from_the_reference(finished, tmp_pat
     state = local.model.state_dict()
     assert all(torch.equal(t, state[n]) for n, t in shipped.model.state_dict().items())
     assert same_state(ticket(PROFILE, "dense", 0.0).rewind, ticket(PROFILE, "dense", 0.0, finished).rewind)
-    with pytest.raises(DataError, match="the profile tiny has no lottery 90.0% lenet seed 0"):
+    with pytest.raises(DataError, match="the profile tiny has no lottery 90.0% lenet-x0.5 seed 0"):
         ticket(PROFILE, "lottery", 0.9)
     for path in (folder / "tickets").glob("*"):
         path.write_bytes(path.read_bytes()[:-4] + b"!!!!")  # whole to look at, but for its checksum
