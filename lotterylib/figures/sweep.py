@@ -320,8 +320,12 @@ def _print(axis: Axes, setting: _Setting, pruners: Sequence[str]) -> None:
 def _name(means: pd.DataFrame, pruner: str) -> str:
     """Return a pruner's label, with its seeds where it has fewer than others."""
     seeds: Any = means["seeds"]
-    own = int(seeds[means["pruner"] == pruner].min())
-    return look(pruner).label + (f" ({own} seed{'s' * (own > 1)})" if own < seeds.max() else "")
+    own = seeds[means["pruner"] == pruner]
+    least, most = int(own.min()), int(own.max())
+    if least == seeds.max():
+        return look(pruner).label
+    count = f"{least}" if least == most else f"{least} to {most}"
+    return f"{look(pruner).label} ({count} seed{'s' * (most > 1)})"
 
 
 def legend_of(printed: bool = False) -> list[Artist]:

@@ -121,6 +121,9 @@ def test_a_pruner_with_fewer_seeds_is_marked():
     titles = [a.get_title(loc="left") for a in figure.axes]
     assert "RP (1 seed)" in titles and "LTH" in titles
     assert "RP (1 seed):" in alt
+    last = (rows.pruner == "random") & (rows.sparsity == rows.sparsity.max())
+    figure, alt = figures.sweep(rows[~last | (rows.seed == rows.seed.min())])
+    assert f"RP (1 to {rows.seed.nunique()} seeds):" in alt
 
 
 def test_whiskers_are_intervals_and_need_two_seeds():
