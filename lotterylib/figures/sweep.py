@@ -24,6 +24,10 @@ _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 # Beside a highlighted pruner stand the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
 _QUIET = "#b8b8b8"
+# Rounds between the whiskers of two methods.
+_ASIDE = 0.28
+# What lies beyond the axis: no method's own marker.
+_UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
 # Inches: no wider than a page shows them, so that 9 points stay 9 points.
 _WIDTH, _COLUMNS, _TEXT = 8.0, 3, 9
 
@@ -213,11 +217,14 @@ def draw_panel(
     dense = means[means.pruner == "dense"].iloc[0]
     axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.1, zorder=2)
     pruners = in_order(set(means["pruner"]) - {"dense"})
+    strong = [p for p in pruners if p in bold]
     for pruner in sorted(pruners, key=lambda p: (p in bold, p in named)):
         curve = curve_of(means, pruner)
         _line(axis, curve, dense.value, pruner, bold=pruner in bold, named=pruner in named)
         if pruner in bold:
-            _whiskers(axis, curve, pruner)
+            # side by side, so that none hides another
+            aside = _ASIDE * (strong.index(pruner) - (len(strong) - 1) / 2)
+            _whiskers(axis, curve, pruner, aside, limits)
             _cut_off(axis, curve, pruner, limits)
     levels = sorted(means["sparsity"].unique())
     shown = [s for s in levels if s > 0]
@@ -255,11 +262,20 @@ def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: b
         axis.axvline(x[end], color=colour, linewidth=0.9, dashes=(1, 2), zorder=1)
 
 
-def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str) -> None:
+def _whiskers(
+    axis: Axes, curve: pd.DataFrame, pruner: str, aside: float, limits: tuple[float, float]
+) -> None:
+    """Draw intervals, ``aside`` rounds from their points; one that goes on beyond the axis has an open head there."""
     known = curve[curve.low.notna()]
-    x = [rounds(s) for s in known.sparsity]
-    style = {"color": look(pruner).colour, "linewidth": 1.5, "zorder": 3}
-    axis.vlines(x, known.low, known.high, **style)
+    x = np.array([rounds(s) + aside for s in known.sparsity])
+    colour = look(pruner).colour
+    axis.vlines(x, known.low, known.high, color=colour, linewidth=1.5, zorder=3)
+    head: dict[str, Any] = {"linestyle": "", "color": colour, "markerfacecolor": "white", "clip_on": False}
+    low, high = limits
+    for edge, marker, beyond in ((low, "v", known.low < low), (high, "^", known.high > high)):
+        there = x[beyond.to_numpy() & known.value.between(low, high).to_numpy()]
+        if len(there):
+            axis.plot(there, np.full(len(there), edge), marker=marker, markersize=4, zorder=4, **head)
 
 
 def _cut_off(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float, float]) -> None:
@@ -268,8 +284,8 @@ def _cut_off(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float, 
     for sparsity, value in zip(curve.sparsity, curve.value, strict=True):
         if math.isnan(value) or low <= value <= high:
             continue
-        edge, tip, side = (low, "v", "bottom") if value < low else (high, "^", "top")
-        style = {"marker": tip, "color": look(pruner).colour, "markersize": 7, "clip_on": False, "zorder": 5}
+        edge, tip, side = (low, _DOWN, "bottom") if value < low else (high, _UP, "top")
+        style = {"marker": tip, "color": look(pruner).colour, "markersize": 10, "clip_on": False, "zorder": 5}
         axis.plot(rounds(sparsity), edge, **style)
         at = {
             "xytext": (-5, 2 if value < low else -2),
@@ -334,7 +350,7 @@ def legend_of(printed: bool = False) -> list[Artist]:
     lines += [Line2D([], [], color="#333333", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
     end: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 11, "color": "#333333"}
     lines.append(Line2D([], [], label="end of Region I", **end))
-    arrow: dict[str, Any] = {"marker": "v", "linestyle": "", "color": "#333333"}
+    arrow: dict[str, Any] = {"marker": _DOWN, "linestyle": "", "markersize": 10, "color": "#333333"}
     lines.append(Line2D([], [], label="beyond the axis", **arrow))
     if printed:
         lines.append(Line2D([], [], color="black", dashes=(1.5, 1.5), lw=1, label="the paper, digitised"))

@@ -464,7 +464,7 @@ def annotated_sweep() -> Drawn:
         ("whisker: 95%\ninterval over seeds", (5.0, 85.6), (3.9, 3.68)),
         ("dashed: less\naccurate", (4.65, 85.7), (4.55, 3.16)),
         ("dotted:\ncollapsed", (5.55, 61), (4.6, 2.45)),
-        ("grey: the other\nmethods", (3.6, 71.5), (1.7, 1.3)),
+        ("grey: the other\nmethods", (3.6, 71.5), (2.3, 1.2)),
     )
     for words, (a, b), (at_x, at_y) in notes:
         point = 0.75 + a / 6.05 * 3.35, 0.85 + (b - 24) / 73 * 2.45
