@@ -21,7 +21,7 @@ _SHOWN = np.array(to_rgb("#E69F00"))
 
 
 def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns: int = 6) -> Drawn:
-    """Draw each concept (name → bool [N, H, W]) in orange on one of the images [N, C, H, W] that show it.
+    """Draw each concept (name → bool [N, H, W]) bright, and orange, on one of the images [N, C, H, W] that show it.
 
     The image is one where the concept covers more than in most.
 
@@ -31,7 +31,7 @@ def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns:
         >>> seen[1, :4] = True
         >>> _, alt = concept_gallery(torch.rand(2, 1, 8, 8), {"top": seen})
         >>> print(alt)
-        One image for each concept, with the pixels that show it in orange: top (25.0% of all pixels).
+        One image for each concept, with the pixels that show it bright: top (25.0% of all pixels).
     """
     with styled():
         figure, axes = panels(len(concepts), columns, (1.25, 1.45))
@@ -41,11 +41,12 @@ def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns:
             some = np.argsort(size, kind="stable")[-max(1, (size > 0).sum() // 4)]
             picture = 0.8 * _colour(images[some])
             picture[mask[some]] = 0.35 * picture[mask[some]] + 0.65 * _SHOWN
+            picture[~mask[some]] *= 0.4
             axis.imshow(picture, interpolation="nearest")
             axis.set_title(name, fontsize=9)
         figure.tight_layout(pad=0.3)
     covers = ", ".join(f"{name} ({mask.mean():.1%} of all pixels)" for name, mask in concepts.items())
-    return figure, f"One image for each concept, with the pixels that show it in orange: {covers}."
+    return figure, f"One image for each concept, with the pixels that show it bright: {covers}."
 
 
 def unit_gallery(
@@ -56,7 +57,7 @@ def unit_gallery(
 ) -> Drawn:
     """Draw units with their formulas, one row each, with the images on which the unit fires most.
 
-    Orange where it fires, dark elsewhere, blue lines around what fulfils the formula. Below: the share of what it fires on
+    Bright and orange where it fires, dark elsewhere, outlined what fulfils the formula. Below: the share of what it fires on
     that fulfils the formula; a solid green frame with ✓ if there is any, else a dashed red one with ✗.
 
     ``images``: [N, C, H, W]; ``rows``: (pruner or "dense", dissection, unit); ``concepts``: name → bool [N, H, W];
@@ -98,7 +99,9 @@ def _fired(axis: Axes, picture: np.ndarray, fires: np.ndarray, holds: np.ndarray
     axis.axis("on")
     axis.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
     if holds.any():
-        axis.contour(holds, levels=[0.5], colors="#56B4E9", linewidths=1)
+        # on bright and on dark ground
+        axis.contour(holds, levels=[0.5], colors="black", linewidths=2.4)
+        axis.contour(holds, levels=[0.5], colors="#9FDCFF", linewidths=1.2)
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     axis.set_xlabel(f"{'✓' if share else '✗'} {share:.0%}", fontsize=9, labelpad=2)

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
 from .. import metrics
@@ -106,14 +107,23 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     # Many rows have numbers in tenths, on a figure no wider than a page.
     many = len(order) > 6
     size = min(8.4, 0.34 * len(order) + 2.6) if many else 0.8 * len(order) + 1.6
-    numbers = {"ha": "center", "va": "center", "fontsize": 7 if many else 9}
+    numbers = {
+        "ha": "center",
+        "va": "center",
+        "fontsize": 7.5 if many else 9,
+        "fontweight": "bold" if many else "normal",
+    }
     with styled():
         figure, axis = plt.subplots(figsize=(size, size - 0.8))
         drawn = axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
         for (i, j), value in np.ndenumerate(shown.to_numpy(dtype=float)):
             if not math.isnan(value):
                 text = f"{round(10 * value)}" if many else f"{value:.2f}"
-                axis.text(j, i, text, color="white" if abs(value) > 0.75 else "black", **numbers)
+                if value < 0:
+                    # the scale's two ends are equally dark
+                    about = {"fill": False, "hatch": "////", "edgecolor": "#8a8a8a", "linewidth": 0}
+                    axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **about))
+                axis.text(j, i, text, color="white" if abs(value) > 0.6 else "black", **numbers)
         slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
         axis.set_xticks(range(len(order)), labels, **slanted)
         axis.set_yticks(range(len(order)), labels, fontsize=8)
@@ -124,7 +134,7 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
                 axis.axhline(i - 0.5, color="black", linewidth=1)
                 axis.axvline(i - 0.5, color="black", linewidth=1)
         bar = figure.colorbar(drawn, ax=axis, shrink=0.7)
-        bar.set_label(f"Spearman's rank correlation{', in tenths' if many else ''}", fontsize=8)
+        bar.set_label(f"Spearman's rank correlation{', in tenths' if many else ''}; hatched below 0", fontsize=8)
     pairs = shown.where(np.triu(np.ones(shown.shape, dtype=bool), 1)).stack().dropna().sort_values()
     named = dict(zip(order, labels, strict=True))
     ends = [f"{named[a]} with {named[b]} {r:+.2f}" for (a, b), r in pairs.items()]

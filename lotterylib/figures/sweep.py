@@ -348,8 +348,9 @@ def legend_of(printed: bool = False) -> list[Artist]:
     """Return the legend's lines: dense, the regions, the end of the first, the others, and the paper where it is drawn."""
     lines: list[Artist] = [Line2D([], [], color="black", linestyle="-.", label="dense")]
     lines += [Line2D([], [], color="#333333", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
-    end: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 11, "color": "#333333"}
-    lines.append(Line2D([], [], label="end of Region I", **end))
+    upright: dict[str, Any] = {"linestyle": "", "markersize": 11, "color": "#333333"}
+    lines.append(Line2D([], [], label="end of Region I", marker=r"$\vdots$", **upright))
+    lines.append(Line2D([], [], label="95% interval", marker="|", markeredgewidth=1.5, **upright))
     arrow: dict[str, Any] = {"marker": _DOWN, "linestyle": "", "markersize": 10, "color": "#333333"}
     lines.append(Line2D([], [], label="beyond the axis", **arrow))
     if printed:

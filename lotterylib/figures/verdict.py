@@ -21,7 +21,7 @@ from .style import in_order, look, styled
 # Colour and sign; the signs alone say it too.
 _BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
 RETRAINING = "as a retraining"
-_VERDICTS = {"fail": ("#f2b8a0", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
+_VERDICTS = {"fail": ("#e08a63", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
 
 def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False) -> Drawn:

@@ -63,7 +63,7 @@ def hidden_loss() -> Drawn:
     for mean, style in ((before.mean(), "-"), (after.mean(), "--")):
         axis.plot([0.2, 4.75], [low + scale * mean] * 2, style, color=INK, linewidth=1.2)
     say(axis, 2.5, 2.42, "the mean over all classes: dense and ticket alike")
-    say(axis, 2.5, 0.13, "share of each class that is right: grey dense, colour ticket", QUIET)
+    say(axis, 2.5, 0.13, "share of each class that is right: left dense, right the ticket", QUIET)
     return figure, (
         "Six classes as pairs of bars, the share of each that the dense network and the ticket get right. Five classes gain a "
         "little, the third loses a lot, and the lines of the two means lie on each other."
@@ -216,7 +216,7 @@ def lime_fit() -> Drawn:
     inner.set(xlim=(-0.15, 1.15), ylim=(-0.15, 1.15))
     say(axis, 1.62, 0.43, "the sum of parts says →", QUIET)
     say(axis, 0.43, 1.62, "the network says →", QUIET, rotation=90)
-    say(axis, 1.62, 0.15, "red: what the line misses (fidelity)", RED)
+    say(axis, 1.62, 0.15, "short strokes: what the line misses (fidelity)", RED)
     _shirt(axis, 3.35, 1.45, np.ones(4), effects[:4])
     say(axis, 3.87, 2.75, "what each part adds")
     names = ("body", "sleeves", "collar")
@@ -227,7 +227,7 @@ def lime_fit() -> Drawn:
     return figure, (
         "Above, five versions of a shirt, whole and with parts hidden; below each how sure the network is that it is a "
         "shirt. Lower left, its answers for all sixteen versions against those of a fitted sum of parts: points near a "
-        "line, with red pieces for what the line misses. Lower right, the parts by what each adds: the body most."
+        "line, with short strokes for what the line misses. Lower right, the parts by what each adds: the body most."
     )
 
 
@@ -382,7 +382,7 @@ def perspective() -> Drawn:
     say(axis, 3.82, 1.9, "low in the middle", QUIET)
     return figure, (
         "One loss surface three times: in perspective, as a valley; as a map whose lines join points of equal loss; and "
-        "along one straight cut, which is a red line in both and here a curve. A cross marks the network, which stands near the lowest point."
+        "along one straight cut, which is a line in both and here a curve. A cross marks the network, which stands near the lowest point."
     )
 
 
