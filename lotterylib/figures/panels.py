@@ -134,7 +134,9 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
                 axis.axhline(i - 0.5, color="black", linewidth=1)
                 axis.axvline(i - 0.5, color="black", linewidth=1)
         bar = figure.colorbar(drawn, ax=axis, shrink=0.7)
-        bar.set_label(f"Spearman's rank correlation{', in tenths' if many else ''}; hatched below 0", fontsize=8)
+        bar.set_label(
+            f"Spearman's rank correlation{', in tenths' if many else ''}; hatched below 0", fontsize=8
+        )
     pairs = shown.where(np.triu(np.ones(shown.shape, dtype=bool), 1)).stack().dropna().sort_values()
     named = dict(zip(order, labels, strict=True))
     ends = [f"{named[a]} with {named[b]} {r:+.2f}" for (a, b), r in pairs.items()]
