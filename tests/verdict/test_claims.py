@@ -335,8 +335,8 @@ COMMITTED = {
         "no network was pruned on two data sets of different numbers of classes: `lottery run --profile cifar100` and `make book PROFILE=cifar10` on one store would tell.",
     ),
     "3b": (
-        "not tested here",
-        "no two networks that differ in width were pruned on the same data: `lottery run --profile cifar10-wide` and `make book PROFILE=cifar10` on one store would tell.",
+        "reproduced",
+        "Change of accuracy by pruning, ResNet-8 on a sample of Fashion-MNIST minus ResNet-8 of width 0.5 on a sample of Fashion-MNIST, at equal sparsity, points: +3.98 (95% interval +1.43 to +6.52), 3 seeds. Accuracy certainly passes up to a higher sparsity for 1 of 2 pruners, up to a lower one for 0.",
     ),
     "4": (
         "undecided",
@@ -382,6 +382,6 @@ COMMITTED = {
 
 
 def test_findings_of_the_committed_records():
-    found = findings(tidy(study.records("laptop", "")))
+    found = findings(tidy(study.records("laptop", "")), study.family("laptop", ""))
     assert {f.claim: (f.word, f.effect) for f in found} == COMMITTED
     assert [f.claim for f in found] == [claim.number for claim in CLAIMS]
