@@ -91,6 +91,35 @@ def test_a_wide_figure_scrolls_on_a_phone_and_keeps_its_letters_readable(browser
         assert 500 < across <= 1000 and not scrolls and page == WIDE
 
 
+OUTPUTS = """() => {
+  const sentence = "A sentence that is a good deal longer than a phone is wide, so that it has to wrap there.";
+  const rows = ["one      1", "two      2", "three    3"].join("\\n");
+  const output = document.createElement("div");
+  output.className = "cell_output";
+  output.innerHTML =
+    `<pre>${sentence}\\n${rows}</pre><table class="dataframe"><thead><tr><th>claim</th><th>word</th></tr></thead>` +
+    `<tbody><tr><td>${sentence}</td><td>yes</td></tr></tbody></table>`;
+  document.querySelector("article").append(output);
+  const text = output.querySelector("pre").textContent;
+  layOutOutputs();
+  layOutOutputs();
+  const [printed, said] = [output.querySelector("pre"), output.querySelector("pre > span")];
+  return [
+    said.getBoundingClientRect().height > 30,
+    printed.textContent.replace(sentence, sentence + "\\n").trim() == text.trim(),
+    getComputedStyle(output.querySelector("td")).display,
+    output.querySelectorAll("td")[1].dataset.title,
+  ];
+}"""
+
+
+def test_outputs_with_sentences_wrap_and_stack_on_a_phone(browser, address):
+    with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
+        assert visit.page.evaluate(OUTPUTS) == [True, True, "block", "word"]
+    with Visit(browser, address, "notebooks/sample.html", WIDE) as visit:
+        assert visit.page.evaluate(OUTPUTS)[1:] == [True, "table-cell", "word"]
+
+
 def test_icons_are_drawn_from_fonts(browser, address):
     with Visit(browser, address, "notebooks/sample.html") as visit:
         icons = visit.page.locator(".article-header-buttons i[class*=fa-]")

@@ -103,7 +103,15 @@ def test_axes_say_what_they_show(axis):
     assert [a.get_title(loc="left") for a in figure.axes[:3]] == ["LTH", "OMP", "RP"]
     assert all(t.get_fontsize() >= 9 for t in axis.get_xticklabels() + axis.get_yticklabels())
     [legend] = axis.figure.figure.legends
-    named = ["dense", "Region I", "Region II", "Region III", "end of Region I", "95% interval", "beyond the axis"]
+    named = [
+        "dense",
+        "Region I",
+        "Region II",
+        "Region III",
+        "end of Region I",
+        "95% interval",
+        "beyond the axis",
+    ]
     assert [t.get_text() for t in legend.get_texts()] == named
 
 
