@@ -383,8 +383,8 @@ class MoreClasses(BetweenSettings):
         found = []
         for model, of in chance.groupby("model"):
             by_set = of.droplevel("model").sort_values()
-            many, few = by_set.index[0], by_set.index[-1]
-            found += [((few, model), (many, model))] * bool(by_set.iloc[0] < by_set.iloc[-1])
+            if by_set.iloc[0] < by_set.iloc[-1]:
+                found.append(((by_set.index[-1], model), (by_set.index[0], model)))
         return found
 
 
@@ -405,9 +405,10 @@ class Wider(BetweenSettings):
             there = list(of.index.get_level_values("model"))
             if {self.narrow, self.wide} <= set(there):
                 found.append(((dataset, self.wide), (dataset, self.narrow)))
-            for _, kin in groupby(sorted(there, key=named_width), key=lambda label: named_width(label)[0]):
-                narrowest, *_, widest = [*kin] * 2
-                found += [((dataset, widest), (dataset, narrowest))] * (narrowest != widest)
+            for _, alike in groupby(sorted(there, key=named_width), key=lambda label: named_width(label)[0]):
+                rising = list(alike)
+                if len(rising) > 1:
+                    found.append(((dataset, rising[-1]), (dataset, rising[0])))
         return found
 
 
