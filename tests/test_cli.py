@@ -218,7 +218,7 @@ def test_data_and_bench(capsys, profile):
     status, out, _ = call(capsys, "data", "--profile", profile)
     assert status == 0 and "digits: train 60, val 60, test 60; 10 classes, 1×32×32 pixels" in out
     status, out, _ = call(capsys, "bench", "--profile", profile)
-    assert status == 0 and "lenet on" in out and "training images/s" in out
+    assert status == 0 and "lenet-x0.5 on" in out and "training images/s" in out
 
 
 def test_export_refuses_an_unfinished_study_and_writes_a_finished_one(capsys, tmp_path):

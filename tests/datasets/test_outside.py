@@ -64,8 +64,8 @@ def test_a_study_of_a_data_set_and_a_model_from_outside(outside):
     run(outside, "-m", "lotterylib.cli", "run", "--profile", profile, "--store", store, "--workers", 1)
     records = [json.loads(path.read_text()) for path in store.glob("records/*.json")]
     assert {(r["dataset"], r["model"], r["metric"]) for r in records} == {
-        ("stripes", "flat", "accuracy"),
-        ("stripes", "flat", "ood_auroc"),
+        ("stripes", "flat-x0.5", "accuracy"),
+        ("stripes", "flat-x0.5", "ood_auroc"),
     }
     assert len(records) == 4 and all(0 <= r["value"] <= 1 for r in records)
 
