@@ -265,15 +265,16 @@ def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: b
 def _whiskers(
     axis: Axes, curve: pd.DataFrame, pruner: str, aside: float, limits: tuple[float, float]
 ) -> None:
-    """Draw intervals, ``aside`` rounds from their points; one that goes on beyond the axis has an open head there."""
-    known = curve[curve.low.notna()]
+    """Draw intervals, ``aside`` rounds from their points; one that goes on beyond the axis has an open head there, and one whose
+    point lies beyond it is left out."""
+    known = curve[curve.low.notna() & curve.value.between(*limits)]
     x = np.array([rounds(s) + aside for s in known.sparsity])
     colour = look(pruner).colour
     axis.vlines(x, known.low, known.high, color=colour, linewidth=1.5, zorder=3)
     head: dict[str, Any] = {"linestyle": "", "color": colour, "markerfacecolor": "white", "clip_on": False}
     low, high = limits
     for edge, marker, beyond in ((low, "v", known.low < low), (high, "^", known.high > high)):
-        there = x[beyond.to_numpy() & known.value.between(low, high).to_numpy()]
+        there = x[beyond.to_numpy()]
         if len(there):
             axis.plot(there, np.full(len(there), edge), marker=marker, markersize=4, zorder=4, **head)
 
