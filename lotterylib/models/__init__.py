@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import SettingError
@@ -62,14 +63,17 @@ def label(name: str, width: float = 1.0) -> str:
 
 
 def named_width(label: str) -> tuple[str, float]:
-    """Return the name and the width that a ``label`` was made of.
+    """Return the name and the width that a ``label`` was made of; one that is not known is all name.
 
     Example:
-        >>> named_width("resnet8-x0.5"), named_width("mine")
-        (('resnet8', 0.5), ('mine', 1.0))
+        >>> named_width("resnet8-x0.5"), named_width("resnet8-xl")
+        (('resnet8', 0.5), ('resnet8-xl', 1.0))
     """
     name, _, width = label.rpartition(_WIDTH)
-    return (name, float(width)) if name in ARCHITECTURES and label not in ARCHITECTURES else (label, 1.0)
+    if name in ARCHITECTURES and label not in ARCHITECTURES:
+        with suppress(ValueError):
+            return name, float(width)
+    return label, 1.0
 
 
 def title(label: str) -> str:

@@ -75,8 +75,10 @@ def adopt_records(profile: Profile, store: Store) -> int:
     where the package's ended. Return how many were copied."""
     rows, index = Reference(profile.name).rows, Index(store)
     lacking = [asked for asked in wanted(profile) if asked.id in rows and not index.has_record(asked.id)]
+    if lacking:
+        store.open_for_writing()
     for cell, metric, settings, id in lacking:
-        store.open_for_writing().save_record(cell, metric, settings, rows[id])
+        store.save_record(cell, metric, settings, rows[id])
     return len(lacking)
 
 
