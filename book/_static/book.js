@@ -66,7 +66,7 @@ function layOutOutputs() {
 /* Figures that a phone would shrink until nobody can read them keep a readable width there, and scroll (book.css). */
 // Pixels beyond which the letters of a figure get too small, and the share of its own width at which they can be read.
 const TOO_WIDE = 600;
-const READABLE = 0.65;
+const READABLE = 0.75;
 
 function keepFiguresReadable() {
   for (const image of document.querySelectorAll(".bd-content :is(figure, .cell_output) img")) {

@@ -218,7 +218,7 @@ def shaken(
 def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> Drawn:
     """Draw images [N, C, H, W] above the direction in their pixels along which each network's loss bends most.
 
-    ``directions``: pruner → [N, C, H, W]. Red and blue are the two signs, which may be swapped together.
+    ``directions``: pruner → [N, C, H, W]. Dark and light are the two signs, which may be swapped together.
 
     Example:
         >>> import torch
@@ -245,7 +245,8 @@ def pixel_directions(pictures: Tensor, directions: Mapping[str, Tensor]) -> Draw
             for axis, direction in zip(row, maps, strict=True):
                 sums = direction.sum(0).cpu().numpy()
                 reach = np.abs(sums).max() or 1.0
-                axis.imshow(sums, cmap="RdBu_r", vmin=-reach, vmax=reach)
+                # unlike one with two dark ends it has signs in grey, too
+                axis.imshow(sums, cmap="cividis", vmin=-reach, vmax=reach)
         figure.tight_layout(pad=0.3)
     within = {
         name: float((maps.square() * (pictures > 0.05)).sum() / maps.square().sum().clamp_min(1e-30))

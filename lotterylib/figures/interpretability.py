@@ -44,7 +44,7 @@ def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> Drawn:
                 _borders(axis, cut, "#D62728")
                 axis.set_title(count, fontsize=9, pad=2)
             row[0].set_ylabel(name, fontsize=9)
-            words.append(f"{name}: {min(counts)} to {max(counts)} superpixels per image")
+            words.append(f"{' '.join(name.split())}: {min(counts)} to {max(counts)} superpixels per image")
         figure.tight_layout(pad=0.4)
     return figure, f"{len(images)} images with the borders of their superpixels. {'; '.join(words)}."
 

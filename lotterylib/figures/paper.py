@@ -22,7 +22,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
     """Draw our mean over seeds against sparsity (left) next to the paper's curves (right), one row per network of ours.
 
     The paper's are of the same data set and network, and then dotted over ours too; where none is the same, of its smallest
-    setting with that metric, which the title says. Each of its panels is drawn once.
+    setting with that metric, which the title says. Each of its panels is drawn once. Ours has
+    the methods that the paper's has, if it shares one.
 
     ``table`` is from ``results.tidy``, ``theirs`` from ``paper.digitised``. Raises ``DataError`` if either lacks the metric.
 
@@ -51,6 +52,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
             setting, note = (another, "other data or network")
             if same:
                 setting, note = (dataset, model), "same data and network"
+            shared = left[left.pruner.isin({"dense", *printed[setting].pruner})]
+            left = shared if shared.sparsity.gt(0).any() else left
             panels = [(f"this study:\n{setting_name(model, dataset)}", left)]
             if same or another not in drawn:
                 title = f"the paper, digitised ({note}):\n{setting_name(*setting[::-1])}"

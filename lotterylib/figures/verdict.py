@@ -128,7 +128,7 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
         figure, axes = panels(len(pruners), min(3, len(pruners)), (3.1, 2.9), subplot_kw=polar)
         for axis, pruner in zip(axes, pruners, strict=True):
             labels = [metrics.describe(n).short for n in names]
-            draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=8.5, pad=-2)
+            draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=9.5, pad=-2)
             axis.set_title(look(pruner).label, fontsize=11, pad=16)
         heading = f"{100 * sparsity:.3g}% sparsity; black dash-dot: dense; outward is better"
         figure.suptitle(heading, fontsize=11)

@@ -239,7 +239,7 @@ def _wait(undecided: list[Row]) -> str:
     else:
         said = f"{first} more images would decide one of them, {last} {most}"
     others = f"the other{'s' * (open_still > 1)}"
-    return f" About {said}{f', a million not {others}' if open_still else ''}."
+    return f" About {said}{f'; even a million would not decide {others}' if open_still else ''}."
 
 
 def _rounded(number: int) -> str:

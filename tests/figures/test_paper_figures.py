@@ -57,6 +57,15 @@ def test_the_same_setting_is_drawn_over_ours_and_another_is_not():
     assert alt.count("dotted in our panel") == 1
 
 
+def test_methods_that_the_paper_does_not_show_leave_room_for_those_it_does():
+    mine = study("cifar10", "resnet18")
+    extra = mine[mine.pruner == "random"].assign(pruner="structured")
+    figure, alt = figures.beside_paper(pd.concat([mine, extra]), paper.digitised(), "accuracy")
+    assert "Structured" not in figure.axes[0].get_legend_handles_labels()[1] and "Structured" not in alt
+    alone = pd.concat([mine[mine.pruner == "dense"], extra])
+    assert "Structured." in figures.beside_paper(alone, paper.digitised(), "accuracy")[1]
+
+
 def test_each_panel_of_the_paper_is_drawn_once_and_none_is_empty():
     """Its smallest setting is ours already; SCE it has on ImageNet alone."""
     both = pd.concat([study("cifar10", "resnet20s"), study("fashion-mini", "resnet8")])

@@ -120,7 +120,7 @@ def test_the_answer_does_not_praise_a_network_that_guesses(card):
 
 @pytest.mark.parametrize(
     "needed, said",
-    [({"nll": 1234}, "About 1,300 more images would decide 1 of them, a million not the other."),
+    [({"nll": 1234}, "About 1,300 more images would decide 1 of them; even a million would not decide the other."),
      ({"nll": 12, "ece": 99_900}, "About 12 more images would decide one of them, 100,000 all of them."),
      ({"nll": 12, "ece": 12}, "About 12 more images would decide all of them."), ({}, "A million more images would not decide them.")],
 )  # fmt: skip

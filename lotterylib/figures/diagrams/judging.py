@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Polygon, Rectangle
+from matplotlib.patheffects import withStroke
 
 from ...errors import SettingError
 from ..drawing import Drawn
@@ -362,15 +363,21 @@ def perspective() -> Drawn:
     where = {"vmin": heights.min(), "vmax": heights.max(), "cmap": "viridis"}
     deep: Any = plot(figure, 0.0, 1.85, 2.55, 2.3, projection="3d")
     deep.plot_surface(a, b, heights, linewidth=0, rstride=1, cstride=1, alpha=0.9, **where)
-    deep.plot(span, 0 * span, loss(span, 0) + 0.03, color=RED, linewidth=2.5, zorder=10)
+    # on a map of all shades a line needs an edge
+    line: Any = {
+        "color": RED,
+        "linewidth": 2.5,
+        "path_effects": [withStroke(linewidth=5, foreground="white")],
+    }
+    deep.plot(span, 0 * span, loss(span, 0) + 0.03, zorder=10, **line)
     deep.view_init(34, -62)
     deep.set(zticks=[])
     deep.set_box_aspect((1, 1, 0.75), zoom=1.25)
     flat = plot(figure, 2.85, 2.05, 1.95, 1.95)
     flat.contourf(a, b, heights, levels, **where)
     flat.contour(a, b, heights, levels, colors="white", linewidths=0.5)
-    flat.plot([-1, 1], [0, 0], color=RED, linewidth=2.5)
-    flat.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2.5)
+    flat.plot([-1, 1], [0, 0], **line)
+    flat.plot(0, 0, "+", color=INK, markersize=12, markeredgewidth=2.5)
     cut = plot(figure, 1.1, 0.45, 2.8, 1.15)
     cut.plot(span, loss(span, 0), color=RED, linewidth=2.5)
     cut.plot(0, loss(0, 0), "+", color=INK, markersize=12, markeredgewidth=2.5)
