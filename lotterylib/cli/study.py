@@ -15,7 +15,7 @@ from ..files import is_remote
 from ..machine.devices import device_name, places
 from ..machine.terminal import show
 from ..study import Cell, Profile, Store, controls, expand, load_profile, records
-from ..study.cells import with_ancestors
+from ..study.cells import everything
 from ..study.estimate import images_per_second, seconds_to_corrupt
 from ..study.index import Index
 from ..study.lookup import Todo, failures, missing, mixture, remaining
@@ -193,7 +193,7 @@ def status(options: argparse.Namespace) -> int:
     """Print how many cells are finished, what failed, and whether the next run tries it again."""
     profile, store = _part(options), Store(options.store)
     index, cells = Index(store), expand(profile)
-    todo, every, failed = missing(profile, index), with_ancestors(cells), failures(profile, index)
+    todo, every, failed = missing(profile, index), everything(profile), failures(profile, index)
     tickets = sum(map(index.has_ticket, every))
     show(
         f"{profile.name} in {store.root}: {len(cells) - len(todo)} of {len(cells)} cells finished, "

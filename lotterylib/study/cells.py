@@ -219,8 +219,16 @@ def expand(profile: Profile) -> list[Cell]:
     return list(cells)
 
 
-# the profile that was expanded last, and its cells, whose names are known by now
+# the profile that was expanded last, its cells, whose names are known by now, and if asked for, with their ancestors
 _last: list[Any] = []
+
+
+def everything(profile: Profile) -> list[Cell]:
+    """Return the profile's cells and all that they start from: each once, parents before children."""
+    cells = expand(profile)
+    if len(_last) < 3:
+        _last.append(with_ancestors(cells))
+    return list(_last[2])
 
 
 class Asked(NamedTuple):

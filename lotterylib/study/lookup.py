@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..errors import DataError
 from ..files import is_remote, names
 from ..ticket import Ticket
-from .cells import CONTROL, Cell, expand, with_ancestors
+from .cells import CONTROL, Cell, everything, expand, with_ancestors
 from .cells import wanted as measurements
 from .index import Index
 from .profile import Profile, load_profile
@@ -324,7 +324,7 @@ def failures(profile: Profile, store: Store | Index) -> dict[str, dict[str, str]
     before measurements."""
     index, found = Index.of(store), {}
     damaged = {path.stem for path in index.damaged}
-    for cell in with_ancestors(expand(profile)):
+    for cell in everything(profile):
         if failure := index.failure(cell):
             found[cell.label] = failure
         elif cell.id in damaged:

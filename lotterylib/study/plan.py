@@ -16,7 +16,7 @@ from .. import masks, metrics, models
 from ..datasets import Shape
 from ..efficiency import macs
 from ..errors import SettingError
-from .cells import DENSE, Cell, with_ancestors
+from .cells import DENSE, Cell, everything
 from .profile import DataSource, ModelSpec, Profile
 from .store import Record
 
@@ -123,7 +123,7 @@ def plan(
             row[metric] = row.get(metric, 0.0) + count * sizes[cell.model.label].forward
             work[cell.model.label] += count / (1 + BACKWARD)
         storage[cell.pruner] += RECORD * len(wanted)
-    together = with_ancestors(list(cells))
+    together = everything(profile)
     # trainings that lead to each cell, its own included; parents come first
     chain: dict[str, int] = {}
     for cell in together:
