@@ -11,7 +11,8 @@ such protection; so the best weight of each layer is held as long as there is on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import torch
@@ -40,25 +41,30 @@ def scores(model: nn.Module, input_shape: Sequence[int], *, scope: Scope = "all"
         >>> scores(layer, (2,))["weight"]
         tensor([[3., 3.]], dtype=torch.float64)
     """
-    shape = tuple(input_shape)
-    shape = shape if len(shape) == 4 else (1, *shape)
-    with scoring_copy(model, train=False) as copied:
-        _make_positive_(copied.double())
-        weights = weights_of(copied, scope)
-        flow = copied(torch.ones(shape, dtype=torch.float64, device=device_of(copied))).sum()
-        return {name: (weights[name] * g).detach().abs() for name, g in gradients(flow, weights).items()}
+    with _positive(model) as network:
+        return _flow(network, input_shape, scope)
 
 
-@torch.no_grad()
-def _make_positive_(model: nn.Module) -> None:
-    for parameter in model.parameters():
-        parameter.abs_()
-    for module in model.modules():
-        if isinstance(module, Normalize):
-            module.mean.zero_()
-            module.std.fill_(1)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
-            module.reset_running_stats()
+@contextlib.contextmanager
+def _positive(model: nn.Module) -> Iterator[nn.Module]:
+    """Give a copy in double precision, of absolute values and without statistics."""
+    with scoring_copy(model, train=False) as network:
+        for parameter in network.double().parameters():
+            parameter.data.abs_()
+        for module in network.modules():
+            if isinstance(module, Normalize):
+                module.mean.zero_()
+                module.std.fill_(1)
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+                module.reset_running_stats()
+        yield network
+
+
+def _flow(positive: nn.Module, input_shape: Sequence[int], scope: Scope) -> Scores:
+    shape = tuple(input_shape)[-3:]
+    weights = weights_of(positive, scope)
+    flow = positive(torch.ones(1, *shape, dtype=torch.float64, device=device_of(positive))).sum()
+    return {name: (weights[name] * g).detach().abs() for name, g in gradients(flow, weights).items()}
 
 
 def mask(
@@ -68,8 +74,10 @@ def mask(
     iterations: int = 100,
     *,
     scope: Scope = "all",
+    within: Mask | None = None,
 ) -> Mask:
-    """Return the mask after ``iterations`` steps; it keeps exactly ``round(density · n)`` weights. The model is left as found.
+    """Return the mask after ``iterations`` steps, of weights ``within`` alone; it keeps exactly ``round(density · n)`` weights.
+    The model is left as found.
 
     Raises:
         SettingError: for a density outside [0, 1] or no iteration.
@@ -80,14 +88,18 @@ def mask(
     """
     if iterations < 1:
         raise SettingError(f"iterations must be at least 1, got {iterations}")
-    return iterate(
-        lambda network: protected_scores(network, input_shape, scope), model, density, iterations, scope
-    )
+
+    def score(positive: nn.Module) -> Scores:
+        return _protected(_flow(positive, input_shape, scope), positive, scope)
+
+    # one copy for all steps: on small networks copying takes longer than scoring
+    with _positive(model) as network:
+        return iterate(score, network, density, iterations, scope, within=within)
 
 
-def protected_scores(model: nn.Module, input_shape: Sequence[int], scope: Scope = "all") -> Scores:
+def _protected(found: Scores, model: nn.Module, scope: Scope) -> Scores:
     """Return the scores, with that of each layer's best weight at infinity, so that it stays."""
-    found, weights = scores(model, input_shape, scope=scope), weights_of(model, scope)
+    weights = weights_of(model, scope)
     for name, values in found.items():
         # not one that is out already
         best = values.masked_fill(weights[name] == 0, -1).argmax()
@@ -103,13 +115,14 @@ class SynFlow(Pruner):
     look = Look("SynFlow", "#8A4FBF", "P")
     iterations: Annotated[int, Field(ge=1)] = 100
 
-    @property
-    def steps(self) -> int:
-        return self.iterations
-
     def scores(self, model, data, seed):
         # of the data, the images' shape alone
-        return protected_scores(model, data.train[0].shape[1:], self.scope)
+        return _protected(scores(model, data.train[0].shape[1:], scope=self.scope), model, self.scope)
+
+    def mask(self, model, data, sparsity, seed, within=None):
+        self.check(sparsity)
+        shape, density = data.train[0].shape[1:], 1 - sparsity
+        return mask(model, shape, density, self.iterations, scope=self.scope, within=within)
 
     def passes(self, data):
         """Forward and backward of one image, each time."""
