@@ -64,21 +64,27 @@ function layOutOutputs() {
 }
 
 /* Figures that a phone would shrink until nobody can read them keep a readable width there, and scroll (book.css). */
-// Pixels beyond which the letters of a figure get too small, and the share of its own width at which they can be read.
-const TOO_WIDE = 600;
-const READABLE = 0.75;
+// Pixels of letters that can be read, of a point in a figure as it is saved, points of a figure's smallest letters where its
+// class does not say, and pixels that every phone has for a figure.
+const READABLE = 9;
+const POINT = 120 / 72;
+const SMALL = 8;
+const NARROW = 300;
 
 function keepFiguresReadable() {
   for (const image of document.querySelectorAll(".bd-content :is(figure, .cell_output) img")) {
     if (image.closest(".jupyter-widgets")) continue;
     const mark = () => {
-      if (image.naturalWidth <= TOO_WIDE) return;
-      image.classList.add("wide");
-      image.style.setProperty("--readable", `${Math.round(READABLE * image.naturalWidth)}px`);
+      const said = image.className.match(/letters-(\d+)/);
+      const letters = POINT * (said ? said[1] / 10 : SMALL);
+      const width = Math.round((image.naturalWidth * READABLE) / letters);
+      if (width <= NARROW) return;
       const frame = image.closest("figure, .cell_output");
+      image.classList.add("wide");
+      image.style.setProperty("--readable", `${width}px`);
       frame.classList.add("scrolls");
       // what scrolls is reached by keys, too
-      if (matchMedia("(max-width: 600px)").matches) frame.tabIndex = 0;
+      if (matchMedia("(max-width: 600px)").matches && width > frame.clientWidth) frame.tabIndex = 0;
     };
     if (image.complete) mark();
     else image.addEventListener("load", mark);

@@ -106,8 +106,8 @@ def frame(seen: View, scales: Scales) -> Drawn:
     """Draw one network in five panels, and the image that is explained. Return the figure and its alt text."""
     with styled():
         # Placed by hand: finding a layout takes longer than drawing.
-        figure = plt.figure(figsize=(3.9, 6.2))
-        grid = figure.add_gridspec(3, 2, left=0.1, right=0.83, bottom=0.08, top=0.88, wspace=0.5, hspace=0.66)
+        figure = plt.figure(figsize=(3.9, 6.6))
+        grid = figure.add_gridspec(3, 2, left=0.1, right=0.83, bottom=0.07, top=0.88, wspace=0.5, hspace=0.8)
         first = figure.add_subplot(grid[0, 0])
         draw_image(first, seen.image)
         bare(first)

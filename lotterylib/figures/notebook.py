@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ..errors import SettingError
 from ..files import write_whole
@@ -39,7 +40,12 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
         for image in axis.images
     )
     bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
-    about: dict[str, Any] = {"alt": alt, "caption": caption, "name": name}
+    about: dict[str, Any] = {
+        "alt": alt,
+        "caption": caption,
+        "name": name,
+        "letters": smallest_letters(figure),
+    }
     if photograph:
         about["photograph"] = True
     display(bundle, raw=True, metadata={"lotterylib": about})
@@ -66,6 +72,26 @@ def png(figure: Figure) -> bytes:
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
+
+
+def smallest_letters(figure: Figure) -> float:
+    """Return the size in points of the smallest letters that a drawn figure shows; 0 if it has none.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> smallest_letters(plt.figure())
+        0.0
+    """
+    off = {
+        id(text)
+        for axis in figure.axes
+        if not axis.axison
+        for side in (axis.xaxis, axis.yaxis)
+        for text in side.findobj(Text)
+    }
+    every: list[Any] = figure.findobj(lambda part: isinstance(part, Text) and id(part) not in off)
+    shown = [text for text in every if text.get_visible() and text.get_text().strip()]
+    return float(min((text.get_fontsize() for text in shown), default=0))
 
 
 def record(name: str, value: Any) -> None:

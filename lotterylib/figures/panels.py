@@ -106,16 +106,16 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     labels = [metrics.describe(n).short if n in known else n for n in order]
     # Many rows have numbers in tenths, on a figure no wider than a page.
     many = len(order) > 6
-    size = min(8.4, 0.34 * len(order) + 2.6) if many else 0.8 * len(order) + 1.6
+    size = min(7.6, 0.34 * len(order) + 1.6) if many else 0.8 * len(order) + 1.6
     numbers = {
         "ha": "center",
         "va": "center",
-        "fontsize": 7.5 if many else 9,
+        "fontsize": 8 if many else 9,
         "fontweight": "bold" if many else "normal",
     }
     with styled():
-        figure, axis = plt.subplots(figsize=(size, size - 0.8))
-        drawn = axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
+        figure, axis = plt.subplots(figsize=(size, size))
+        axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
         for (i, j), value in np.ndenumerate(shown.to_numpy(dtype=float)):
             if not math.isnan(value):
                 text = f"{round(10 * value)}" if many else f"{value:.2f}"
@@ -124,18 +124,19 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
                     about = {"fill": False, "hatch": "////", "edgecolor": "#8a8a8a", "linewidth": 0}
                     axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **about))
                 axis.text(j, i, text, color="white" if abs(value) > 0.6 else "black", **numbers)
-        slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+        slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 9}
         axis.set_xticks(range(len(order)), labels, **slanted)
-        axis.set_yticks(range(len(order)), labels, fontsize=8)
+        axis.set_yticks(range(len(order)), labels, fontsize=9)
         axis.grid(False)
         kinds = [metrics.describe(n).dimension if n in known else n for n in order]
         for i in range(1, len(order)) if many else ():
             if kinds[i] != kinds[i - 1]:
                 axis.axhline(i - 0.5, color="black", linewidth=1)
                 axis.axvline(i - 0.5, color="black", linewidth=1)
-        bar = figure.colorbar(drawn, ax=axis, shrink=0.7)
-        bar.set_label(
-            f"Spearman's rank correlation{', in tenths' if many else ''}; hatched below 0", fontsize=8
+        axis.set_title(
+            f"Spearman's rank correlation{', in tenths' if many else ''}; hatched below 0",
+            loc="left",
+            fontsize=10,
         )
     pairs = shown.where(np.triu(np.ones(shown.shape, dtype=bool), 1)).stack().dropna().sort_values()
     named = dict(zip(order, labels, strict=True))

@@ -54,7 +54,7 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
     codes = wide.apply(lambda column: column.map(lambda v: order.index(v) if v in order else math.nan))
     rows, columns = codes.shape
     with styled():
-        figure, axis = plt.subplots(figsize=(0.31 * columns + 2.6, 0.22 * rows + 2.4))
+        figure, axis = plt.subplots(figsize=(0.275 * columns + 1.8, 0.22 * rows + 2.4))
         colours = ListedColormap([colour for colour, _ in _VERDICTS.values()])
         axis.imshow(codes, cmap=colours, vmin=0, vmax=len(order) - 1, aspect="auto")
         for (i, j), code in np.ndenumerate(codes.to_numpy(dtype=float)):

@@ -186,9 +186,10 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
     if name in figures:
         raise StageError(f"{where}: this notebook has another figure named {name!r}; names must differ")
     options = cell.metadata.setdefault("mystnb", {})
-    options["image"] = {"alt": about["alt"]}
-    if about.get("photograph"):
-        options["image"]["classes"] = "photograph"
+    # how far a phone may shrink it (book.js), in tenths of a point
+    classes = ["photograph"] if about.get("photograph") else []
+    classes += [f"letters-{10 * about['letters']:.0f}"] if about.get("letters") else []
+    options["image"] = {"alt": about["alt"]} | ({"classes": " ".join(classes)} if classes else {})
     if about.get("caption"):
         # Sphinx numbers every captioned figure and wants a target for it, also where nobody refers to it.
         target = re.sub(r"[^a-z0-9]+", "-", where.partition(" (")[0].lower())

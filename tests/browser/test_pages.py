@@ -70,10 +70,11 @@ def test_a_table_is_stacked_on_a_phone(browser, address, width, display, title):
         assert before.replace('"', "") in (title, title.replace(": ", " : "))
 
 
-WIDE_FIGURE = """async () => {
+WIDE_FIGURE = """async (classes) => {
   const [figure, canvas, image] = ["figure", "canvas", "img"].map((name) => document.createElement(name));
   Object.assign(canvas, { width: 1000, height: 100 });
   image.src = canvas.toDataURL();
+  image.className = classes;
   figure.append(image);
   document.querySelector("article").append(figure);
   await image.decode();
@@ -85,9 +86,13 @@ WIDE_FIGURE = """async () => {
 
 def test_a_wide_figure_scrolls_on_a_phone_and_keeps_its_letters_readable(browser, address):
     with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
-        assert visit.page.evaluate(WIDE_FIGURE) == [650, True, PHONE]
+        # 9 pixels of its smallest letters: 8 points if it does not say
+        assert visit.page.evaluate(WIDE_FIGURE, "") == [675, True, PHONE]
+        assert visit.page.evaluate(WIDE_FIGURE, "letters-100") == [540, True, PHONE]
+        across, scrolls, page = visit.page.evaluate(WIDE_FIGURE, "letters-180")
+        assert 300 < across < PHONE and not scrolls and page == PHONE
     with Visit(browser, address, "notebooks/sample.html", WIDE) as visit:
-        across, scrolls, page = visit.page.evaluate(WIDE_FIGURE)
+        across, scrolls, page = visit.page.evaluate(WIDE_FIGURE, "letters-100")
         assert 500 < across <= 1000 and not scrolls and page == WIDE
 
 

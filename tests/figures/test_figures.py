@@ -382,12 +382,23 @@ def test_show_carries_alt_caption_and_name(shown):
     figures.show(figure, alt, "A caption.", "accuracy-sweep")
     [((bundle,), options)] = shown
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG") and bundle["text/plain"] == alt
-    assert options["metadata"]["lotterylib"] == {
-        "alt": alt,
-        "caption": "A caption.",
-        "name": "accuracy-sweep",
-    }
+    about = options["metadata"]["lotterylib"]
+    assert 7 < about.pop("letters") <= 10
+    assert about == {"alt": alt, "caption": "A caption.", "name": "accuracy-sweep"}
     assert not plt.fignum_exists(figure.number)  # it would be shown a second time
+
+
+def test_show_says_how_large_the_smallest_letters_are_that_one_sees(shown):
+    figure, axes = plt.subplots(1, 2)
+    axes[0].set_title("a title", fontsize=13)
+    axes[0].tick_params(labelsize=11)
+    axes[1].set_xlabel("not shown", fontsize=3)
+    axes[1].axis("off")
+    axes[1].text(0.5, 0.5, "shown", fontsize=12)
+    axes[1].text(0.5, 0.5, "hidden", fontsize=2, visible=False)
+    axes[1].text(0.5, 0.5, " ", fontsize=1)
+    figures.show(figure, "Words of several sizes.")
+    assert shown[0][1]["metadata"]["lotterylib"]["letters"] == 11
 
 
 @pytest.mark.parametrize(("shades", "kept"), [("gray", True), ("gray_r", False)])
