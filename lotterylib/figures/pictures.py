@@ -20,7 +20,7 @@ from ..errors import DataError, SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
 from .drawing import Drawn, draw_image, panels, stroke
-from .style import look, styled
+from .style import legible, look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 
@@ -365,7 +365,7 @@ def _name_marks(axis: Axes, places: Mapping[str, tuple[float, float]], line: flo
     taken.append(Bbox.from_extents(inside.x0, height - 5, inside.x1, height + 5))
     for pruner, place in places.items():
         label, colour, _ = look(pruner)
-        text = axis.annotate(label, place, xytext=(0, 0), textcoords="offset points", color=colour)
+        text = axis.annotate(label, place, xytext=(0, 0), textcoords="offset points", color=legible(colour))
         covered = []
         for x, y, ha, va in _SIDES:
             text.set(position=(x, y), ha=ha, va=va)

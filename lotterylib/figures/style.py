@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
 
 from ..pruners import PRUNERS
 from ..pruners.base import Look
@@ -71,6 +73,25 @@ def called(pruner: str) -> str:
     base, kind = _kind(pruner)
     own = PRUNERS[base].called if base in PRUNERS else ""
     return (f"{own} ({kind})" if kind else own) if own else look(pruner).label
+
+
+def legible(colour: str) -> tuple[float, float, float]:
+    """Return a colour for letters on white: the same, as dark as 4.5:1 of contrast needs (WCAG 2.2, 1.4.3).
+
+    Example:
+        >>> from matplotlib.colors import to_hex
+        >>> to_hex(legible("#000080")), to_hex(legible("#ffff00"))
+        ('#000080', '#797900')
+    """
+    rgb = np.array(to_rgb(colour))
+    while _luminance(rgb) > 1.05 / 4.5 - 0.05:
+        rgb = 0.98 * rgb
+    return tuple(rgb.tolist())
+
+
+def _luminance(rgb: np.ndarray) -> float:
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def in_order(pruners: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from .. import metrics
 from ..results import setting_name
 from ..verdict import Region, over_seeds, paper
 from .drawing import Drawn, by_setting, curve_of, legend_below, marked
-from .style import in_order, look, styled
+from .style import in_order, legible, look, styled
 
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 # Beside a highlighted pruner stand the paper's ticket and chance.
@@ -121,7 +121,8 @@ def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
         for axis, pruner in zip(axes.flat, shown, strict=False):
             draw_panel(axis, setting.means, [pruner], limits)
             _print(axis, setting, [pruner])
-            axis.set_title(_name(setting.means, pruner), loc="left", fontsize=10, color=look(pruner).colour)
+            colour = legible(look(pruner).colour)
+            axis.set_title(_name(setting.means, pruner), loc="left", fontsize=10, color=colour)
         for axis in axes.flat[len(shown) :]:
             axis.axis("off")
         # the lowest of each column, which need not be in the last row
