@@ -130,7 +130,7 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
             labels = [metrics.describe(n).short for n in names]
             draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=9.5, pad=-2)
             axis.set_title(look(pruner).label, fontsize=11, pad=16)
-        heading = f"{100 * sparsity:.3g}% sparsity; black dash-dot: dense; outward is better"
+        heading = f"{100 * sparsity:.3g}% sparsity; dash-dot: dense; outward is better"
         figure.suptitle(heading, fontsize=11)
         figure.tight_layout()
     return marked(figure, _radar_words(places, sparsity, pruners, names), smoke)
