@@ -54,15 +54,15 @@ clean:  ## remove what was built; runs/ and .venv stay
 # Stamps: installed once, and again when pyproject.toml changes. Test tools and the book's in one go.
 .venv/book: pyproject.toml | .venv/bin/pip
 	@echo "installing what the book needs into .venv (the first time takes a few minutes)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster]'
+	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -e '.[book,cluster]'
 	@touch $@
 
 .venv/dev: pyproject.toml | .venv/bin/pip
 	@echo "installing what the book and its tests need into .venv (the first time takes a few minutes)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster,dev]'
+	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -e '.[book,cluster,dev]'
 	@touch .venv/book $@
 
 .venv/bench: .venv/dev
 	@echo "installing what the benchmarks compare with into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[book,cluster,dev,bench]'
+	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -e '.[book,cluster,dev,bench]'
 	@touch $@

@@ -70,13 +70,17 @@ def test_every_page_is_sound_and_fits_a_phone_and_a_wide_window(built, browser, 
     site = built[0] / "build/smoke/site"
     pages = sorted(
         p.relative_to(site).as_posix()
-        for folder in ("book", "notebooks")
-        for p in (site / folder).rglob("*.html")
+        for p in (
+            site / "search.html",
+            *(site / "book").rglob("*.html"),
+            *(site / "notebooks").rglob("*.html"),
+        )
     )
     assert len(pages) > 40
     problems = {}
+    context = browser.new_context()
     for page in pages:
-        with Visit(browser, address, page, PHONE) as visit:
+        with Visit(browser, address, page, PHONE, context=context) as visit:
             found = list(visit.faults)
             for width in (PHONE, WIDE):
                 visit.page.set_viewport_size({"width": width, "height": 900})
@@ -88,6 +92,7 @@ def test_every_page_is_sound_and_fits_a_phone_and_a_wide_window(built, browser, 
             found += [f"{undrawn} formulas are not drawn"] * (undrawn > 0)
             if found:
                 problems[page] = found
+    context.close()
     assert problems == {}
 
 

@@ -33,12 +33,14 @@ def served(site: Path) -> Iterator[str]:
 
 
 class Visit:
-    """One page in a fresh context; ``faults`` are its errors, failed requests and requests to elsewhere."""
+    """One page in a fresh context, or in ``context``, which remembers scripts and fonts; ``faults`` are its errors, failed
+    requests and requests to elsewhere."""
 
-    def __init__(self, browser, home, page, width=WIDE, scheme="light"):
+    def __init__(self, browser, home, page, width=WIDE, scheme="light", context=None):
         self.faults = []
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.page = self.context.new_page()
+        size = {"width": width, "height": 900}
+        self.page = context.new_page() if context else browser.new_page(viewport=size, color_scheme=scheme)
+        self.page.set_viewport_size(size)
         self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
         self.page.on(
             "console", lambda m: self.faults.append(f"console: {m.text}") if m.type == "error" else None
@@ -58,4 +60,5 @@ class Visit:
         return self
 
     def __exit__(self, *_):
-        self.context.close()
+        # a context of its own is closed with it
+        self.page.close()

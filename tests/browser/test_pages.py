@@ -6,29 +6,11 @@ import pytest
 
 from tests.visit import PHONE, WIDE, Visit, served
 
-PAGES = [
-    "book/index.html",
-    "notebooks/sample.html",
-    "notebooks/explorer.html",
-    "book/reference/masks.html",
-    "search.html",
-]
-
 
 @pytest.fixture(scope="module")
 def address(site):
     with served(site) as address:
         yield address
-
-
-@pytest.mark.parametrize("width", [WIDE, PHONE])
-@pytest.mark.parametrize("page", PAGES)
-def test_page_is_sound_and_fits_its_window(browser, address, page, width):
-    with Visit(browser, address, page, width) as visit:
-        assert visit.faults == []
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
-        alts = visit.page.locator("article img").evaluate_all("es => es.map(e => e.alt)")
-        assert all(len(alt.split()) > 3 for alt in alts), alts
 
 
 @pytest.mark.parametrize(("page", "formulas"), [("book/index.html", 1), ("notebooks/sample.html", 4)])
@@ -169,7 +151,7 @@ def test_buttons_lead_to_colab_the_source_and_a_download(browser, address):
         assert visit.page.request.get(f"{address}notebooks/{download}").ok
 
 
-@pytest.mark.parametrize("page", PAGES[:2])
+@pytest.mark.parametrize("page", ["book/index.html", "notebooks/sample.html"])
 def test_figures_are_loaded_and_turn_dark_with_the_page(browser, address, page):
     with Visit(browser, address, page, scheme="dark") as visit:
         image = visit.page.locator("figure img")

@@ -30,13 +30,13 @@ TINY = {
     "metrics": ["accuracy"],
     "live": {"limit": 20, "recipe": {"epochs": 1, "rewind": 0}},
 }
-# Two chains of five trainings of about a second, so that there is a middle to disturb.
+# Two chains of five trainings of about half a second, so that there is a middle to disturb.
 SLOW = TINY | {
     "name": "slow",
     "pruners": ["lottery"],
     "rounds": [2, 4],
     "seeds": [0, 1],
-    "recipe": TINY["recipe"] | {"epochs": 80, "lr": 0.02},
+    "recipe": TINY["recipe"] | {"epochs": 40, "lr": 0.02},
 }
 
 
