@@ -516,9 +516,9 @@ def _priced(pruner: str, costs: Mapping[str, float]) -> str:
 
 
 def tale(table: pd.DataFrame) -> Answer:
-    """Tell the study in two sentences: what the sparsest accurate lottery ticket is, beside dense, and how many tickets keep
+    """Tell the study in two sentences or three: what the sparsest accurate lottery ticket is, beside dense, and how many tickets keep
     everything. "Better" is said where the interval of the difference leaves out zero, "worse" of what is certainly lost, and
-    what is undecided is called so.
+    what is undecided is called so. The third says how many were trained once.
 
     Example:
         >>> from lotterylib.results import example
@@ -547,10 +547,17 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
         said += f" Undecided is whether they are {_listed(unknown, 'or')}."
     whole = lth_pass(table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])])
     counts = whole.lth_pass.value_counts()
+    once = int((judged.groupby(["pruner", "sparsity"]).seeds.max() == 1).sum())
+    alone = []
+    if once > 0 and len(whole) > 1:
+        alone = [
+            f"{once} of these were trained once: what is certain is so of that training, not yet of the method."
+        ]
     return [
         said,
         f"Of {len(whole)} pruned networks, {counts.get('pass', 0) or 'none'} certainly keep all {judged.metric.nunique()} metrics, "
         f"{counts.get('fail', 0)} certainly lose one or more, and of {counts.get('undecided', 0)} the study cannot tell.",
+        *alone,
     ]
 
 
@@ -573,31 +580,40 @@ def _told(at: pd.DataFrame, verdict: str) -> list[str]:
 
 
 def alike(table: pd.DataFrame) -> Answer:
-    """Say how far two studies agree: on the same method, sparsity and metric, where both are certain, and which verdicts
-    contradict each other. Nothing is said of one study.
+    """Say how far two studies agree: on the same method, sparsity and metric, where both are certain and judge by the same kind
+    of limit, and which verdicts contradict each other. Nothing is said of one study.
 
     Example:
         >>> from lotterylib.results import example
         >>> print(alike(pd.concat([example(), example().assign(dataset="cifar10")])))
-        LeNet on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric 6 times. In 6 of
-        these both are certain: they agree in 6.
+        LeNet on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric by the same kind of
+        limit 6 times. In 6 of these both are certain: they agree in 6.
     """
     settings = by_setting(judge_study(table))
     if len(settings) < 2:
         return Answer(())
     one, other = (rows.assign(sparsity=rows.sparsity.round(3)) for _, _, rows in settings[:2])
     both = one.merge(other, on=["pruner", "sparsity", "metric"], suffixes=("", "_other"))
+    # a limit that one study has widened to what a retraining costs forgives what the other's does not
+    unlike = both[both.widened != both.widened_other]
+    both = both.drop(index=unlike.index)
     sure = both[(both.verdict != "undecided") & (both.verdict_other != "undecided")]
     differ = sure[sure.verdict != sure.verdict_other]
     names = _listed(setting_name(m, d) for d, m, _ in settings[:2])
-    said = f"{names} judge the same method, sparsity and metric {len(both)} times."
+    said = f"{names} judge the same method, sparsity and metric by the same kind of limit {len(both)} times."
+    apart = ""
+    if len(unlike):
+        apart = (
+            f" Not compared are {len(unlike)} further pairs, of {_listed(metrics.describe(m).short for m in unlike.metric.unique())}: "
+            "only one study knows there what a retraining of the dense network changes, and forgives as much."
+        )
     if sure.empty:
-        return Answer((said,))
+        return Answer((said + apart,))
     said += f" In {len(sure)} of these both are certain: they agree in {len(sure) - len(differ)}"
     if differ.empty:
-        return Answer((f"{said}.",))
+        return Answer((f"{said}.{apart}",))
     where = _listed(f"{metrics.describe(m).short} ({n})" for m, n in differ.metric.value_counts().items())
-    return Answer((f"{said} and contradict each other in {len(differ)}: {where}.",))
+    return Answer((f"{said} and contradict each other in {len(differ)}: {where}.{apart}",))
 
 
 def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:

@@ -120,8 +120,12 @@ def findings(
 def _careful(rows: pd.DataFrame, effect: str, verdict: str) -> str:
     """Return what a careful referee would let stand: of which networks it is true, and no more."""
     settings = sorted({setting_name(m, d) for d, m in rows[SETTING].itertuples(index=False, name=None)})
-    seeds = rows[rows.pruner == "dense"].groupby(SETTING).seed.nunique().min() if len(rows) else 0
-    of = f"{' and '.join(settings)}, {_plural(seeds, 'training')} each"
+    counts = rows.groupby([*SETTING, "pruner", "sparsity"]).seed.nunique()
+    seeds = (counts.min(), counts.max()) if len(rows) else (0, 0)
+    trainings = (
+        _plural(seeds[0], "training") if seeds[0] == seeds[1] else f"{seeds[0]} to {seeds[1]} trainings"
+    )
+    of = f"{' and '.join(settings)}, {trainings} each"
     start = {
         "reproduced": f"For {of}, the records support the claim",
         "not reproduced": f"For {of}, the records contradict the claim",
@@ -490,6 +494,8 @@ class AsFlat(Claim):
             return effect, "not reproduced" if (own == "fail").any() else "undecided"
         effect += f"; over the same weights of both: {_counts(equal)}."
         if (equal == "fail").any():
+            if (own == "pass").all():
+                effect = f"By the paper's measure it holds, over the same weights it does not. {effect}"
             return effect, "not reproduced"
         return effect, "reproduced" if (equal == "pass").all() else "undecided"
 
