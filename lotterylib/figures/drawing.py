@@ -10,10 +10,13 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 # a figure and its alt text
 Drawn = tuple[Figure, str]
+# values that differ by more than this factor are drawn on a logarithmic axis
+_WIDE = 10
 
 
 def panels(count: int, columns: int, size: tuple[float, float], **how: Any) -> tuple[Figure, list[Axes]]:
@@ -38,6 +41,17 @@ def marked(figure: Figure, alt: str, smoke: bool) -> Drawn:
 def stroke(pruner: str) -> str:
     """Return the line style of a pruner: dense is dash-dotted."""
     return "-." if pruner == "dense" else "-"
+
+
+def logarithmic(axis: Axes, values: pd.Series) -> bool:
+    """Put an axis on a logarithmic scale if all values are above zero and span more than a factor of ten; return whether."""
+    values = values.dropna()
+    if values.empty or values.min() <= 0 or values.max() <= _WIDE * values.min():
+        return False
+    axis.set_yscale("log")
+    steps = (1,) if values.max() > 100 * values.min() else (1, 2, 5)
+    axis.yaxis.set(major_locator=LogLocator(subs=steps), major_formatter="{x:g}", minor_formatter="")
+    return True
 
 
 def bare(axis: Axes) -> None:

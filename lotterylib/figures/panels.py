@@ -11,17 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator
 
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import Drawn, legend_below, marked, panels
+from .drawing import Drawn, legend_below, logarithmic, marked, panels
 from .style import in_order, look, styled
 from .sweep import draw_panel, legend_of, span
-
-# Values that differ by more than this factor are drawn on a logarithmic axis.
-_WIDE = 10
 
 
 def sweep_panels(
@@ -54,17 +50,11 @@ def sweep_panels(
             percent = about.unit.startswith("fraction")
             means[["value", "low", "high"]] *= 100 if percent else 1
             values = means.value.dropna()
-            wide = len(values) > 0 and values.min() > 0 and values.max() > _WIDE * values.min()
-            if wide:
-                axis.set_yscale("log")
-                steps = (1,) if values.max() > 100 * values.min() else (1, 2, 5)
-                axis.yaxis.set(
-                    major_locator=LogLocator(subs=steps), major_formatter="{x:g}", minor_formatter=""
-                )
+            wide = logarithmic(axis, values)
             limits = (values.min() / 1.5, 1.5 * values.max()) if wide else span(means)
             draw_panel(axis, means, own, limits)
-            title = textwrap.fill(f"{about.label}{' (%)' if percent else ''} {about.arrow}", 32)
-            axis.set_title(title, loc="left", fontsize=9.5)
+            title = f"{about.label}{' (%)' if percent else ''} {about.arrow}{', log axis' * wide}"
+            axis.set_title(textwrap.fill(title, 32), loc="left", fontsize=9.5)
             words.append(_ranked(means, about, highlight))
         for axis in axes[-columns:]:
             axis.set_xlabel("sparsity (% removed)", fontsize=9)

@@ -10,7 +10,7 @@ from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
 from ..verdict import over_seeds
-from .drawing import Drawn, by_setting, curve_of, legend_below, marked
+from .drawing import Drawn, by_setting, curve_of, legend_below, logarithmic, marked
 from .style import in_order, look, styled
 from .sweep import rounds
 
@@ -60,8 +60,10 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 panels.append((title, printed[setting]))
             drawn.add(setting)
             for axis, (title, curves) in zip(pair, panels, strict=False):
+                # the paper's curves of the same network stand in both panels, which have one scale then
+                wide = logarithmic(axis, pd.concat([curves.value, *(c.value for _, c in panels if same)]))
                 _curves(axis, curves)
-                axis.set_title(title, loc="left", fontsize=9)
+                axis.set_title(f"{title}{', log axis' * wide}", loc="left", fontsize=9)
                 words.append(_order(curves, about, title.replace("\n", " ")))
             pair[1].set_visible(len(panels) > 1)
             if same:
