@@ -20,7 +20,7 @@ from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
 from ..text import signed
-from ..verdict import limits, lth_pass, paired_gap, passes, together
+from ..verdict import Interval, limits, lth_pass, paired_gap, passes, together
 from .drawing import by_setting
 from .style import called, in_order, look
 
@@ -269,7 +269,7 @@ def _gap(row: Any, about: metrics.About) -> str:
 
 def _unit(about: metrics.About) -> str:
     """Return what stands behind a number, where a reader would miss it."""
-    return "%" if about.unit.startswith("%") else " nats" if about.unit.startswith("nats") else ""
+    return "%" if about.unit.startswith("%") else f" {about.unit}" if about.unit.startswith("nats") else ""
 
 
 def _difference(row: Any, about: metrics.About) -> str:
@@ -389,12 +389,14 @@ def least_sensitive(table: pd.DataFrame) -> Answer:
 
 
 def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
-    """Answer how good a pruner is: how long it keeps test accuracy, what else its sparsest accurate tickets keep, and at which
-    sparsities they are more accurate than those of ``others`` (random pruning, if none is given or in the study).
+    """Answer how good a pruner is: in short, then how long it keeps test accuracy, what else its sparsest accurate tickets keep,
+    and at which sparsities they are more accurate than those of ``others`` (random pruning, if none is given or in the study).
 
     Example:
         >>> from lotterylib.results import example
-        >>> pruner_answer(example(), "lottery").sentences[0][:82]
+        >>> pruner_answer(example(), "lottery").sentences[0]
+        'In short: lottery tickets are certainly as accurate as the dense network up to 50%.'
+        >>> pruner_answer(example(), "lottery").sentences[1][:82]
         'Test accuracy of lottery tickets: kept up to 50%, lost from 80%; at 50%: dense 90%'
     """
     sentences = []
@@ -404,12 +406,13 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
             continue
         level, _ = headline(judged, pruner)
         gap = _gap(_row(judged, pruner, "accuracy", level), metrics.describe("accuracy"))
-        said = f"{setting}Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}"
+        said = f"Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}"
         said += f"; at {percent(level)}: {gap}."
         rivals = [p for p in others if p in set(judged.pruner)] or [_BESIDE]
         of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
-        compared = (_beside(of_setting, pruner, rival, list(rows.sparsity)) for rival in rivals)
-        sentences += [said, _at_its_best(judged, pruner), *filter(None, compared)]
+        gaps = {rival: _gaps(of_setting, pruner, rival, rows.sparsity) for rival in rivals}
+        compared = [_beside(rival, found) for rival, found in gaps.items() if found]
+        sentences += [_in_short(setting, rows, gaps), said, _at_its_best(judged, pruner), *compared]
     return Answer(tuple(sentences) or (f"This profile holds no record of {called(pruner)}.",))
 
 
@@ -433,18 +436,38 @@ def _width(low: float, high: float) -> float:
 _COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "certainly lower"}
 
 
-def _beside(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> str:
-    """Say where a pruner's test accuracy is above another's, paired by seed, and by how much at the last sparsity where that is
-    certain, else where it is known best; nothing of the same pruner twice, or without a sparsity that both have."""
+def _in_short(setting: str, rows: pd.DataFrame, gaps: Mapping[str, Mapping[float, Interval]]) -> str:
+    """Say where a pruner is certainly as accurate as dense, and certainly more accurate than others."""
+    known = [("as accurate as the dense network", dict(zip(rows.sparsity, rows.verdict, strict=True)))]
+    known += [(f"more accurate than {called(other)}", _signs(found)) for other, found in gaps.items() if found]
+    said = [
+        reach(list(at), list(at.values()), {"pass": f"certainly {what}"})
+        if "pass" in at.values()
+        else f"nowhere certainly {what}"
+        for what, at in known
+    ]
+    return f"{setting}In short: {_is(rows.pruner.iloc[0])} {_listed(said)}."
+
+
+def _gaps(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> dict[float, Interval]:
+    """Return a pruner's test accuracy minus another's, paired by seed, at each sparsity that both have; none of the same twice."""
     gaps = {}
     for level in levels if pruner != other else ():
         with suppress(DataError):
             gaps[level] = paired_gap(table, "accuracy", pruner, other, level)
-    if not gaps:
-        return ""
-    signs = {
+    return gaps
+
+
+def _signs(gaps: Mapping[float, Interval]) -> dict[float, str]:
+    return {
         s: "pass" if low > 0 else "fail" if high < 0 else "undecided" for s, (_, low, high, _) in gaps.items()
     }
+
+
+def _beside(other: str, gaps: Mapping[float, Interval]) -> str:
+    """Say where a pruner's test accuracy is above another's, and by how much at the last sparsity where that is certain, else
+    where it is known best."""
+    signs = _signs(gaps)
     sure = [s for s, sign in signs.items() if sign != "undecided"]
     last = max(sure) if sure else min(gaps, key=lambda s: _width(*gaps[s][1:3]))
     gap, low, high, _ = gaps[last]

@@ -103,7 +103,11 @@ def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
 
 
 def test_a_pruner_is_answered_for_beside_random_pruning():
-    reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
+    short, reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
+    assert short == (
+        "In short: lottery tickets are certainly as accurate as the dense network up to 59% and certainly more accurate than "
+        "random pruning up to 59%."
+    )
     assert reach == (
         "Test accuracy of lottery tickets: kept up to 59%, lost from 79%; at 59%: dense 90%, difference −0.20 points, "
         "95% interval −0.40 to 0.00, 3 seeds."
@@ -119,8 +123,9 @@ def test_a_pruner_is_answered_for_beside_random_pruning():
     )
     assert "beside random" not in str(figures.pruner_answer(study(), "random"))
     mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
-    assert len(mirrored) == 3 and "beside lottery tickets: certainly higher from 79%" in mirrored[2]
-    assert figures.pruner_answer(study(), "lottery", "snip").sentences[2] == beside
+    assert len(mirrored) == 4 and "beside lottery tickets: certainly higher from 79%" in mirrored[3]
+    assert mirrored[0].endswith("dense network and certainly more accurate than lottery tickets from 79%.")
+    assert figures.pruner_answer(study(), "lottery", "snip").sentences[3] == beside
 
 
 def test_where_nothing_is_certain_the_narrowest_interval_speaks():
@@ -128,7 +133,7 @@ def test_where_nothing_is_certain_the_narrowest_interval_speaks():
     # three trainings that disagree, the more the sparser
     far = table.seed.map({0: -0.1, 1: 0.0, 2: 0.12}) * table.sparsity
     table["value"] += far.where((table.pruner == "random") & (table.metric == "accuracy"), 0.0)
-    beside = figures.pruner_answer(table[table.sparsity < 0.7], "lottery").sentences[2]
+    beside = figures.pruner_answer(table[table.sparsity < 0.7], "lottery").sentences[3]
     assert "undecided at every sparsity; at 36% by" in beside
 
 

@@ -671,7 +671,7 @@ class InputTrace(_Trace):
     """Trace in the pixels, mean over training images; the error is over images and probes."""
 
     about = About(
-        "input_trace", "Hessian trace, inputs (nats)", "geometry", "lower", "nats per squared unit of pixel",
+        "input_trace", "Hessian trace, inputs (nats/pixel²)", "geometry", "lower", "nats/pixel²",
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="pixel curvature", noise="random probes",
@@ -696,7 +696,7 @@ class InputTop(_Curvature):
     """Largest eigenvalue in the pixels, mean over training images, with its standard error over images."""
 
     about = About(
-        "input_top", "Top Hessian eigenvalue, inputs (nats)", "geometry", "lower", "nats per squared unit of pixel",
+        "input_top", "Top Hessian eigenvalue, inputs (nats/pixel²)", "geometry", "lower", "nats/pixel²",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="top pixel curvature", version=2,
