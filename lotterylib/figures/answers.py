@@ -394,8 +394,8 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
 
     Example:
         >>> from lotterylib.results import example
-        >>> pruner_answer(example(), "lottery").sentences[0]
-        'In short: lottery tickets are certainly as accurate as the dense network up to 50%.'
+        >>> pruner_answer(example(), "lottery").sentences[0][:83]
+        'In short: lottery tickets are certainly as accurate as the dense network up to 50% '
         >>> pruner_answer(example(), "lottery").sentences[1][:82]
         'Test accuracy of lottery tickets: kept up to 50%, lost from 80%; at 50%: dense 90%'
     """
