@@ -439,7 +439,9 @@ _COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "cert
 def _in_short(setting: str, rows: pd.DataFrame, gaps: Mapping[str, Mapping[float, Interval]]) -> str:
     """Say where a pruner is certainly as accurate as dense, and certainly more accurate than others."""
     known = [("as accurate as the dense network", dict(zip(rows.sparsity, rows.verdict, strict=True)))]
-    known += [(f"more accurate than {called(other)}", _signs(found)) for other, found in gaps.items() if found]
+    known += [
+        (f"more accurate than {called(other)}", _signs(found)) for other, found in gaps.items() if found
+    ]
     said = [
         reach(list(at), list(at.values()), {"pass": f"certainly {what}"})
         if "pass" in at.values()

@@ -30,10 +30,9 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
         >>> grid = torch.linspace(-1, 3, 41)
         >>> _, alt = spectra({"snip": Density(grid, (-((grid - 1) ** 2)).exp())})
         >>> print(alt)
-        Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: SNIP from 1 to
-        1.
+        Density of Hessian eigenvalues, one row per network. The largest: SNIP 1.
     """
-    ends = {name: _ends(density) for name, density in densities.items()}
+    largest = {name: _largest(density) for name, density in densities.items()}
     with styled():
         size = 7.2, 1.6 * len(densities) + 0.7
         figure, axes = plt.subplots(len(densities), figsize=size, sharex=True, sharey=True, squeeze=False)
@@ -41,9 +40,9 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
             label, colour, _ = look(name)
             heights = density.clamp_min(_FAINT).numpy()
             axis.fill_between(values.numpy(), heights, _FAINT, color=colour, alpha=0.75, linewidth=0)
-            axis.axvline(ends[name][1], color=colour, linestyle="--", linewidth=1.2)
+            axis.axvline(largest[name], color=colour, linestyle="--", linewidth=1.2)
             axis.set_title(
-                f"{label}: largest eigenvalue about {_short(ends[name][1])}", loc="left", fontsize=9
+                f"{label}: largest eigenvalue about {_short(largest[name])}", loc="left", fontsize=9
             )
             axis.set_ylabel("density")
         axes[0, 0].set_yscale("log")
@@ -51,11 +50,8 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
         axes[0, 0].set_xscale("symlog", linthresh=0.1)
         axes[-1, 0].set_xlabel("eigenvalue of the Hessian (nats), linear between −0.1 and 0.1")
         figure.tight_layout()
-    words = "; ".join(
-        f"{look(n).label} from {_short(low)} to {_short(high)}" for n, (low, high) in ends.items()
-    )
-    alt = f"Density of Hessian eigenvalues, one row per network, all with a peak near 0. Range: {words}."
-    return figure, alt
+    words = "; ".join(f"{look(name).label} {_short(value)}" for name, value in largest.items())
+    return figure, f"Density of Hessian eigenvalues, one row per network. The largest: {words}."
 
 
 def _short(value: float) -> str:
@@ -63,16 +59,12 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _ends(density: Density) -> tuple[float, float]:
-    """Return the centres of the outermost bells. They need not be peaks, but far out the density is theirs alone, and its
-    logarithm a parabola with the bell's centre at its top."""
+def _largest(density: Density) -> float:
+    """Return the centre of the last bell. It need not be a peak, but far out the density is its alone, and its logarithm a
+    parabola with the bell's centre at its top."""
     values, heights = (part.numpy() for part in density)
     seen = heights > 0
-    values, heights = values[seen], np.log(heights[seen])
-    return _top(values[:5], heights[:5]), _top(values[-5:], heights[-5:])
-
-
-def _top(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = values[seen][-5:], np.log(heights[seen][-5:])
     # Centred and scaled, or the fit loses its digits.
     middle, scale = x.mean(), np.ptp(x)
     curve, slope, _ = np.polyfit((x - middle) / scale, y, 2)

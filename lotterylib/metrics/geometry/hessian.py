@@ -173,8 +173,8 @@ def spectral_density(
         ρ(λ) = mean over runs of Σₖ τₖ N(λ; θₖ, sₖ²),    τₖ = (first entry of T's k-th eigenvector)²
 
     T is the tridiagonal matrix of a Lanczos run from a random start, θ its eigenvalues. A bell is as wide as a share
-    ``width`` of its eigenvalue's size, to which a thousandth of the largest is added: on a logarithmic axis all look
-    alike. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels) estimates the
+    ``width`` of its eigenvalue's size, to which a thousandth of the largest is added: on a logarithmic axis those far from
+    zero look alike, and those around zero, which few steps don't tell apart, run into one. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels) estimates the
     trace. The rest is as in ``hessian_trace``.
 
     Example:
@@ -189,7 +189,7 @@ def spectral_density(
         found = [lanczos(hessian, steps, seed, run, signs).ritz() for run in range(runs)]
     nodes, weights = (torch.cat([part.flatten() for part in parts]) for parts in zip(*found, strict=True))
     least = nodes.abs().max() / 1000 or 1.0
-    spread = width * (nodes.abs() + least)
+    spread = width * nodes.abs() + least
     # Even steps of u with λ = least · sinh u grow as the bells do: more than four points a standard deviation, from
     # six of them below the first node to six above the last.
     ends = torch.stack([(nodes - 6 * spread).min(), (nodes + 6 * spread).max()]) / least
