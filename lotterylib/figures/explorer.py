@@ -241,7 +241,8 @@ def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.imshow(seen.kept.numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     bare(axis)
     if title:
-        axis.set_xlabel("inputs of one layer", fontsize=8)
+        absent = "; tinted: not there" if seen.kept.isnan().any() else ""
+        axis.set_xlabel(f"inputs of one layer{absent}", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
     return "mask, marked: kept"
 
