@@ -69,5 +69,5 @@ def power(profile: Profile, pilot: int, paired: bool, needed: pd.DataFrame) -> s
     return (
         f"{table(rows)}\n\n"
         f"from {pilot} dense networks: retraining, sd of the difference of two of them; error, that of the images ({how}); passes, how "
-        f"often a network as good as dense passes with {len(profile.seeds)} seed(s); needed for 80%, the other as it is"
+        f"often a network as good as dense passes with {len(profile.seeds)} seed{'s' * (len(profile.seeds) > 1)}; needed for 80%, the other as it is"
     )

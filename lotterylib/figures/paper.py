@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,6 +16,13 @@ from .drawing import Drawn, by_setting, curve_of, legend_below, logarithmic, mar
 from .style import in_order, look, styled
 from .sweep import rounds
 
+# How the paper's curves lie over ours.
+_SMALL: dict[str, Any] = {
+    "linewidth": 0.8,
+    "markersize": 2.5,
+    "markerfacecolor": "white",
+    "markeredgewidth": 0.6,
+}
 # The paper's smallest setting, shown where none is ours.
 _FIRST = ("cifar10", "resnet20s")
 
@@ -103,8 +112,9 @@ def _overlay(axis: Axes, printed: pd.DataFrame) -> None:
     for pruner in in_order(set(printed["pruner"]) - {"dense"}):
         curve = curve_of(printed, pruner)
         x = [rounds(s) for s in curve["sparsity"]]
-        axis.plot(x, curve["value"], ":", color=look(pruner).colour, linewidth=1)
-    axis.plot([], [], ":", color="#555555", label="the paper")
+        _, colour, marker = look(pruner)
+        axis.plot(x, curve["value"], ":", marker=marker, color=colour, **_SMALL)
+    axis.plot([], [], ":", marker="o", color="#555555", label="the paper", **_SMALL)
 
 
 def _order(curves: pd.DataFrame, about: metrics.About, title: str) -> str:

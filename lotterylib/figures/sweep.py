@@ -20,6 +20,14 @@ from ..verdict import Region, over_seeds, paper
 from .drawing import Drawn, by_setting, curve_of, legend_below, marked
 from .style import in_order, legible, look, styled
 
+# the paper's own curve: a dot at each sparsity that it printed
+_PRINTED: dict[str, Any] = {
+    "color": "black",
+    "linestyle": ":",
+    "linewidth": 0.8,
+    "marker": "o",
+    "markersize": 2,
+}
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 # Beside a highlighted pruner stand the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
@@ -41,7 +49,7 @@ def sweep(
     random pruning, with a close-up. The x axis counts rounds of pruning (20% of the remaining weights each). A curve is
     solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and dotted once
     collapsed (Region III). Dense is the black dash-dot line. What lies far outside is cut off: an arrow gives its value.
-    Where the paper has printed the same curve, it is drawn dashed in black.
+    Where the paper has printed the same curve, it is drawn dotted in black.
 
     Args:
         table: From ``results.tidy``; each data set and model has rows of panels of its own.
@@ -52,7 +60,7 @@ def sweep(
         >>> from lotterylib.results import example
         >>> _, alt = sweep(example(), "accuracy")
         >>> print(alt)
-        Test accuracy (higher is better) against sparsity, LeNet on scikit-learn's digits, mean of 2 seed(s).
+        Test accuracy (higher is better) against sparsity, LeNet on scikit-learn's digits, mean of 2 seeds.
         Dense: 90%. LTH: 89.8 at 50%, 85 at 80%. RP: 40 at 50%, 40 at 50%.
     """
     about = metrics.describe(metric)
@@ -327,12 +335,12 @@ def _apart(values: Sequence[float], low: float, high: float, share: float = 0.07
 
 
 def _print(axis: Axes, setting: _Setting, pruners: Sequence[str]) -> None:
-    """Draw the paper's own curve of each pruner, dashed."""
+    """Draw the paper's own curve of each pruner, dotted."""
     for pruner in pruners:
         curve = curve_of(setting.printed, pruner)
         if len(curve):
             x = [rounds(s) for s in curve["sparsity"]]
-            axis.plot(x, curve["value"], color="black", linewidth=1.0, dashes=(1.5, 1.5), zorder=2)
+            axis.plot(x, curve["value"], zorder=2, **_PRINTED)
 
 
 def _name(means: pd.DataFrame, pruner: str) -> str:
@@ -356,7 +364,7 @@ def legend_of(printed: bool = False) -> list[Artist]:
     arrow: dict[str, Any] = {"marker": _DOWN, "linestyle": "", "markersize": 10, "color": "#333333"}
     lines.append(Line2D([], [], label="beyond the axis", **arrow))
     if printed:
-        lines.append(Line2D([], [], color="black", dashes=(1.5, 1.5), lw=1, label="the paper, digitised"))
+        lines.append(Line2D([], [], label="the paper, digitised", **_PRINTED))
     return lines
 
 
@@ -365,7 +373,7 @@ def _alt(setting: _Setting, about: metrics.About, percent: bool, highlight: str 
     dense = curve_of(setting.means, "dense")["value"].iloc[0]
     words = [
         f"{about.label} ({about.direction} is better) against sparsity, {setting.name}, mean of "
-        f"{seeds} seed(s). Dense: {dense:.3g}{unit}."
+        f"{seeds} seed{'s' * (seeds > 1)}. Dense: {dense:.3g}{unit}."
     ]
     shown = setting.pruners if highlight is None else [highlight, *_BESIDE]
     for pruner in [p for p in dict.fromkeys(shown) if p in setting.pruners]:
@@ -376,5 +384,5 @@ def _alt(setting: _Setting, about: metrics.About, percent: bool, highlight: str 
             f"{last.value:.3g} at {_percent(last.sparsity)}."
         )
     if len(setting.printed):
-        words.append("The paper's own curves are dashed.")
+        words.append("The paper's own curves are dotted.")
     return " ".join(words)

@@ -204,7 +204,7 @@ def test_the_papers_own_curve_is_dashed_where_it_printed_one():
     ]
     assert sorted(lines[0].get_ydata()) == pytest.approx(sorted(100 * theirs.value))
     assert "the paper, digitised" in [t.get_text() for t in figure.legends[0].get_texts()]
-    assert "The paper's own curves are dashed." in alt and "paper" not in figures.sweep(table())[1]
+    assert "The paper's own curves are dotted." in alt and "paper" not in figures.sweep(table())[1]
 
 
 def test_smoke_is_written_across_and_said():
@@ -226,7 +226,7 @@ def test_a_highlight_stands_beside_tickets_and_chance_and_curves_are_named_at_th
 
 def test_the_alt_text_gives_the_facts_and_is_short():
     _, alt = figures.sweep(table())
-    assert "Dense: 90%" in alt and "mean of 2 seed(s)" in alt
+    assert "Dense: 90%" in alt and "mean of 2 seeds" in alt
     assert "LTH: 91 at 20%, 30 at 98.2%." in alt and "OMP: 88 at 20%, 20 at 98.2%." in alt
     assert len(alt) < 300
 
