@@ -35,16 +35,17 @@ function stackTables() {
   for (const table of document.querySelectorAll(".bd-content table.table:not(.dataframe)")) stack(table);
 }
 
-/* Outputs of cells: coloured tables look like the others, those with sentences in cells are stacked like the text's, and
+/* Outputs of cells: coloured tables look like the others, those with words in cells are stacked like the text's, and
    printed columns stay beside one another (book.css). */
-// Letters beyond which a cell holds a sentence, and lines with gaps that make columns.
+// Letters beyond which a cell of a table holds words, and a printed line a sentence, and lines with gaps that make columns.
+const WORDS = 16;
 const SENTENCE = 40;
 const COLUMNS = 3;
 
 function layOutOutputs() {
   for (const table of document.querySelectorAll('.cell_output table[id^="T_"]')) table.classList.add("dataframe");
   for (const table of document.querySelectorAll(".cell_output table.dataframe")) {
-    if ([...table.querySelectorAll("td")].some((cell) => cell.textContent.length > SENTENCE)) stack(table);
+    if ([...table.querySelectorAll("td")].some((cell) => cell.textContent.trim().length > WORDS)) stack(table);
   }
   for (const printed of document.querySelectorAll(".cell_output pre")) {
     const lines = printed.textContent.split("\n");
