@@ -220,12 +220,12 @@ def _said(found: Interval, scale: float) -> str:
     return f"{signed(mean)} (95% interval {signed(low)} to {signed(high)})"
 
 
-def _paper_said(effects: pd.Series, of: str) -> str:
-    """Say the paper's own effects, one ``of`` each; nothing where it has none."""
+def _paper_said(effects: pd.Series, of: str, unit: str = "points") -> str:
+    """Say the paper's own effects in ``unit``, one ``of`` each; nothing where it has none."""
     if effects.empty:
         return ""
     low, high = effects.min(), effects.max()
-    return f"In the paper's own figures: {signed(effects.mean())}, from {signed(low)} to {signed(high)} over {_plural(len(effects), of)}."
+    return f"In the paper's own figures: {signed(effects.mean())} {unit}, from {signed(low)} to {signed(high)} over {_plural(len(effects), of)}."
 
 
 def _judged(table: pd.DataFrame, *names: str) -> pd.DataFrame:
@@ -260,7 +260,8 @@ class Gap(Claim):
         # the paper has nothing of chosen rows
         if self.rows is not None:
             return ""
-        return _paper_said(self.scale * paper_gaps(self.metric, self.ours, self.others), "setting")
+        unit = "points" if self.scale == 100 else metrics.describe(self.metric).unit
+        return _paper_said(self.scale * paper_gaps(self.metric, self.ours, self.others), "setting", unit)
 
 
 class KeepsAccuracy(Gap):
