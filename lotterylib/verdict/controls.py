@@ -175,7 +175,7 @@ def _positive(own: pd.DataFrame, again: pd.Series, drawn: pd.DataFrame, seeds: i
     if share.mean < _TRUSTED:
         text += (
             f" Few pass because every metric has to be decided in their favour: a ticket as good as dense would miss that "
-            f"{1 - share.mean:.0%} of the time too, so one that does not pass is not shown to be worse."
+            f"{1 - share.mean:.0%} of the time too, so an undecided one is not shown to be worse; one that fails is."
         )
     return text
 

@@ -174,7 +174,8 @@ def spectral_density(
 
     T is the tridiagonal matrix of a Lanczos run from a random start, θ its eigenvalues. A bell is as wide as a share
     ``width`` of its eigenvalue's size, to which a thousandth of the largest is added: on a logarithmic axis those far from
-    zero look alike, and those around zero, which few steps don't tell apart, run into one. The density integrates to 1, and its mean times the number of weights (in the inputs: pixels) estimates the
+    zero look alike, and those around zero, which few steps don't tell apart, run into one. The density integrates to 1, and its mean times
+    the number of weights (in the inputs: pixels) estimates the
     trace. The rest is as in ``hessian_trace``.
 
     Example:
