@@ -63,7 +63,7 @@ class Cell:
         """Return 16 hex digits of the identity's SHA-256; the name of its files in a store."""
         # what json.dumps gives for the whole, put together from parts that thousands of cells share
         shared = self._shared
-        numbers = json.dumps(self.seed), shared.settings, json.dumps(round(self.sparsity, 9))
+        numbers = int(self.seed), shared.settings, repr(round(float(self.sparsity), 9))
         text = '{}, "seed": {}, "settings": {}, "sparsity": {}}}'.format(shared.head, *numbers)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from .versions import Made
 FILE = "index.sqlite"
 # a store of fewer files is read as quickly without one
 WORTH_KEEPING = 1000
+# records that one question to the database names: some builds take no more than 999
+AT_ONCE = 500
 # what most questions ask is apart from the records themselves, which are a hundred times as large
 _TABLES = """
 CREATE TABLE IF NOT EXISTS known (path TEXT PRIMARY KEY, stamp INT, whole INT, metric INT, pruner INT) WITHOUT ROWID;
@@ -88,17 +90,27 @@ class Index(Shelf):
 
     def slim(self, ids: Iterable[str]) -> Iterator[Record | None]:
         """Yield what tables need of these records, None for those that are missing or damaged."""
-        for id in ids:
-            path, row = f"records/{id}.json", None
-            if self._database and path in self._whole:
-                with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
-                    question = "SELECT content, crc FROM slim WHERE path = ?"
-                    for content, crc in self._database.execute(question, (path,)):
-                        row = json.loads(content) if zlib.crc32(content) == crc else None
-            if row is None and path in self._whole:
-                found = self._record(path)
-                row = found and slim(found)
-            yield row
+        asked = [f"records/{id}.json" for id in ids]
+        for start in range(0, len(asked), AT_ONCE):
+            kept = self._kept_slim(paths := asked[start : start + AT_ONCE])
+            for path in paths:
+                row = kept.get(path)
+                if row is None and path in self._whole:
+                    found = self._record(path)
+                    row = found and slim(found)
+                yield row
+
+    def _kept_slim(self, paths: Sequence[str]) -> dict[str, Record]:
+        """Return what the database keeps of these records for tables, by path."""
+        kept: dict[str, Record] = {}
+        if self._database:
+            question = f"SELECT path, content, crc FROM slim WHERE path IN ({', '.join('?' * len(paths))})"
+            with contextlib.suppress(sqlite3.DatabaseError):
+                for path, content, crc in self._database.execute(question, paths):
+                    with contextlib.suppress(ValueError, TypeError):
+                        if path in self._whole and zlib.crc32(content) == crc:
+                            kept[path] = json.loads(content)
+        return kept
 
     def _record(self, path: str) -> Record | None:
         if self._database:
