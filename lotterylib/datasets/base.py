@@ -264,6 +264,10 @@ class Dataset:
         """Return the same data as tensors: all that is still in files is read, so take a ``limited`` part."""
         return self._with(lambda images, labels: (images[:], labels))
 
+    def cloned(self) -> Dataset:
+        """Return a copy of data in memory, whose tensors the caller may change."""
+        return self._with(lambda images, labels: (images[:].clone(), labels.clone()))
+
     def to(self, device: str | torch.device) -> Dataset:
         """Return the same data on a device; moved once, then never copied again."""
         return self._with(lambda images, labels: (images.to(device), labels.to(device)))

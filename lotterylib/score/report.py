@@ -650,7 +650,9 @@ def _figures(card: Scorecard) -> Iterator[tuple[str, tuple[Any, str]]]:
             which: {name: [1 - e for e in rates] for name, rates in extra["errors"].items()}
             for which, extra in (("dense", row.dense_extra), ("ticket", row.extra))
         }
-        yield "Corruptions: accuracy at each severity", figures.corruption_heatmap(accuracies)
+        floor = metrics.generalization.by_guessing(card.about["classes"], row.samples)
+        title = "Corruptions: accuracy at each severity (crossed out: what guessing can reach)"
+        yield title, figures.corruption_heatmap(accuracies, floor)
     if row := rows.get("fgsm_accuracy"):
         curves = {
             which: {"FGSM": extra["accuracy"]}

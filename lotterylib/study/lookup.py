@@ -205,9 +205,11 @@ def table(
     from ..results import tidy
     from ..verdict.retraining import usual
 
-    profile = load_profile(profile)
-    found = tidy(records(profile, store))
-    if again := controls(profile, store):
+    profile, local = load_profile(profile), open_store(store)
+    # its files are listed once for both questions
+    index = Index.of(local) if local else None
+    found = tidy(records(profile, index))
+    if again := controls(profile, index):
         found = pd.concat([found, tidy(again)], ignore_index=True)
     costs = usual(found)
     keys = found[["dataset", "model", "metric"]].itertuples(index=False, name=None)

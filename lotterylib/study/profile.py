@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -308,8 +309,14 @@ class Profile(_Strict):
         source = self.dataset.model_copy(
             update={"limit": min(self.live.limit, self.dataset.limit or self.live.limit)}
         )
-        data = source.load().in_memory()
+        data = _live_data(source).cloned()
         return self.models[0].build(data, seed), data, self.live.recipe
+
+
+@lru_cache(maxsize=1)
+def _live_data(source: DataSource) -> Dataset:
+    """Load a little data once for all live cases of a notebook."""
+    return source.load().in_memory()
 
 
 def _same(sparsity: float, level: float) -> bool:

@@ -188,6 +188,10 @@ def test_the_live_case_is_small_and_no_larger_than_the_study():
     network, data, recipe = tiny().live_case()
     assert len(data.train[1]) == 20 and recipe.epochs == 1
     assert network(data.train[0][:2]).shape == (2, 10)
+    first = data.train[0].clone()
+    data.train[0].zero_()
+    # what one case does to its data is not seen by the next
+    assert tiny().live_case()[1].train[0].equal(first)
 
 
 def test_a_profile_extends_another(tmp_path):

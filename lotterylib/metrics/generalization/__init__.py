@@ -5,7 +5,7 @@ And who pays: the classes and images that a ticket gets wrong and its dense netw
 
 # in the order in which tables list the metrics
 # isort: off
-from .accuracy import accuracy, accuracy_on_test, mistakes, recall
+from .accuracy import accuracy, accuracy_on_test, by_guessing, mistakes, recall
 from .fairness import identified_exemplars, recall_change
 from .churn import changed_answers, churn
 from .ood import max_softmax, ood_aupr, ood_auroc, ood_fpr95
@@ -14,6 +14,6 @@ from .attacks import fgsm, pgd
 # isort: on
 
 __all__ = [
-    "accuracy", "accuracy_on_test", "changed_answers", "churn", "corruption_error", "fgsm", "identified_exemplars", "max_softmax", "mistakes", "ood_aupr",
+    "accuracy", "accuracy_on_test", "by_guessing", "changed_answers", "churn", "corruption_error", "fgsm", "identified_exemplars", "max_softmax", "mistakes", "ood_aupr",
     "ood_auroc", "ood_fpr95", "pgd", "recall", "recall_change", "uniform_corruption_error",
 ]  # fmt: skip

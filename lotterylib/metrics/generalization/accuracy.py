@@ -49,6 +49,17 @@ def accuracy_on_test(model: torch.nn.Module, data: Dataset) -> float:
     return accuracy(predict(model, images), labels)
 
 
+def by_guessing(classes: int, images: int) -> float:
+    """Return the accuracy that guessing may reach on so few images: 1/classes and two standard errors, a share in [0, 1].
+
+    Example:
+        >>> by_guessing(10, 900)
+        0.12
+    """
+    chance = 1 / classes
+    return chance + 2 * math.sqrt(chance * (1 - chance) / images)
+
+
 def recall(logits: Tensor, labels: Tensor) -> list[float | None]:
     """Return the accuracy within each class, in the order of the logits: in [0, 1], higher is better; None for a class that no
     label has, since there is nothing to recall.

@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 
 from lotterylib import metrics
 from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.metrics import Subject
-from lotterylib.metrics.generalization import accuracy
+from lotterylib.metrics.generalization import accuracy, by_guessing
 from tests.conftest import toy_data, toy_network, untouched_rng
 
 
@@ -18,6 +19,12 @@ def test_by_hand():
     )  # the third is a tie that the first class wins
     assert accuracy(logits, torch.tensor([0, 1, 1, 2])) == 0.5
     assert accuracy(torch.tensor([[-math.inf, 0.0]]), torch.tensor([1])) == 1.0
+
+
+@pytest.mark.parametrize("classes, images", [(2, 400), (10, 100), (10, 1000), (100, 2000)])
+def test_few_guesses_reach_beyond_what_guessing_may_reach(classes, images):
+    beyond = binom.sf(by_guessing(classes, images) * images, images, 1 / classes)
+    assert 0.01 < beyond < 0.05
 
 
 def test_as_scikit_learn_counts():
