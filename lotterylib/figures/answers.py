@@ -19,7 +19,7 @@ import pandas as pd
 from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
-from ..text import signed
+from ..text import opening, signed
 from ..verdict import Interval, limits, lth_pass, paired_gap, passes, together
 from .drawing import by_setting
 from .style import called, in_order, look
@@ -261,9 +261,7 @@ def _against_dense(row: Any, about: metrics.About) -> str:
 
 
 def _gap(row: Any, about: metrics.About) -> str:
-    dense = (
-        f"{100 * row.dense:.3g}%" if about.unit.startswith("fraction") else f"{row.dense:.3g}{_unit(about)}"
-    )
+    dense = f"{100 * row.dense:.3g}%" if about.percent else f"{row.dense:.3g}{_unit(about)}"
     return f"dense {dense}" if math.isnan(row.difference) else f"dense {dense}, {_difference(row, about)}"
 
 
@@ -273,7 +271,7 @@ def _unit(about: metrics.About) -> str:
 
 
 def _difference(row: Any, about: metrics.About) -> str:
-    scale, unit = (100, " points") if about.unit.startswith("fraction") else (1, _unit(about))
+    scale, unit = (100, " points") if about.percent else (1, _unit(about))
     change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
     over = f", {row.seeds} seeds" if row.seeds > 1 else " over the images of one training"
     interval = "no interval" if math.isnan(row.low) else f"95% interval {low} to {high}{over}"
@@ -499,7 +497,7 @@ def _first_lost(judged: pd.DataFrame, pruner: str) -> str:
     if first := _losses(rows):
         lowest = float(rows.sparsity[rows.verdict == "fail"].min())
         return f"First lost by {called(pruner)}, at {percent(lowest)}: {first}."
-    return f"{called(pruner).capitalize()}: nothing is certainly lost at any sparsity."
+    return f"{opening(called(pruner))}: nothing is certainly lost at any sparsity."
 
 
 def _losses(rows: pd.DataFrame) -> str:
@@ -674,6 +672,6 @@ def _tile(judged: pd.DataFrame | None, dimension: str) -> dict[str, str]:
 def _as_a_whole(rows: pd.DataFrame, pruner: str) -> str:
     of = rows.loc[rows.pruner == pruner]
     whole = of.groupby("sparsity").verdict.agg(together)
-    told = f"{called(pruner).capitalize()}: {reach(list(whole.index), list(whole))}"
+    told = f"{opening(called(pruner))}: {reach(list(whole.index), list(whole))}"
     first = _losses(of)
     return f"{told}, first in {first}." if first else f"{told}."

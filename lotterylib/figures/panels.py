@@ -47,13 +47,12 @@ def sweep_panels(
         figure, axes = panels(len(found), columns, (8.0 / columns, 2.6))
         for axis, (name, means) in zip(axes, found.items(), strict=True):
             about = metrics.describe(name)
-            percent = about.unit.startswith("fraction")
-            means[["value", "low", "high"]] *= 100 if percent else 1
+            means[["value", "low", "high"]] *= 100 if about.percent else 1
             values = means.value.dropna()
             wide = logarithmic(axis, values)
             limits = (values.min() / 1.5, 1.5 * values.max()) if wide else span(means)
             draw_panel(axis, means, own, limits)
-            title = f"{about.label}{' (%)' if percent else ''} {about.arrow}{', log axis' * wide}"
+            title = f"{about.axis}{', log axis' * wide}"
             axis.set_title(textwrap.fill(title, 32), loc="left", fontsize=9.5)
             words.append(_ranked(means, about, highlight))
         for axis in axes[-columns:]:
@@ -153,7 +152,7 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
     if pair.empty:
         raise DataError(f"no ticket has records of both {first} and {second}")
     labels = [metrics.describe(n) for n in (first, second)]
-    scale = 100 if all(a.unit.startswith("fraction") for a in labels) else 1
+    scale = 100 if all(a.percent for a in labels) else 1
     with styled():
         figure, axis = plt.subplots(figsize=(5.4, 4.2))
         for pruner in in_order(pair.pruner):

@@ -45,7 +45,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         at 80.0% sparsity, from best to worst: LTH. the paper, digitised (other data or network): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
     """
     about = metrics.describe(metric)
-    percent = about.unit.startswith("fraction")
+    percent = about.percent
     ours, theirs = over_seeds(table, metric), theirs.loc[theirs.metric == metric]
     rows, printed = (by_setting(t.assign(value=t.value * (100 if percent else 1))) for t in (ours, theirs))
     printed = {(d, m): curves for d, m, curves in printed}
@@ -80,7 +80,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 if not left.sparsity.gt(0).any():
                     _ticks(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
-            pair[0].set_ylabel(f"{about.label}{' (%)' if percent else ''} {about.arrow}")
+            pair[0].set_ylabel(about.axis)
         for axis in axes[-1]:
             axis.set_xlabel("sparsity (%)")
         # Each pruner once, whichever panel it is in.

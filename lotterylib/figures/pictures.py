@@ -261,7 +261,8 @@ def lines(
     if x[0] > x[-1]:
         axis.invert_xaxis()
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
-    return figure, f"{ylabel} against {xlabel}, {x[0]:g} to {x[-1]:g}: {ends}."
+    first, last = (f"{end:.3g}" if abs(end) < 1000 else f"{end:,.0f}" for end in (x[0], x[-1]))
+    return figure, f"{ylabel} against {xlabel}, {first} to {last}: {ends}."
 
 
 def bars(values: Mapping[str, float], label: str) -> Drawn:

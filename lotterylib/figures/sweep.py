@@ -64,7 +64,7 @@ def sweep(
         Dense: 90%. LTH: 89.8 at 50%, 85 at 80%. RP: 40 at 50%, 40 at 50%.
     """
     about = metrics.describe(metric)
-    percent = about.unit.startswith("fraction")
+    percent = about.percent
     means: Any = over_seeds(table, metric)
     means[["value", "low", "high"]] *= 100 if percent else 1
     if percent:
@@ -73,9 +73,12 @@ def sweep(
     settings = [_Setting.of(d, m, rows, metric, percent) for d, m, rows in by_setting(means)]
     # a study under way may have measured its dense networks alone: nothing to see beside another's tickets
     settings = [s for s in settings if s.pruners] or settings
-    label = f"{about.label}{' (%)' if percent else ''} {about.arrow}"
     with styled():
-        figure = _multiples(settings, label) if highlight is None else _beside(settings, label, highlight)
+        figure = (
+            _multiples(settings, about.axis)
+            if highlight is None
+            else _beside(settings, about.axis, highlight)
+        )
     words = [_alt(s, about, percent, highlight) for s in settings]
     return marked(figure, " ".join(words), smoke)
 

@@ -80,6 +80,26 @@ class About:
         """Return ↑ where higher is better, ↓ where lower is."""
         return "↑" if self.direction == "higher" else "↓"
 
+    @property
+    def percent(self) -> bool:
+        """Return whether figures show it in per cent: it is a share."""
+        return self.unit.startswith("fraction")
+
+    @property
+    def axis(self) -> str:
+        """Return what is written at an axis: label, unit, and which way is better.
+
+        Example:
+            >>> from lotterylib import metrics
+            >>> metrics.describe("accuracy").axis, metrics.describe("ece").axis, metrics.describe("nll").axis
+            ('Test accuracy (%) ↑', 'ECE (probability) ↓', 'NLL (nats) ↓')
+        """
+        unit = "%" if self.percent else self.unit
+        if f"({unit})" in self.label:
+            return f"{self.label} {self.arrow}"
+        named = f"{self.label[:-1]}; {unit})" if self.label.endswith(")") else f"{self.label} ({unit})"
+        return f"{named} {self.arrow}"
+
 
 @dataclass(frozen=True)
 class Question:

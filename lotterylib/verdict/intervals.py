@@ -272,7 +272,7 @@ def paired_gap(
     """
     one, two = (_by_seed(table, metric, name, sparsity) for name in (pruner, other))
     found = _paired(one, two, confidence)
-    if metrics.describe(metric).unit.startswith("fraction"):
+    if metrics.describe(metric).percent:
         found = found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
     return found
 

@@ -10,6 +10,7 @@ from matplotlib.patches import Circle, Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 
 from ...errors import SettingError
+from ...text import opening
 from ..drawing import Drawn
 from ..style import look
 from .parts import BLUE, GREEN, INK, OCHRE, ORANGE, QUIET, RED, arrow, plot, say, sheet
@@ -333,7 +334,7 @@ def bowls(of: str = "weights") -> Drawn:
     rise = "raises the loss a little in the flat bowl and a lot in the sharp one"
     return (
         figure,
-        f"Two bowls of the loss, a flat one and a sharp one. {pushed[0].upper()}{pushed[1:]} {rise}.",
+        f"Two bowls of the loss, a flat one and a sharp one. {opening(pushed)} {rise}.",
     )
 
 

@@ -53,7 +53,7 @@ def by_guessing(classes: int, images: int) -> float:
     """Return the accuracy that guessing may reach on so few images: 1/classes and two standard errors, a share in [0, 1].
 
     Example:
-        >>> by_guessing(10, 900)
+        >>> round(by_guessing(10, 900), 4)
         0.12
     """
     chance = 1 / classes

@@ -574,7 +574,7 @@ class UnitIou(_UnitMetric):
     """
 
     about = About(
-        "unit_iou", "Mean IoU of units", "interpretability", "higher", "IoU, 0 to 1", Tolerance(0.1, relative=True),
+        "unit_iou", "Mean IoU of units", "interpretability", "higher", "0 to 1", Tolerance(0.1, relative=True),
         "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units", version=2,
     )  # fmt: skip
 
