@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -170,9 +171,16 @@ def _check(images: Tensor) -> None:
 class _Generators:
     """One random generator for each image of a batch; draws are stacked to [n, …]."""
 
-    def __init__(self, seed: int, corruption: str, severity: int, inrandoms: range):
-        seeds = (derive(seed, "corruption", corruption, severity, i) for i in inrandoms)
-        self._generators = [np.random.default_rng(s) for s in seeds]
+    def __init__(self, seed: int, corruption: str, severity: int, numbers: range):
+        self._of = seed, corruption, severity
+        self._numbers = numbers
+
+    @cached_property
+    def _generators(self) -> list[np.random.Generator]:
+        # several corruptions draw nothing
+        seed, corruption, severity = self._of
+        seeds = (derive(seed, "corruption", corruption, severity, i) for i in self._numbers)
+        return [np.random.default_rng(s) for s in seeds]
 
     def normal(self, *shape: int) -> np.ndarray:
         return np.stack([g.standard_normal(shape, dtype=np.float32) for g in self._generators])
@@ -447,13 +455,12 @@ def _coarsened(side: int, fewer: int) -> np.ndarray:
 
 
 def _jpeg_compression(x: np.ndarray, quality: int, random: _Generators) -> np.ndarray:
-    result = np.empty_like(x)
-    for image, pixels in zip(result, np.rint(x * 255).astype(np.uint8), strict=True):
+    pixels = np.ascontiguousarray(np.rint(x * 255).astype(np.uint8).transpose(0, 2, 3, 1))
+    for image in pixels:
         file = io.BytesIO()
-        Image.fromarray(pixels.transpose(1, 2, 0).squeeze()).save(file, "JPEG", quality=quality)
-        decoded = np.asarray(Image.open(file), dtype=np.float32) / 255
-        image[:] = decoded if decoded.ndim == 2 else decoded.transpose(2, 0, 1)
-    return result
+        Image.fromarray(image.squeeze()).save(file, "JPEG", quality=quality)
+        image[:] = np.asarray(Image.open(file, formats=["JPEG"])).reshape(image.shape)
+    return pixels.transpose(0, 3, 1, 2) / np.float32(255)
 
 
 # --- held out
