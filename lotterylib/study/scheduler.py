@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, Status, as_completed, get_worker
 from tqdm import tqdm
 
 from ..errors import LotteryError, SettingError, one_line
@@ -497,8 +497,9 @@ def _client(
                 with contextlib.suppress(Exception):
                     if part:
                         part.close(timeout=patience)
-            if cluster and patience == 1:
-                # of workers that were about to start
+            # some workers were about to start, or took their time to say goodbye: Dask would wait for these once more,
+            # ten seconds, at Python's end
+            if cluster and (patience == 1 or cluster.status != Status.closed):
                 _kill(cluster)
 
 

@@ -6,11 +6,12 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import pytest
 import torch
-from distributed import Scheduler, SpecCluster, get_worker
+from distributed import Scheduler, SpecCluster, Status, get_worker
 from distributed import Worker as DaskWorker
 
 from lotterylib.errors import SettingError
@@ -52,6 +53,16 @@ def test_local_workers_take_gpus_in_turn(monkeypatch):
     assert places(3, 1, "auto") == ["cuda:0", "cuda:1", "cuda:0"]
     assert places(None, 1, "cuda:1", per_gpu=3) == ["cuda:1"] * 3
     assert places(None, 2, "cpu") == ["cpu"] * max(1, os.cpu_count() // 2)
+
+
+def test_workers_that_take_their_time_to_say_goodbye_do_not_hold_up_pythons_end(monkeypatch):
+    cluster = SimpleNamespace(status=Status.closing, shutdown_on_close=True, _created=[])
+    cluster.scale = cluster.sync = cluster.close = lambda *_, **__: None
+    monkeypatch.setattr(scheduler, "LocalCluster", lambda **_: cluster)
+    monkeypatch.setattr(scheduler, "Client", lambda _: cluster)
+    with scheduler._client(None, 1, {}, {}):
+        assert cluster.shutdown_on_close
+    assert not cluster.shutdown_on_close
 
 
 def test_cells_that_train_on_several_gpus_have_them_to_themselves(monkeypatch):
