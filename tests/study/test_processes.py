@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distributed import Security
+from distributed import Client, Security
 
 from lotterylib.cli import main
 from lotterylib.study import Profile, Store, records
@@ -60,20 +60,39 @@ def test_a_finished_study_is_left_alone(undisturbed, capsys):
     assert not (store / "attempts").exists()
 
 
-def test_killed_in_the_middle_resumes_to_the_same_bits(undisturbed, tmp_path):
+def test_killed_bereft_of_a_worker_and_interrupted_it_resumes_to_the_same_bits(undisturbed, tmp_path, capsys):
+    """One store and all three, one after the other: a process takes as long to start as this study to compute. What
+    listens meanwhile, listens on loopback, and to nobody but its own."""
     profile, whole = undisturbed
-    run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
-    wait_for_tickets(tmp_path / "s", 4)
+    store, arguments = tmp_path / "s", ("run", "--profile", profile, "--store", tmp_path / "s")
+    run = start(*arguments, "--workers", 2, "--quiet")
+    wait_for_tickets(store, 2)
     os.killpg(run.pid, signal.SIGKILL)
     finish(run)
-    assert missing(SLOW_PROFILE, Store(tmp_path / "s"))  # it was the middle
-    status, out, errors = lottery("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2)
-    assert status == 0, errors
-    tasks = re.search(r"tasks: (\d+) found", out)
-    assert tasks and int(tasks[1]) < 16
-    assert "100%" in errors and f"{tasks[1]}/{tasks[1]}" in errors  # one bar over all that was left
-    assert not (tmp_path / "s" / "attempts").exists()
-    assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
+    assert missing(SLOW_PROFILE, Store(store))  # it was the middle
+
+    run = start(*arguments, "--workers", 1, "--quiet")
+    wait_for(lambda: workers_of(run))
+    # what listens does so by the time that it has worked
+    wait_for_tickets(store, tickets(store) + 1)
+    assert_all_is_private([psutil.Process(run.pid), *family(run)])
+    [worker] = workers_of(run)
+    worker.kill()
+    worker.wait()
+    # there is no other, so it is its successor that finds one more
+    wait_for_tickets(store, tickets(store) + 1)
+    everyone = family(run)
+    os.killpg(run.pid, signal.SIGINT)
+    assert_interrupted(run, everyone, store, 20)
+    assert missing(SLOW_PROFILE, Store(store))
+
+    assert main([*map(str, arguments), "--workers", "1"]) == 0
+    said = capsys.readouterr()
+    tasks = re.search(r"tasks: (\d+) found", said.out)
+    assert tasks and int(tasks[1]) <= 16 - 4
+    assert "100%" in said.err and f"{tasks[1]}/{tasks[1]}" in said.err  # one bar over all that was left
+    assert not (store / "attempts").exists()
+    assert_same_study(SLOW_PROFILE, whole, store)
 
 
 @pytest.mark.long
@@ -87,26 +106,15 @@ def test_two_runs_at_once_on_one_store(undisturbed, tmp_path):
     assert_same_study(SLOW_PROFILE, whole, tmp_path / "s")
 
 
-@pytest.mark.parametrize(
-    "to_all",
-    [
-        pytest.param(True, id="a terminal's Ctrl-C"),
-        pytest.param(False, id="SIGINT to the main process", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "SIGINT to the main process"])
 def test_an_interrupt_ends_it_in_seconds_and_leaves_nobody(undisturbed, tmp_path, to_all):
     profile, _ = undisturbed
     run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
     wait_for_tickets(tmp_path / "s", 1)
     everyone = family(run)
     (os.killpg if to_all else os.kill)(run.pid, signal.SIGINT)
-    status, _, errors = finish(run, 20)
-    assert status == 130
-    assert "Traceback" not in errors and "semaphore" not in errors and "resumes" in errors
-    assert not (tmp_path / "s" / "attempts").exists()
-    psutil.wait_procs(everyone, timeout=3)
-    assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert not failures(SLOW_PROFILE, Store(tmp_path / "s"))  # interrupted is not failed
+    assert_interrupted(run, everyone, tmp_path / "s", 20)
 
 
 @pytest.mark.long
@@ -122,15 +130,13 @@ def test_an_interrupt_while_workers_start(undisturbed, tmp_path):
     assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_replaced(undisturbed, tmp_path):
     """And all that listens, listens on loopback, and to nobody but its own."""
     profile, whole = undisturbed
     run = start("run", "--profile", profile, "--store", tmp_path / "s", "--workers", 2, "--quiet")
     wait_for_tickets(tmp_path / "s", 2)
-    listening = [c.laddr for p in [psutil.Process(run.pid), *family(run)] for c in p.net_connections() if c.status == "LISTEN"]  # fmt: skip
-    assert listening and {ip for ip, _ in listening} == {"127.0.0.1"}
-    for _, port in listening:
-        assert_strangers_are_refused(port)
+    assert_all_is_private([psutil.Process(run.pid), *family(run)])
     workers_of(run)[0].kill()
     status, out, errors = finish(run)
     assert (status, errors) == (0, "")  # --quiet
@@ -327,7 +333,14 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys):
+def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys, monkeypatch):
+    """It is waited for, but not for ever; here a second, since nobody is about to start it."""
+
+    def impatient(address, timeout):
+        assert timeout == "10s"
+        return Client(address, timeout="1s")
+
+    monkeypatch.setattr("lotterylib.study.scheduler.Client", impatient)
     profile = write(tmp_path, TINY)
     began = time.monotonic()
     for address in (f"tcp://127.0.0.1:{_free_port()}", "nonsense://127.0.0.1:1"):
@@ -335,6 +348,30 @@ def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and f"no Dask scheduler answers at {address}" in error
     assert time.monotonic() - began < 15
+
+
+def tickets(store: Path) -> int:
+    return len(list(store.glob("tickets/*.safetensors")))
+
+
+def assert_interrupted(
+    run: subprocess.Popen, everyone: list[psutil.Process], store: Path, seconds: int
+) -> None:
+    """It ends in time, in one way to be told from others, and nobody of its family stays."""
+    status, _, errors = finish(run, seconds)
+    assert status == 130
+    assert "Traceback" not in errors and "semaphore" not in errors and "resumes" in errors
+    assert not (store / "attempts").exists()
+    psutil.wait_procs(everyone, timeout=3)
+    assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not failures(SLOW_PROFILE, Store(store))  # interrupted is not failed
+
+
+def assert_all_is_private(processes: list[psutil.Process]) -> None:
+    listening = [c.laddr for p in processes for c in p.net_connections() if c.status == "LISTEN"]
+    assert listening and {ip for ip, _ in listening} == {"127.0.0.1"}
+    for _, port in listening:
+        assert_strangers_are_refused(port)
 
 
 def assert_strangers_are_refused(port: int) -> None:
