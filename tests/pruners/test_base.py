@@ -1,15 +1,11 @@
-"""Score, allocate, schedule, start: each can be changed alone; and a pruner from outside takes part everywhere."""
+"""Score, allocate, schedule, start: each can be changed alone. tests/study/test_outside.py has a pruner of another package."""
 
 import copy
-import os
 import re
-import subprocess
-import sys
 import textwrap
 
 import pytest
 import torch
-import yaml
 
 from lotterylib import figures, pruners
 from lotterylib.cli import main
@@ -21,7 +17,7 @@ from lotterylib.study import load_profile
 from lotterylib.training import Recipe, train
 from tests.conftest import toy_network
 from tests.sources import ROOT
-from tests.study.helpers import TINY, lottery, write
+from tests.study.helpers import TINY, write
 
 RECIPE = Recipe(epochs=2, batch_size=16, warmup=0.5, rewind=0.5, precision="float32", lr=0.05)
 QUIET = dict(progress=False, device="cpu")
@@ -116,58 +112,3 @@ def test_the_recipe_for_a_pruner_works_as_it_stands(registry, tmp_path, network,
     assert main(["plan", "--profile", str(path), "--store", str(tmp_path / "s")]) == 0
     assert name in capsys.readouterr().out
     assert figures.look(name).label == name or figures.look(name) not in map(figures.look, BOOK)
-
-
-PACKAGE = '''
-from lotterylib import masks
-from lotterylib.pruners import Pruner, register
-from lotterylib.pruners.base import Look
-
-
-@register
-class Last(Pruner):
-    """Keeps the last weights of each tensor first; a pruner of another package."""
-
-    name = "last"
-    look = Look("Last", "#123456", "x")
-    offset: int = 0
-
-    def scores(self, model, data, seed):
-        weights = masks.prunable(model, self.scope)
-        return {n: (w.new_ones(w.shape).cumsum(0) + self.offset) for n, w in weights.items()}
-'''
-CHECK = """
-import sys
-from lotterylib import figures, pruners, study
-from lotterylib.study import Store, expand, load_profile
-
-profile, store = load_profile(sys.argv[1]), Store(sys.argv[2])
-[cell] = [c for c in expand(profile) if c.pruner == "last"]
-ticket = store.load_ticket(cell)
-assert ticket.record["settings"]["offset"] == 2 and ticket.mask.kept == ticket.record["kept"]
-assert store.record(cell, "accuracy", {})["pruner"] == "last"
-assert pruners.names()[-1] == "last" and figures.look("last").colour == "#123456"
-"""
-
-
-def test_an_outside_package_takes_part_by_its_entry_point(tmp_path):
-    site = tmp_path / "site"
-    (site / "last_pruner-1.0.dist-info").mkdir(parents=True)
-    (site / "last_pruner.py").write_text(PACKAGE)
-    about = site / "last_pruner-1.0.dist-info"
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: last-pruner\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[lotterylib.pruners]\nlast = last_pruner:Last\n")
-    content = TINY | {"pruners": {"last": {"offset": 2}}, "rounds": [3]}
-    path, store = write(tmp_path, content), tmp_path / "store"
-    environment = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
-    status, out, errors = lottery(
-        "run", "--profile", path, "--store", store, "--workers", 1, "--quiet", env=environment
-    )
-    assert status == 0, out + errors
-    command = [sys.executable, "-c", CHECK, str(path), str(store)]
-    checked = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert checked.returncode == 0, checked.stderr
-    path.write_text(yaml.safe_dump(content | {"pruners": {"last": {"offset": "far"}}}))
-    status, out, errors = lottery("run", "--profile", path, "--store", store, env=environment)
-    assert status != 0 and "offset" in errors and "Traceback" not in errors
-    assert "last" not in pruners.names()
