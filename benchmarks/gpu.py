@@ -192,15 +192,14 @@ def views(visit: Visit, workers: int | None = None) -> str:
     )
 
 
-def attacks_and_curvature(visit: Visit) -> str:
-    """Metrics that differentiate give the processor's numbers, up to rounding."""
+def attacks_and_curvature(visit: Visit, settings: dict[str, dict[str, int]] | None = None) -> str:
+    """Metrics that differentiate give the processor's numbers, up to rounding; ``settings`` of some of them, by name."""
     data, said = visit.data(), []
     model = visit.trained(data, "cpu", epochs=1)[0]
     for name in ("pgd_accuracy", "hessian_top", "pac_bayes_sigma"):
+        chosen = {"images": min(50, visit.images)} | (settings or {}).get(name, {})
         values = [
-            metrics.evaluate(
-                Subject(copy.deepcopy(model), data, device=device), name, {"images": min(50, visit.images)}
-            ).value
+            metrics.evaluate(Subject(copy.deepcopy(model), data, device=device), name, chosen).value
             for device in ("cpu", visit.device)
         ]
         assert abs(values[1] - values[0]) <= 0.02 + 0.02 * abs(values[0]), f"{name}: {values}"

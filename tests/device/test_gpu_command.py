@@ -34,6 +34,9 @@ def test_an_unknown_check_is_named(capsys):
 CHECKS = gpu.CHECKS | {
     "hessian memory": partial(gpu.hessian_memory, name="resnet8", size=32, images=4),
     "views": partial(gpu.views, workers=0),
+    "metrics": partial(
+        gpu.attacks_and_curvature, settings={"hessian_top": {"steps": 3}, "pac_bayes_sigma": {"draws": 2}}
+    ),
     "speed": partial(gpu.speeds, names=["smoke"], seconds=0.01),
 }
 

@@ -58,21 +58,22 @@ def test_every_pruner_finds_the_same_ticket(name, network, data, dense, tmp_path
         assert torch.equal(tensor, here.model.state_dict()[name]), name
 
 
+@pytest.fixture(scope="module")
+def on_processor(dense, data):
+    """Corrupted images and outliers are answered once for all metrics."""
+    return Subject(copy.deepcopy(dense.model), data, Mask.of(dense.model), device="cpu")
+
+
 @pytest.mark.parametrize("name", metrics.names())
-def test_every_metric_measures_the_same(name, dense, data):
+def test_every_metric_measures_the_same(name, dense, data, on_processor):
     settings = METRICS[name].suited(data, 20)
     settings |= {"max_probes": 4} if "max_probes" in METRICS[name].model_fields else {}
     settings |= {"samples": 60} if "samples" in METRICS[name].model_fields else {}
     settings |= {"images": 4} if "samples" in METRICS[name].model_fields else {}
-    mask = Mask.of(dense.model)
-
-    def measured(device=None):
-        subject = Subject(copy.deepcopy(dense.model), data, mask, device=device)
-        return metrics.evaluate(subject, name, settings)
-
-    here = measured("cpu")
+    here = metrics.evaluate(on_processor, name, settings)
     with emulated() as device:
-        there = measured()
+        subject = Subject(copy.deepcopy(dense.model), data, Mask.of(dense.model))
+        there = metrics.evaluate(subject, name, settings)
         assert device.counts["to device"], "it ran on the device"
     assert there.value == here.value and there.error == here.error
 
@@ -82,7 +83,10 @@ def test_a_scorecard(device, dense, data):
         dense.model, data, 0.5, RECIPE, 0, dense=dense, device="cuda", progress=False
     )
     few = ["accuracy", "fgsm_accuracy", "hessian_top"]
-    card = lotterylib.scorecard(ticket, dense, data, only=few, images=20, speed=False, progress=False)
+    settings = {"hessian_top": {"steps": 3}}
+    card = lotterylib.scorecard(
+        ticket, dense, data, only=few, settings=settings, images=20, speed=False, progress=False
+    )
     assert card.about["device"] == "cuda" and len(card.rows) >= len(few)
 
 
