@@ -1,5 +1,6 @@
 """Settings of arithmetic hold for a block, whichever of PyTorch's two ways the caller has set them in."""
 
+import json
 import subprocess
 import sys
 
@@ -19,32 +20,61 @@ def new_settings():
     return [part.fp32_precision for part in (MATMUL, CUDNN.conv, CUDNN.rnn, CPU.matmul, CPU.conv)]
 
 
-@new_way
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
-        "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
-        "torch.backends.fp32_precision = 'tf32'",
-        "torch.backends.mkldnn.fp32_precision = 'bf16'",
-        "torch.set_float32_matmul_precision('medium')",
-        "torch.backends.cuda.matmul.allow_tf32 = True",
-    ],
-)
-def test_callers_may_have_set_float32_either_way(setting):
-    """In a process of its own, for the two ways cannot be told apart again once they were mixed."""
-    program = f"""
+SETTINGS = [
+    "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+    "torch.backends.fp32_precision = 'tf32'",
+    "torch.backends.mkldnn.fp32_precision = 'bf16'",
+    "torch.set_float32_matmul_precision('medium')",
+    "torch.backends.cuda.matmul.allow_tf32 = True",
+]
+# forked from one that has imported PyTorch, which takes long, and done nothing with it
+PROGRAM = """
+import json, os, sys, traceback
 import torch
-{setting}
-from lotterylib.machine.numerics import numerics
-from tests.machine.test_numerics import new_settings
-before = new_settings()
-for tf32, word in ((True, "tf32"), (False, "ieee")):
-    with numerics(tf32=tf32):
-        assert new_settings() == [word, word, word, "ieee", "ieee"], new_settings()
-    assert new_settings() == before, (before, new_settings())
+
+
+def check(setting):
+    exec(setting)
+    from lotterylib.machine.numerics import numerics
+    from tests.machine.test_numerics import new_settings
+    before = new_settings()
+    for tf32, word in ((True, "tf32"), (False, "ieee")):
+        with numerics(tf32=tf32):
+            assert new_settings() == [word, word, word, "ieee", "ieee"], new_settings()
+        assert new_settings() == before, (before, new_settings())
+
+
+for setting in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        try:
+            check(setting)
+        except BaseException:
+            traceback.print_exc(file=sys.stdout)
+        else:
+            print("fine")
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("END")
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def said():
+    """What came of each setting."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(SETTINGS)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+    return dict(zip(SETTINGS, done.stdout.split("END\n"), strict=False))
+
+
+@new_way
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_callers_may_have_set_float32_either_way(setting, said):
+    """In a process of its own, for the two ways cannot be told apart again once they were mixed."""
+    assert said[setting] == "fine\n"
 
 
 def test_a_processor_set_to_fewer_digits_measures_with_all_of_them():

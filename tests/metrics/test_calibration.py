@@ -458,12 +458,15 @@ def test_the_standard_error_is_the_spread_over_test_sets(name, monkeypatch):
     logits, labels = random_case(40_000, classes=4)
     values, errors = [], []
     for z, y in zip(logits.split(400), labels.split(400), strict=True):
-        measured = metrics.evaluate(fixed_logits(z, y, monkeypatch), name, {"images": 400})
+        # values and errors are of all 400 images, whatever is corrupted of them
+        whole = len(values) < 5
+        measured = metrics.evaluate(fixed_logits(z, y, monkeypatch), name, {"images": 400 if whole else 10})
         values.append(measured.value - measured.bias)
         errors.append(measured.error)
         # 75 cells on the same images are worth no more than one; those of a binned score keep their biases
         same = 1e-6 if name in ("nll", "brier") else 0.35
-        assert measured.variants["corrupted"].error == pytest.approx(measured.error, rel=same)
+        if whole:
+            assert measured.variants["corrupted"].error == pytest.approx(measured.error, rel=same)
         if len(values) == 40:
             break
     assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.35)
