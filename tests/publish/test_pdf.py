@@ -8,6 +8,7 @@ import pytest
 
 from lotterylib.cli import main
 from lotterylib.publish import SiteError
+from lotterylib.publish import pdf as pdf_module
 from lotterylib.publish.pdf import BROWSERS, build_pdf, find_browser, single_page
 from lotterylib.publish.site import run_jupyter_book
 from lotterylib.publish.toc import root_page
@@ -21,6 +22,36 @@ def stage(site):
     return site.parent / "stage"
 
 
+@pytest.fixture(scope="module")
+def printed(site, tmp_path_factory):
+    """The sample as a PDF where a browser is here, and the single page that it is printed from: one build for all."""
+    work = tmp_path_factory.mktemp("single")
+    stage, built, pdf = site.parent / "stage", work / "html", work / "new" / "book.pdf"
+
+    def kept(*arguments):
+        folder = run_jupyter_book(*arguments)
+        shutil.copytree(folder, built)
+        return folder
+
+    if not any(map(shutil.which, BROWSERS)):
+        return None, run_jupyter_book(stage, work, work / "log", "singlehtml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pdf_module, "run_jupyter_book", kept)
+        assert build_pdf(stage, pdf) == pdf
+    return pdf, built
+
+
+@pytest.fixture
+def built_before(printed, monkeypatch):
+    """What takes the longest has been done, as often as it is asked for."""
+
+    def copied(stage, work, log, builder):
+        assert builder == "singlehtml"
+        return shutil.copytree(printed[1], work / "html")
+
+    monkeypatch.setattr(pdf_module, "run_jupyter_book", copied)
+
+
 def fake_browser(folder, monkeypatch, script):
     """The only program on the PATH is a browser that does what ``script`` says."""
     folder.mkdir()
@@ -30,20 +61,20 @@ def fake_browser(folder, monkeypatch, script):
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/bin")
 
 
-def test_a_browser_prints_the_book(stage, tmp_path):
-    if not any(map(shutil.which, BROWSERS)):
+def test_a_browser_prints_the_book(printed):
+    pdf, _ = printed
+    if pdf is None:
         pytest.skip("no chromium on this machine")
-    pdf = build_pdf(stage, tmp_path / "new" / "book.pdf")
     content = pdf.read_bytes()
     assert content.startswith(b"%PDF-") and content.count(PAGE) > 1
     assert b"/Subtype /Image" in content
     assert {p.name for p in pdf.parent.iterdir()} == {"book.pdf", "book.pdf.log"}
 
 
-def test_the_single_page_is_whole(stage, tmp_path, browser):
+def test_the_single_page_is_whole(stage, tmp_path, browser, printed):
     root = root_page(stage)
     assert root == "book/index"
-    folder = run_jupyter_book(stage, tmp_path, tmp_path / "log", "singlehtml")
+    folder = shutil.copytree(printed[1], tmp_path / "html")
     page = single_page(folder, root)
     with served(folder) as address, Visit(browser, address, page.name) as visit:
         assert visit.faults == []
@@ -84,7 +115,7 @@ def test_without_a_browser_it_is_said_before_anything_else(monkeypatch, tmp_path
 @pytest.mark.parametrize(
     "script, reason", [("echo first >&2; echo 'no display' >&2; exit 3", "no display"), ("exit 0", "nothing")]
 )
-def test_a_browser_that_fails_leaves_the_last_pdf(monkeypatch, tmp_path, stage, script, reason):
+def test_a_browser_that_fails_leaves_the_last_pdf(monkeypatch, built_before, tmp_path, stage, script, reason):
     fake_browser(tmp_path / "bin", monkeypatch, script)
     (tmp_path / "book.pdf").write_text("the last one")
     with pytest.raises(SiteError, match=reason):

@@ -130,20 +130,23 @@ def test_two_runs_give_the_same_bytes_and_a_cached_run_is_instant(tmp_path):
     assert first.output.stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("change", ["source", "parameters", "reads", "output", "sidecar"])
-def test_cache_misses_when_anything_it_depends_on_changes(tmp_path, change):
-    source = write_notebook(tmp_path / "a.ipynb")
+def test_cache_misses_when_anything_it_depends_on_changes(tmp_path):
+    """One change after the other; between them it is found, so that each miss is of one change."""
+    source, settings = write_notebook(tmp_path / "a.ipynb"), {}
     first = run(tmp_path, source)[0]
-    settings = {}
-    if change == "source":
-        write_notebook(source, "2")
-    elif change == "output":
-        first.output.write_text(first.output.read_text() + " ")
-    elif change == "sidecar":
-        first.sidecar.write_text('{"source"')
-    else:
-        settings = {"parameters": {"top": 2}} if change == "parameters" else {"reads": lambda notebook: "new"}
-    assert not run(tmp_path, source, **settings)[0].cached
+    for change in ("source", "output", "sidecar", "parameters", "reads"):
+        assert run(tmp_path, source, **settings)[0].cached, f"before {change} changed"
+        if change == "source":
+            write_notebook(source, "2")
+        elif change == "output":
+            first.output.write_text(first.output.read_text() + " ")
+        elif change == "sidecar":
+            first.sidecar.write_text('{"source"')
+        elif change == "parameters":
+            settings["parameters"] = {"top": 2}
+        else:
+            settings["reads"] = lambda notebook: "new"
+        assert not run(tmp_path, source, **settings)[0].cached, change
 
 
 def test_notebooks_run_side_by_side(tmp_path):
