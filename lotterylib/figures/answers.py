@@ -249,6 +249,8 @@ def _against_dense(row: Any, about: metrics.About) -> str:
     if math.isnan(row.difference):
         return "broken: one answer to everything has no score"
     side = sign_of(row.low, row.high, about.direction)
+    if row.verdict == "pass" and side < 0:
+        return f"worse than the dense network, by less than {_forgiven(row.widened)}"
     if row.verdict == "pass":
         return (
             "better than the dense network" if side > 0 else "as good as the dense network, within tolerance"
@@ -258,6 +260,11 @@ def _against_dense(row: Any, about: metrics.About) -> str:
     if side < 0:
         return "worse than the dense network, perhaps within the tolerance"
     return "perhaps as good as the dense network, perhaps worse by more than the tolerance"
+
+
+def _forgiven(widened: bool) -> str:
+    """Return in words what a loss has to exceed."""
+    return "a retraining changes" if widened else "the tolerance"
 
 
 def _gap(row: Any, about: metrics.About) -> str:
@@ -555,15 +562,21 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     pruner = _lead(judged)
     level, _ = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
-    behind = [
-        v == "undecided" and sign_of(low, high, metrics.describe(m).direction) < 0
-        for m, v, low, high in zip(at.metric, at.verdict, at.low, at.high, strict=True)
+    sides = [
+        sign_of(low, high, metrics.describe(m).direction)
+        for m, low, high in zip(at.metric, at.low, at.high, strict=True)
     ]
-    slightly = _told(at[behind], "undecided")
-    good, worse, unknown = (_told(at[~np.array(behind)], v) for v in ("pass", "fail", "undecided"))
+    kept, open_ = at.verdict == "pass", at.verdict == "undecided"
+    # an accuracy that is kept is told with its difference
+    behind = (np.array(sides) < 0) & ~(kept & (at.metric == "accuracy"))
+    good, worse = _told(at[kept & ~behind], kept=True), _told(at[at.verdict == "fail"])
+    slightly, unknown = _told(at[open_ & behind]), _told(at[open_ & ~behind])
     told = ", but ".join(_listed(words) for words in (good, worse) if words)
     said = f"With {percent(level)} of the weights removed, {_is(pruner)} "
     said += f"{told or 'in nothing certainly better or worse than the dense network'}."
+    for widened, rows in at[kept & behind].groupby("widened"):
+        if forgiven := _told(rows):
+            said += f" They are {_listed(forgiven)}, by less than {_forgiven(bool(widened))}."
     if slightly:
         said += f" They are {_listed(slightly)}, perhaps within the tolerance."
     if unknown:
@@ -584,11 +597,11 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     ]
 
 
-def _told(at: pd.DataFrame, verdict: str) -> list[str]:
-    """Return words for the metrics of one verdict: for what is kept, where it is certainly better than dense; else for worse."""
+def _told(at: pd.DataFrame, *, kept: bool = False) -> list[str]:
+    """Return words for metrics: where they are ``kept``, of those that are certainly better than dense; else what worse is."""
     words = []
-    for row in at[at.verdict == verdict].itertuples():
-        about, kept = metrics.describe(str(row.metric)), verdict == "pass"
+    for row in at.itertuples():
+        about = metrics.describe(str(row.metric))
         word = about.words[0 if kept else 1]
         if about.name == "accuracy":
             better = (

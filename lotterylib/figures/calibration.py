@@ -63,7 +63,7 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> Drawn:
                 below.set_ylabel("images (%)")
             words.append(_words(title, bins, error))
         parts = [Patch(facecolor=f, hatch=h, edgecolor=_EDGE, label=t) for f, h, t in _PARTS]
-        parts.append(Patch(facecolor="white", edgecolor=_PALE_EDGE, label=f"pale: fewer than {_FEW} images"))
+        parts.append(Patch(facecolor="white", edgecolor=_PALE_EDGE, label=f"faint: fewer than {_FEW} images"))
         figure.legend(handles=parts, ncols=1 if columns == 1 else 2, loc="outside lower center")
     return figure, "Accuracy of images by their confidence, a diagonal being perfect. " + " ".join(words)
 
@@ -96,7 +96,7 @@ def calibration_under_shift(
             axis.set_title(title, loc="left", fontsize=10)
             axis.set_xticks(range(6), ["clean", *"12345"])
             axis.set_xlabel("severity of corruption")
-        axes[0].set_ylabel(f"{about.label} {about.arrow}")
+        axes[0].set_ylabel(about.axis)
         handles, _ = axes[0].get_legend_handles_labels()
         figure.tight_layout()
         legend_below(figure, handles, min(5, len(handles)))

@@ -158,7 +158,8 @@ def recall_changes(
     classes = list(next(iter(changes.values())))
     words = []
     every = [abs(100 * c) for row in changes.values() for c in row.values() if c is not None]
-    reach = max(5.0, 2 * float(np.quantile(every, 0.9)) if every else 0.0)
+    reach = max(5.0, 2.5 * float(np.quantile(every, 0.9)) if every else 0.0)
+    ends = [0.0]
     with styled():
         figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(classes) + 1.4))
         for i, (pruner, row) in enumerate(changes.items()):
@@ -168,6 +169,7 @@ def recall_changes(
             half = [100 * student(errors[pruner][c]) for c in known]
             style = {"fmt": marker or "o", "color": colour, "markersize": 5, "linewidth": 1.3}
             axis.errorbar(list(known.values()), y, xerr=half, label=label, **style)
+            ends += [v + sign * h for v, h in zip(known.values(), half, strict=True) for sign in (-1.1, 1.1)]
             for place, change in zip(y, known.values(), strict=True):
                 if abs(change) > reach:
                     edge = math.copysign(reach, change)
@@ -180,7 +182,7 @@ def recall_changes(
             worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
             words.append(f"{label} between {known[worst]:+.1f} ({worst}) and {known[best]:+.1f} ({best})")
         axis.axvline(0, color="black", linestyle="-.", linewidth=1.3)
-        axis.set_xlim(-reach, reach)
+        axis.set_xlim(max(-reach, min(ends)), min(reach, max(5.0, *ends)))
         axis.set_yticks(range(len(classes)), classes)
         axis.invert_yaxis()
         axis.set_xlabel("change of recall against dense (percentage points) ↑")

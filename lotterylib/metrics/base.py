@@ -173,6 +173,11 @@ class Metric(BaseModel, ABC):
         return variant
 
     @classmethod
+    def variant_unit(cls, variant: str) -> str:
+        """Return the unit of a variant: the metric's own, where it says nothing else."""
+        return cls.about.unit
+
+    @classmethod
     def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:
         """Return a line on where a network breaks, from the ``extra`` of two measurements; may be empty."""
         return ""
@@ -195,7 +200,7 @@ def names() -> list[str]:
 def describe(name: str) -> About:
     """Return what there is to say of a metric: label, dimension, direction, unit, tolerance, source.
 
-    A variant goes by ``metric:variant`` (``ece:corrupted``) and differs in its labels alone.
+    A variant goes by ``metric:variant`` (``ece:corrupted``) and differs in its labels and perhaps its unit.
 
     Raises:
         UnknownNameError: for a name not in ``names()``.
@@ -208,8 +213,10 @@ def describe(name: str) -> About:
     about = METRICS[base].about
     if not variant:
         return about
-    kind = METRICS[base].variant_title(variant)
-    return replace(about, name=name, label=f"{about.label}, {kind}", short=f"{about.short}, {kind}")
+    kind, unit = METRICS[base].variant_title(variant), METRICS[base].variant_unit(variant)
+    return replace(
+        about, name=name, label=f"{about.label}, {kind}", short=f"{about.short}, {kind}", unit=unit
+    )
 
 
 def build(name: str, **settings: Any) -> Metric:

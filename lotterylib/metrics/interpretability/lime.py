@@ -466,6 +466,10 @@ class Stability(_Lime):
     sigma: PositiveFloat = 0.02
     draws: PositiveInt = 1
 
+    @classmethod
+    def variant_unit(cls, variant: str) -> str:
+        return "share, 0 to 2" if variant.startswith("relative") else super().variant_unit(variant)
+
     @property
     def noise(self) -> tuple[float, int]:
         return self.sigma, self.draws
