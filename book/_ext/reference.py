@@ -54,8 +54,28 @@ def keep_bars(app, what, name, obj, options, lines) -> None:
             lines[number] = "".join(p if p.startswith("``") else p.replace("|", "\\|") for p in parts)
 
 
+def keep_lines(app, what, name, obj, options, lines) -> None:
+    """Let each line of an indented block, such as several formulas, be a line: to docutils it would be one paragraph."""
+    before, start = "", 0
+    while start < len(lines):
+        end = start
+        while end < len(lines) and lines[end].startswith("    "):
+            end += 1
+        block = lines[start:end]
+        quoted = start and not lines[start - 1].strip() and not before.startswith((" ", ".. ", ":"))
+        if len(block) > 1 and quoted and not block[0].lstrip().startswith((">>>", "..", ":", "-", "|")):
+            # what is deeper goes on with the line above
+            lines[start:end] = [
+                f"    {line[3:]}" if line.startswith("     ") else f"    | {line.strip()}" for line in block
+            ]
+        before = next((line for line in reversed(lines[start : end + 1]) if line.strip()), before)
+        start = end + 1
+
+
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", keep_bars)
+    # after all other changes
+    app.connect("autodoc-process-docstring", keep_lines, priority=900)
     app.add_directive("reference", Reference)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
