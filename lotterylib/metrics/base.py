@@ -95,7 +95,7 @@ class About:
             ('Test accuracy (%) ↑', 'ECE (probability) ↓', 'NLL (nats) ↓')
         """
         unit = "%" if self.percent else self.unit
-        if f"({unit})" in self.label:
+        if self.label.endswith((f"({unit})", f", {unit})")):
             return f"{self.label} {self.arrow}"
         named = f"{self.label[:-1]}; {unit})" if self.label.endswith(")") else f"{self.label} ({unit})"
         return f"{named} {self.arrow}"

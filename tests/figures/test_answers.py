@@ -232,9 +232,9 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
         "generalization": {"lottery": 1, "random": 0},
         "geometry": {"lottery": 1, "random": 1},
     }
-    assert figures.sensitivity(study()).loc["Hessian trace, weights (nats) ↓", "least sensitive"] == (
-        "every method, up to 79%"
-    )
+    assert figures.sensitivity(study()).loc[
+        "Weight curvature (Hessian trace, nats) ↓", "least sensitive"
+    ] == ("every method, up to 79%")
     assert figures.least_sensitive(study()).sentences == (
         "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
         "tickets and random pruning (1 of 1).",

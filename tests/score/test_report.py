@@ -104,7 +104,7 @@ def test_the_answer_names_accuracy_first_and_names_can_be_told_apart(card):
         for name, size in sizes.items()
     ]
     said = headline(dataclasses.replace(card, rows=rows, skipped={}, doubts=[]))
-    assert "(Test accuracy; Hessian trace, weights; NLL; and 2 more)" in said
+    assert "(Test accuracy; Weight curvature (Hessian trace, nats); NLL; and 2 more)" in said
     assert "(Test accuracy, NLL)" in told(card, nll="worse", accuracy="worse")
 
 

@@ -609,7 +609,7 @@ class HessianTrace(_Trace, _InWeights):
     """Trace in the surviving weights on class-balanced training images; the error is that of the probes."""
 
     about = About(
-        "hessian_trace", "Hessian trace, weights (nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
+        "hessian_trace", "Weight curvature (Hessian trace, nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="weight curvature", over="fifths", noise="random probes",
         words=("in a valley that is flatter by the paper's measure", "in a valley that is sharper by the paper's measure"), version=2,
@@ -646,7 +646,7 @@ class HessianTop(_InWeights):
     """Largest eigenvalue in the surviving weights. It has no sampling error; ``residual`` bounds Lanczos's own."""
 
     about = About(
-        "hessian_top", "Top Hessian eigenvalue, weights (nats)", "geometry", "lower", "nats",
+        "hessian_top", "Top weight curvature (Hessian eigenvalue, nats)", "geometry", "lower", "nats",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
         short="top weight curvature", over="fifths", version=2,
@@ -672,7 +672,7 @@ class InputTrace(_Trace):
     """Trace in the pixels, mean over training images; the error is over images and probes."""
 
     about = About(
-        "input_trace", "Hessian trace, inputs (nats/pixel²)", "geometry", "lower", "nats/pixel²",
+        "input_trace", "Pixel curvature (Hessian trace, nats/pixel²)", "geometry", "lower", "nats/pixel²",
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="pixel curvature", noise="random probes",
@@ -697,7 +697,7 @@ class InputTop(_Curvature):
     """Largest eigenvalue in the pixels, mean over training images, with its standard error over images."""
 
     about = About(
-        "input_top", "Top Hessian eigenvalue, inputs (nats/pixel²)", "geometry", "lower", "nats/pixel²",
+        "input_top", "Top pixel curvature (Hessian eigenvalue, nats/pixel²)", "geometry", "lower", "nats/pixel²",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="top pixel curvature", version=2,

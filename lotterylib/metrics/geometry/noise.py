@@ -154,7 +154,7 @@ class PacBayesSigma(Geometry):
     """Noise that raises the loss by ``rise`` of itself; the variant ``absolute`` by ``absolute_rise`` nats."""
 
     about = About(
-        "pac_bayes_sigma", "PAC-Bayes σ", "geometry", "higher", "noise as a share of each weight",
+        "pac_bayes_sigma", "Weight noise (PAC-Bayes σ)", "geometry", "higher", "share of each weight",
         Tolerance(0.1, relative=True),
         "noise that raises the training loss by a tenth (Jiang et al., 2020; Chen et al., 2022)",
         short="weight noise", over="fifths", noise="random draws of noise",

@@ -533,7 +533,7 @@ class ExplainedUnits(_UnitMetric):
     """
 
     about = About(
-        "explained_units", "Units with an explanation", "interpretability", "higher",
+        "explained_units", "Explained units", "interpretability", "higher",
         "fraction of the dense network's units", Tolerance(0.05),
         "IoU with formulas of concepts (Bau et al., 2017; Mu & Andreas, 2020, section 2)", short="explained units",
         words=("easier to explain unit by unit", "harder to explain unit by unit"), version=2,
