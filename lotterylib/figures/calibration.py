@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 from .. import metrics
 from ..errors import SettingError
@@ -59,7 +60,7 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> Drawn:
             error = _panel(above, below, bins)
             above.set_title(f"{title}: ECE {error:.3f}", loc="left", fontsize=10)
             if i % columns == 0:
-                above.set_ylabel("accuracy")
+                above.set_ylabel("accuracy (%)")
                 below.set_ylabel("images (%)")
             words.append(_words(title, bins, error))
         parts = [Patch(facecolor=f, hatch=h, edgecolor=_EDGE, label=t) for f, h, t in _PARTS]
@@ -128,7 +129,9 @@ def _panel(above: Axes, below: Axes, bins: pd.DataFrame) -> float:
     text = f"says {said:.1%}\nis right {true:.1%}"
     above.text(0.04, 0.96, text, transform=above.transAxes, va="top", fontsize=9, bbox=box)
     above.set(xlim=(0, 1), ylim=(0, 1))
-    below.set(ylim=(0, 100), xlabel="confidence")
+    below.set(ylim=(0, 100), xlabel="confidence (%)")
+    for axis in (above.yaxis, below.xaxis):
+        axis.set_major_formatter(PercentFormatter(1, symbol=""))
     return binned_error(bins)
 
 

@@ -41,9 +41,9 @@ def test_gaps_reach_from_accuracy_to_confidence(diagram):
     assert [p.get_height() for p in below.patches] == [50, 50]
     assert [t.get_text() for t in above.texts] == ["says 80.0%\nis right 77.5%"]
     assert (above.get_ylabel(), below.get_ylabel(), below.get_xlabel()) == (
-        "accuracy",
+        "accuracy (%)",
         "images (%)",
-        "confidence",
+        "confidence (%)",
     )
 
 
