@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ..errors import SettingError
+from ..text import signed
 from .drawing import Drawn
-from .style import look, styled
+from .style import called, legible, look, styled
 
 # colour and marker: neither alone carries the verdict
 _VERDICTS = {
@@ -27,7 +28,8 @@ _SPAN = 5
 def differences(rows: Sequence[Any]) -> Drawn:
     """Draw every metric's difference to dense with its 95% interval, in tolerances and so turned that right is better.
 
-    The grey band is what counts as comparable.
+    The grey band is what counts as comparable. An interval that runs out has a head there, and beside it where it ends; before
+    that the difference, where it lies out as well.
 
     Args:
         rows: Those of a ``Scorecard``. Raises ``SettingError`` for none.
@@ -44,21 +46,37 @@ def differences(rows: Sequence[Any]) -> Drawn:
         figure, axis = plt.subplots(figsize=(7.6, 0.34 * len(rows) + 1.5))
         axis.axvspan(-1, 1, color="#e4e4e4", zorder=0)
         axis.axvline(0, color="black", linestyle="-.", linewidth=1)
+        beyond = {}
         for y, row in enumerate(rows):
             sign, unit = (1 if row.direction == "higher" else -1), row.tolerance or 1.0
             low, high = sorted(sign * value / unit for value in (row.low, row.high))
+            middle = sign * row.difference / unit
             _, colour, marker = _VERDICTS[row.verdict]
-            ends = [max(-_SPAN, min(_SPAN, value)) for value in (low, high)]
-            axis.plot(ends, [y, y], color=colour, linewidth=2)
-            middle = max(-_SPAN, min(_SPAN, sign * row.difference / unit))
-            axis.plot([middle], [y], marker, color=colour, markersize=6)
-            for end, beyond in ((-_SPAN, low < -_SPAN), (_SPAN, high > _SPAN)):
-                if beyond:
-                    axis.plot([end], [y], "<" if end < 0 else ">", color=colour, markersize=5, clip_on=False)
+            axis.plot([_within(low), _within(high)], [y, y], color=colour, linewidth=2)
+            axis.plot([_within(middle)], [y], marker, color=colour, markersize=6)
+            for side, end in ((-1, low), (1, high)):
+                if side * end > _SPAN:
+                    values = (middle, end) if side * middle > _SPAN else (end,)
+                    beyond[y, side] = ", to ".join(
+                        signed(v, ".1f" if abs(v) < 10 else ",.0f") for v in values
+                    )
+                    axis.plot(
+                        [side * (_SPAN + 0.25)], [y], "<" if side < 0 else ">", color=colour, markersize=5
+                    )
+                    at = {"ha": "right" if side < 0 else "left", "va": "center", "fontsize": 8.5}
+                    axis.text(side * (_SPAN + 0.45), y, beyond[y, side], color=legible(colour), **at)
         labels = [f"{row.label} {'↑' if row.direction == 'higher' else '↓'}" for row in rows]
         axis.set_yticks(range(len(rows)), labels)
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_xlim(-_SPAN, _SPAN)
+        # as wide as the words beside the heads
+        most = {
+            side: max([len(told) for (_, s), told in beyond.items() if s == side], default=0)
+            for side in (-1, 1)
+        }
+        axis.set_xlim(
+            *(side * (_SPAN + (0.7 + 0.24 * long if long else 0.15)) for side, long in most.items())
+        )
+        axis.set_xticks(range(1 - _SPAN, _SPAN, 2))
         axis.set_xlabel("difference to dense, in tolerances; right is better")
         for name in dict.fromkeys(row.verdict for row in rows):
             words, colour, marker = _VERDICTS[name]
@@ -67,7 +85,16 @@ def differences(rows: Sequence[Any]) -> Drawn:
         figure.tight_layout()
     found = {v: [row.label for row in rows if row.verdict == v] for v in _VERDICTS}
     words = "; ".join(f"{_VERDICTS[v][0]} in {', '.join(labels)}" for v, labels in found.items() if labels)
-    return figure, f"Differences of {len(rows)} metrics to the dense network, with 95% intervals: {words}."
+    out = "; ".join(f"{rows[y].label} {told}" for (y, _), told in beyond.items())
+    far = f" Beyond {_SPAN} tolerances, right is better: {out}." if out else ""
+    return (
+        figure,
+        f"Differences of {len(rows)} metrics to the dense network, with 95% intervals: {words}.{far}",
+    )
+
+
+def _within(value: float) -> float:
+    return max(-_SPAN, min(_SPAN, value))
 
 
 def trade_offs(networks: Sequence[Mapping[str, Any]]) -> Drawn:
@@ -125,7 +152,7 @@ def worth(table: pd.DataFrame) -> Drawn:
         >>> shares = dict(kept_share=0.2, stored_share=0.3, multiply_adds_share=0.9, memory_share=1.0)
         >>> speed = dict(speedup=1.1, low=1.0, high=1.2)
         >>> worth(pd.DataFrame([dict(network="magnitude", **shares, **speed)]))[1]
-        'What networks take, against dense. magnitude: 20% of the parameters, 90% of the multiply-adds, 1.10 times as fast.'
+        'What networks take, against dense. one-shot magnitude pruning: 20% of the parameters, 90% of the multiply-adds, 1.10 times as fast.'
     """
     panels = {
         "kept_share": "parameters kept",
@@ -154,7 +181,7 @@ def worth(table: pd.DataFrame) -> Drawn:
         axes[0].invert_yaxis()
         figure.tight_layout()
     words = "; ".join(
-        f"{row['network']}: {row['kept_share']:.0%} of the parameters, {row['multiply_adds_share']:.0%} of the "
+        f"{called(row['network'])}: {row['kept_share']:.0%} of the parameters, {row['multiply_adds_share']:.0%} of the "
         f"multiply-adds, {row['speedup']:.2f} times as fast"
         for row in rows
     )

@@ -36,6 +36,25 @@ def test_right_is_better_whatever_the_metric_counts():
     ]
     assert "worse in Accuracy" in alt and "better in ECE" in alt and "undecided in NLL" in alt
     plt.close(figure)
+
+
+def test_what_runs_out_is_told_beside_a_head_within_the_frame():
+    long = "Largest loss of recall of a class"
+    rows = [row(long, "higher", -0.08, -0.02, "worse"), row("ECE", "lower", -0.14, -0.06, "better"),
+            row("NLL", "lower", -9, 9, "undecided")]  # fmt: skip
+    figure, alt = figures.differences(rows)
+    (axis,) = figure.axes
+    figure.draw_without_rendering()
+    assert [t.get_text() for t in axis.texts] == ["−8.0", "+10, to +14", "−900", "+900"]
+    heads = [line for line in axis.lines if line.get_marker() in "<>" and len(line.get_xdata())]
+    assert len(heads) == 4
+    low, high = axis.get_xlim()
+    for each in [*heads, *axis.texts]:
+        place = each.get_window_extent()
+        assert axis.bbox.x0 < place.x0 and place.x1 < axis.bbox.x1
+    assert max(abs(line.get_xdata()[0]) for line in heads) < min(-low, high)
+    assert alt.endswith(f"{long} −8.0; ECE +10, to +14; NLL −900; NLL +900.")
+    plt.close(figure)
     with pytest.raises(SettingError, match="no rows"):
         figures.differences([])
 
@@ -51,7 +70,7 @@ def test_what_networks_take():
     )  # fmt: skip
     figure, alt = figures.worth(table)
     assert [bar.get_width() for bar in figure.axes[2].patches] == [100, 20]
-    assert "structured: 10% of the parameters, 20% of the multiply-adds, 3.00 times as fast" in alt
+    assert "structured pruning: 10% of the parameters, 20% of the multiply-adds, 3.00 times as fast" in alt
     plt.close(figure)
 
 
