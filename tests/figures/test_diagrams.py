@@ -95,6 +95,15 @@ def test_a_round_takes_a_fifth_of_what_is_left(number, before, after):
     plt.close(figure)
 
 
+def test_the_staircase_counts_what_is_gone():
+    figure, alt = diagrams.staircase()
+    told = [t.get_text() for t, _ in words(figure)]
+    # the rounds and sparsities that the page on sparsity names
+    assert {"0", "20", "36", "79", "96"} <= set(told) and "14" in told
+    assert "after 2 rounds 36% are gone; after 7 rounds 79% are gone; after 14 rounds 96% are gone" in alt
+    plt.close(figure)
+
+
 def test_the_time_line_asks_the_pruners():
     figure, alt = diagrams.timeline()
     told = {t.get_text() for t, _ in words(figure)}

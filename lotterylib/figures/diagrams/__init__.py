@@ -16,7 +16,7 @@ from .judging import (
     shared_pixels,
     tolerance,
 )
-from .masking import lottery_round, mask_grid, timeline
+from .masking import lottery_round, mask_grid, staircase, timeline
 from .methods import (
     coupled_channels,
     drop_and_grow,
@@ -32,5 +32,5 @@ from .methods import (
 __all__ = [
     "annotated_sweep", "bowls", "coupled_channels", "drop_and_grow", "epsilon_box", "flow", "gradient_kept", "gradually",
     "hidden_loss", "lime_fit", "lottery_round", "mask_grid", "one_bin", "one_cut", "perspective", "rescaling", "right_and_wrong", "roc",
-    "shared_pixels", "switches", "timeline", "tolerance", "wide_or_narrow",
+    "shared_pixels", "staircase", "switches", "timeline", "tolerance", "wide_or_narrow",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from ... import pruners
 from ...pruners.base import Start
 from ..drawing import Drawn
 from ..style import in_order, look
-from .parts import GREEN, QUIET, RED, arrow, say, sheet, weight_grid
+from .parts import GREEN, PALE, QUIET, RED, arrow, say, sheet, weight_grid
 
 # Sixteen made-up weights, in tenths so that they fit into the cells.
 _WEIGHTS = np.array(
@@ -120,6 +120,38 @@ def lottery_round(number: int = 1) -> Drawn:
         f"Round {number}: a grid of 36 weights in four frames. First {count['before']} of them are trained. Then the "
         f"{count['goes']} smallest are marked, and go. The {count['after']} that are left return to their paler early "
         "values. Then they are trained again, and the next round begins."
+    )
+
+
+def staircase(rounds: int = 14) -> Drawn:
+    """Draw what rounds that each remove a fifth of what is left leave, and the sparsity after each of them.
+
+    ``rounds``: at most 14, which is what fits.
+
+    Example:
+        >>> staircase(2)[1][-22:]
+        '2 rounds 36% are gone.'
+    """
+    figure, axis = sheet(2.65)
+    left, low, step, full = 0.72, 0.68, 0.28, 1.7
+    for turn in range(rounds + 1):
+        x, share = left + turn * step, 0.8**turn
+        axis.add_patch(Rectangle((x, low), step, full * share, facecolor="#9CC4DE", edgecolor="white"))
+        axis.add_patch(Rectangle((x, low + full * share), step, full * (1 - share), color=PALE))
+        say(axis, x + step / 2, low - 0.17, str(turn))
+        say(axis, x + step / 2, low - 0.42, f"{100 * (1 - share):.0f}", RED)
+    say(axis, left - 0.08, low - 0.17, "round", ha="right")
+    say(axis, left - 0.08, low - 0.42, "gone, %", RED, ha="right")
+    say(axis, left - 0.08, low + full, "all", QUIET, ha="right")
+    say(axis, left - 0.08, low, "none", QUIET, ha="right")
+    say(axis, left + 9.2 * step, low + 0.62 * full, "gone", RED)
+    say(axis, left + 1.5 * step, low + 0.3 * full, "weights\nleft")
+    say(axis, 2.5, 2.52, "each step down takes a fifth of what is left", QUIET)
+    told = [n for n in (1, 2, 7, 14) if n <= rounds]
+    said = "; ".join(f"after {n} round{'s' * (n > 1)} {1 - 0.8**n:.0%} are gone" for n in told)
+    return figure, (
+        f"A staircase of {rounds + 1} bars, one before all rounds and one after each. Every bar is four fifths as high as the "
+        f"one before it, so the steps get smaller: {said}."
     )
 
 
