@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -80,7 +81,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 if not left.sparsity.gt(0).any():
                     _ticks(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
-            pair[0].set_ylabel(about.axis)
+            pair[0].set_ylabel(_wrapped(about.axis))
         for axis in axes[-1]:
             axis.set_xlabel("sparsity (%)")
         # Each pruner once, whichever panel it is in.
@@ -88,6 +89,15 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         figure.tight_layout()
         legend_below(figure, list(named.values()), 5)
     return marked(figure, " ".join(words), smoke)
+
+
+def _wrapped(label: str) -> str:
+    """Break a label into lines that fit the height of a panel; its arrow stays with the last word.
+
+    >>> _wrapped("Corruption error (% of the dense network's error) ↓").split("\\n")
+    ['Corruption error (% of the', "dense network's error) ↓"]
+    """
+    return textwrap.fill(label.replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓"), 28).replace("\u00a0", " ")
 
 
 def _curves(axis: Axes, curves: pd.DataFrame) -> None:
