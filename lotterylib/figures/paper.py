@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..errors import DataError
@@ -24,6 +27,9 @@ _SMALL: dict[str, Any] = {
     "markerfacecolor": "white",
     "markeredgewidth": 0.6,
 }
+# A value this many times farther from dense than nine tenths of a panel's values is cut off.
+_FAR = 2
+_UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
 # The paper's smallest setting, shown where none is ours.
 _FIRST = ("cifar10", "resnet20s")
 
@@ -33,7 +39,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
 
     The paper's are of the same data set and network, and then dotted over ours too; where none is the same, of its smallest
     setting with that metric, which the title says. Each of its panels is drawn once. Ours has
-    the methods that the paper's has, if it shares one.
+    the methods that the paper's has, if it shares one. What lies far outside is cut off: an arrow gives its value.
 
     ``table`` is from ``results.tidy``, ``theirs`` from ``paper.digitised``. Raises ``DataError`` if either lacks the metric.
 
@@ -54,6 +60,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         raise DataError(f"the paper has no curve of {metric}")
     words = [f"{about.label} against sparsity, {about.direction} is better."]
     drawn: set[tuple[str, str]] = set()
+    cut = False
     with styled():
         figure, axes = plt.subplots(len(rows), 2, figsize=(8, 3.4 * len(rows)), squeeze=False)
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
@@ -64,7 +71,9 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 setting, note = (dataset, model), "same data and network"
             shared = left[left.pruner.isin({"dense", *printed[setting].pruner})]
             left = shared if shared.sparsity.gt(0).any() else left
-            panels = [(f"this study:\n{setting_name(model, dataset)}", left)]
+            begun = left.sparsity.gt(0).any()
+            whose = "this study" if begun else "this study (no pruned network measured yet)"
+            panels = [(f"{whose}:\n{setting_name(model, dataset)}", left)]
             if same or another not in drawn:
                 title = f"the paper, digitised ({note}):\n{setting_name(*setting[::-1])}"
                 panels.append((title, printed[setting]))
@@ -72,20 +81,30 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
             for axis, (title, curves) in zip(pair, panels, strict=False):
                 # the paper's curves of the same network stand in both panels, which have one scale then
                 wide = logarithmic(axis, pd.concat([curves.value, *(c.value for _, c in panels if same)]))
+                overlaid = [printed[setting]] if same and curves is left else []
+                limits = _limits([curves, *overlaid], wide)
+                axis.set_ylim(*limits)
                 _curves(axis, curves)
+                cut |= _cut_off(axis, curves, limits)
                 axis.set_title(f"{title}{', log axis' * wide}", loc="left", fontsize=9)
                 words.append(_order(curves, about, title.replace("\n", " ")))
             pair[1].set_visible(len(panels) > 1)
             if same:
                 _overlay(pair[0], printed[setting])
-                if not left.sparsity.gt(0).any():
+                if not begun:
                     _ticks(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
             pair[0].set_ylabel(_wrapped(about.axis))
         for axis in axes[-1]:
             axis.set_xlabel("sparsity (%)")
         # Each pruner once, whichever panel it is in.
-        named = {h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]}
+        named: dict[Any, Any] = {
+            h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]
+        }
+        if cut:
+            arrow: dict[str, Any] = {"marker": _UP, "linestyle": "", "markersize": 10, "color": "#333333"}
+            named["cut"] = Line2D([], [], label="beyond the axis", **arrow)
+            words.append("Arrows give values beyond the axis.")
         figure.tight_layout()
         legend_below(figure, list(named.values()), 5)
     return marked(figure, " ".join(words), smoke)
@@ -112,6 +131,44 @@ def _curves(axis: Axes, curves: pd.DataFrame) -> None:
     _ticks(axis, curves)
 
 
+def _limits(shown: list[pd.DataFrame], wide: bool) -> tuple[float, float]:
+    """Return limits of the y axis around all of lottery tickets, and around whatever of the other curves lies near dense."""
+    near: list[np.ndarray] = []
+    for curves in shown:
+        known = curves.dropna(subset="value")
+        values = known["value"].to_numpy(dtype=float)
+        dense = known["value"][known["pruner"] == "dense"]
+        if len(dense) and len(values) > len(dense):
+            heights, level = (np.log(values), np.log(dense.iloc[0])) if wide else (values, dense.iloc[0])
+            far = np.abs(heights - level)
+            keep = (far <= _FAR * np.quantile(far, 0.9)) | known["pruner"].isin(["dense", "lottery"])
+            values = values[keep]
+        near.append(values)
+    every = np.log(np.concatenate(near)) if wide else np.concatenate(near)
+    margin = 0.06 * (every.max() - every.min()) or 0.01
+    low, high = every.min() - margin, every.max() + margin
+    return (math.exp(low), math.exp(high)) if wide else (float(low), float(high))
+
+
+def _cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
+    """Point out of the axis to what lies beyond it, with its value; return whether anything does."""
+    low, high = limits
+    beyond = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
+    for pruner, sparsity, value in beyond[["pruner", "sparsity", "value"]].itertuples(index=False, name=None):
+        below = value < low
+        at, colour = (rounds(sparsity), low if below else high), look(pruner).colour
+        tip = {"marker": _DOWN if below else _UP, "color": colour, "markersize": 10, "clip_on": False}
+        axis.plot(*at, linestyle="", zorder=5, **tip)
+        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        # behind the last point there is room
+        last = sparsity == curves["sparsity"].max()
+        place: dict[str, Any] = {"xytext": (6 if last else -6, 2 if below else -2), "fontsize": 8.5}
+        place |= {"ha": "left" if last else "right", "va": "bottom" if below else "top"}
+        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        axis.annotate(number, at, textcoords="offset points", rotation=90, bbox=box, zorder=4.5, **place)
+    return len(beyond) > 0
+
+
 def _ticks(axis: Axes, curves: pd.DataFrame) -> None:
     ticks = sorted(s for s in curves["sparsity"].unique() if s > 0)
     ticks = ticks[:: max(1, len(ticks) // 7)]
@@ -129,6 +186,8 @@ def _overlay(axis: Axes, printed: pd.DataFrame) -> None:
 
 def _order(curves: pd.DataFrame, about: metrics.About, title: str) -> str:
     most = curves["sparsity"].max()
+    if most == 0:
+        return f"{title}."
     deepest = curves.loc[curves["sparsity"] == most]
     order = deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"]
     named = ", ".join(look(p).label for p in order)

@@ -34,9 +34,13 @@ def test_another_setting_is_called_so():
 
 def test_a_study_without_tickets_yet_has_the_paper_s_sparsities_on_its_axis():
     begun = study("cifar10", "resnet18").query("pruner == 'dense'")
-    figure, _ = figures.beside_paper(begun, paper.digitised(), "accuracy")
+    figure, alt = figures.beside_paper(begun, paper.digitised(), "accuracy")
     ours, theirs = ([t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes)
     assert ours == theirs != []
+    assert [axis.get_title("left").splitlines()[0] for axis in figure.axes] == [
+        "this study (no pruned network measured yet):", "the paper, digitised (same data and network):",
+    ]  # fmt: skip
+    assert "no pruned network measured yet): ResNet-18 on CIFAR-10. the paper" in alt
 
 
 def test_what_the_paper_does_not_show_is_refused():
@@ -81,3 +85,35 @@ def test_shares_are_per_cent():
     figure, _ = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
     assert figure.axes[0].get_ylabel() == "Test accuracy (%) ↑"
     assert all(50 < axis.get_ylim()[1] < 110 for axis in figure.axes)
+
+
+def collapsed(lottery):
+    """Six levels of two pruners near dense, and the last of random pruning far below."""
+    rows = [row("dense", 0.0, 0, 0.93)]
+    for i, level in enumerate((0.36, 0.488, 0.59, 0.672, 0.738, 0.79)):
+        rows.append(row("lottery", level, 0, lottery if i == 5 else 0.925))
+        rows.append(row("random", level, 0, 0.1 if i == 5 else 0.92 - 0.005 * i))
+    return tidy(r | {"dataset": "fashion-mini", "model": "resnet8"} for r in rows)
+
+
+def test_a_collapsed_network_does_not_set_the_scale():
+    figure, alt = figures.beside_paper(collapsed(0.91), paper.digitised(), "accuracy")
+    low, high = figure.axes[0].get_ylim()
+    assert 85 < low < 90 and 93 < high < 94
+    assert [text.get_text() for text in figure.axes[0].texts] == ["10"] and "beyond the axis" in alt
+    assert "beyond the axis" in [text.get_text() for text in figure.legends[0].texts]
+
+
+def test_lottery_tickets_are_always_within_the_axis():
+    figure, alt = figures.beside_paper(collapsed(0.6), paper.digitised(), "accuracy")
+    assert 50 < figure.axes[0].get_ylim()[0] < 60
+    assert [text.get_text() for text in figure.axes[0].texts] == ["10"]
+
+
+def test_a_long_label_is_broken_into_lines_no_longer_than_a_panel_is_high():
+    table = study("cifar10", "resnet18").assign(metric="corruption_error")
+    figure, _ = figures.beside_paper(table, paper.digitised(), "corruption_error")
+    label = figure.axes[0].yaxis.label
+    figure.draw_without_rendering()
+    assert "\n" in label.get_text()
+    assert label.get_window_extent().height < 1.1 * figure.axes[0].get_window_extent().height
