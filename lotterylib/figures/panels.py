@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
 from .drawing import Drawn, legend_below, logarithmic, marked, panels
+from .paper import FAR, cut_off
 from .style import in_order, look, styled
 from .sweep import draw_panel, legend_of, span
 
@@ -23,8 +27,8 @@ from .sweep import draw_panel, legend_of, span
 def sweep_panels(
     table: pd.DataFrame, names: Sequence[str], *, highlight: str | None = None, smoke: bool = False
 ) -> Drawn:
-    """Draw several metrics against sparsity as ``sweep`` does, one panel per metric: ``highlight``, or lottery tickets and random
-    pruning, with whiskers among the others in grey.
+    """Draw several metrics against sparsity as ``sweep`` does, one panel per metric: ``highlight`` with whiskers, or lottery
+    tickets with whiskers and random pruning without, among the others in grey.
 
     ``table`` is of one data set and model. Values that span more than a factor of ten are on a logarithmic axis. Raises
     ``DataError`` for several models, or without any of the metrics.
@@ -51,7 +55,9 @@ def sweep_panels(
             values = means.value.dropna()
             wide = logarithmic(axis, values)
             limits = (values.min() / 1.5, 1.5 * values.max()) if wide else span(means)
-            draw_panel(axis, means, own, limits)
+            # one method's whiskers and regions: those of two stand on one another
+            draw_panel(axis, means, own[:1], limits, own[1:])
+            cut_off(axis, means[means.pruner.isin(own[1:])], limits)
             title = f"{about.axis}{', log axis' * wide}"
             axis.set_title(textwrap.fill(title, 32), loc="left", fontsize=9.5)
             words.append(_ranked(means, about, highlight))
@@ -137,8 +143,8 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
 def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False) -> Drawn:
     """Draw one metric against another, one point per ticket (mean over seeds), larger where sparser.
 
-    The line is equality and the black cross is dense. Shares are drawn in per cent. Raises ``DataError`` where no ticket has
-    both.
+    The line is equality and the black cross is dense. Shares are drawn in per cent. What lies far outside is cut off: an arrow
+    gives its sparsity and both values. Raises ``DataError`` where no ticket has both.
 
     Example:
         >>> from lotterylib.results import example
@@ -153,17 +159,22 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         raise DataError(f"no ticket has records of both {first} and {second}")
     labels = [metrics.describe(n) for n in (first, second)]
     scale = 100 if all(a.percent for a in labels) else 1
+    pair = pair.dropna(subset=["value_1", "value_2"])
+    pair[["value_1", "value_2"]] *= scale
+    (left, right), (low, high) = _limits(pair[["value_1", "value_2"]], pair.pruner)
+    inside = pair.value_1.between(left, right) & pair.value_2.between(low, high)
     with styled():
         figure, axis = plt.subplots(figsize=(5.4, 4.2))
         for pruner in in_order(pair.pruner):
-            at = pair[pair.pruner == pruner]
+            at = pair[inside & (pair.pruner == pruner)]
             label, colour, marker = look(pruner)
             style = {"color": colour, "marker": marker or "+", "label": label, "alpha": 0.85, "zorder": 3}
             sizes = (20 + 50 * at.sparsity) if marker else 120
-            axis.scatter(scale * at.value_1, scale * at.value_2, s=sizes, **style)
-        values = scale * pair[["value_1", "value_2"]].to_numpy()
-        ends = [np.nanmin(values), np.nanmax(values)]
+            axis.scatter(at.value_1, at.value_2, s=sizes, **style)
+        ends = [min(left, low), max(right, high)]
         axis.plot(ends, ends, "--", color="#888888", linewidth=1)
+        axis.set(xlim=(left, right), ylim=(low, high))
+        outside = [_point_out(axis, row) for row in pair[~inside].itertuples()]
         unit = " (%)" if scale == 100 else ""
         axis.set(
             xlabel=f"{labels[0].label}{unit} {labels[0].arrow}",
@@ -177,7 +188,38 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         f"{labels[1].label} against {labels[0].label}, one point per network: {below} of {len(pair)} lie below the "
         f"line of equality; rank correlation {rank:.2f} over the tickets."
     )
+    if outside:
+        words += f" Beyond the axes (arrows): {'; '.join(outside)}."
     return marked(figure, words, smoke)
+
+
+def _limits(values: pd.DataFrame, pruners: pd.Series) -> list[tuple[float, float]]:
+    """Return limits of each axis around what lies near dense in both metrics, and around lottery tickets."""
+    dense = values[pruners == "dense"]
+    far = (values - (dense if len(dense) else values).median()).abs()
+    near = values[(far <= FAR * far.quantile(0.9)).all(axis=1) | pruners.isin(["dense", "lottery"])]
+    margin = 0.1 * (near.max() - near.min()).replace(0, 1)
+    return list(zip(near.min() - margin, near.max() + margin, strict=True))
+
+
+def _point_out(axis: Axes, row: Any) -> str:
+    """Draw an arrow where a point lies beyond the axes; return what is written beside it."""
+    x, y = float(row.value_1), float(row.value_2)
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    across, up = int(x > right) - int(x < left), int(y > high) - int(y < low)
+    names = {
+        (-1, -1): "sw", (-1, 0): "left", (-1, 1): "nw", (0, -1): "down", (0, 1): "up",
+        (1, -1): "se", (1, 0): "right", (1, 1): "ne",
+    }  # fmt: skip
+    label, colour, _ = look(row.pruner)
+    said = f"{label} at {row.sparsity:.1%}, {x:.3g} and {y:.3g}"
+    at = min(max(x, left), right), min(max(y, low), high)
+    tip = rf"$\{names[across, up]}arrow$"
+    axis.plot(*at, marker=tip, color=colour, markersize=13, clip_on=False, zorder=5)
+    side: dict[str, Any] = {"ha": "left" if across < 1 else "right", "va": "bottom" if up < 1 else "top"}
+    shift = (10 if across < 1 else -10, 4 if up < 1 else -4)
+    axis.annotate(said, at, shift, textcoords="offset points", fontsize=9, **side)
+    return said
 
 
 def forest(effects: Mapping[str, tuple[float, float, float]], label: str, *, smoke: bool = False) -> Drawn:
@@ -246,10 +288,11 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
 
 
 def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
-    """Draw half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), one bar per metric.
+    """Draw half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), one dot per metric, on
+    a logarithmic axis, with a thread to the line at 1.
 
-    Hatched beyond the line at 1, where not even a network as good as dense would pass. Raises ``DataError`` where no metric
-    has an interval.
+    Open diamonds lie beyond it, where not even a network as good as dense would pass. Raises ``DataError`` where no metric has
+    an interval.
 
     Example:
         >>> from lotterylib.results import example
@@ -264,15 +307,16 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     with styled():
         figure, axis = plt.subplots(figsize=(7.2, 0.26 * len(shown) + 1))
         for i, (ratio, able) in enumerate(zip(shown["ratio"], shown["able"], strict=True)):
-            face, hatch = ("#9fc9e8", "") if able else ("#f2b8a0", "///")
-            axis.barh(i, ratio, color=face, hatch=hatch, edgecolor="#555555", linewidth=0.5)
+            colour, marker, face = ("#0072B2", "o", "#0072B2") if able else ("#B34700", "D", "white")
+            axis.plot([1, ratio], [i, i], color=colour, linewidth=1, alpha=0.6)
+            axis.plot(ratio, i, marker, color=colour, markerfacecolor=face, markersize=6, markeredgewidth=1.5)
         axis.axvline(1, color="black", linewidth=1.2)
         axis.set_xscale("log")
-        axis.set_xlim(shown.ratio.min() / 2, 1.2 * max(1, shown.ratio.max()))
-        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xlim(shown.ratio.min() / 1.5, 1.6 * max(1, shown.ratio.max()))
+        axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
         axis.set_yticks(range(len(shown)), labels, fontsize=8)
         axis.set_ylim(-0.6, len(shown) - 0.4)
-        axis.set_xlabel("half the interval / tolerance")
+        axis.set_xlabel("half the interval / tolerance, log axis")
         figure.tight_layout()
     said = "; ".join(f"{label} {ratio:.2g}" for label, ratio in zip(labels, shown.ratio, strict=True))
     above = f"above 1 for {(~shown.able).sum()} metrics"

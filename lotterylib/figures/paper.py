@@ -28,7 +28,7 @@ _SMALL: dict[str, Any] = {
     "markeredgewidth": 0.6,
 }
 # A value this many times farther from dense than nine tenths of a panel's values is cut off.
-_FAR = 2
+FAR = 2
 _UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
 # The paper's smallest setting, shown where none is ours.
 _FIRST = ("cifar10", "resnet20s")
@@ -85,7 +85,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 limits = _limits([curves, *overlaid], wide)
                 axis.set_ylim(*limits)
                 _curves(axis, curves)
-                cut |= _cut_off(axis, curves, limits)
+                cut |= cut_off(axis, curves, limits)
                 axis.set_title(f"{title}{', log axis' * wide}", loc="left", fontsize=9)
                 words.append(_order(curves, about, title.replace("\n", " ")))
             pair[1].set_visible(len(panels) > 1)
@@ -141,7 +141,7 @@ def _limits(shown: list[pd.DataFrame], wide: bool) -> tuple[float, float]:
         if len(dense) and len(values) > len(dense):
             heights, level = (np.log(values), np.log(dense.iloc[0])) if wide else (values, dense.iloc[0])
             far = np.abs(heights - level)
-            keep = (far <= _FAR * np.quantile(far, 0.9)) | known["pruner"].isin(["dense", "lottery"])
+            keep = (far <= FAR * np.quantile(far, 0.9)) | known["pruner"].isin(["dense", "lottery"])
             values = values[keep]
         near.append(values)
     every = np.log(np.concatenate(near)) if wide else np.concatenate(near)
@@ -150,8 +150,8 @@ def _limits(shown: list[pd.DataFrame], wide: bool) -> tuple[float, float]:
     return (math.exp(low), math.exp(high)) if wide else (float(low), float(high))
 
 
-def _cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
-    """Point out of the axis to what lies beyond it, with its value; return whether anything does."""
+def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
+    """Point out of the axis to what of some pruners' curves lies beyond it, with its value; return whether anything does."""
     low, high = limits
     beyond = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
     for pruner, sparsity, value in beyond[["pruner", "sparsity", "value"]].itertuples(index=False, name=None):

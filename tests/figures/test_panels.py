@@ -88,6 +88,33 @@ def test_one_metric_against_another():
         figures.against(table, "accuracy", "ece")
 
 
+def test_a_point_far_from_all_others_is_cut_off_and_its_values_said():
+    table = networks()
+    broken = (table.pruner == "random") & (table.sparsity == 0.95) & (table.metric == "accuracy")
+    rest = table.pruner.eq("random") & table.metric.eq("accuracy") & ~broken
+    table.loc[rest, "value"] = 0.85
+    more = [table.assign(pruner=table.pruner.replace("random", p)) for p in ("snip", "grasp")]
+    more = pd.concat([table, *(m[m.pruner.isin(["snip", "grasp"]) & (m.sparsity < 0.9)] for m in more)])
+    more.loc[(more.pruner == "random") & (more.sparsity == 0.95), "value"] = 0.1
+    figure, alt = figures.against(more, "accuracy", "accuracy")
+    assert alt.endswith("Beyond the axes (arrows): RP at 95.0%, 10 and 10.")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["RP at 95.0%, 10 and 10"]
+    assert figure.axes[0].get_xlim()[0] > 80 and figure.axes[0].get_ylim()[0] > 80
+
+
+def test_only_the_first_of_two_methods_has_whiskers_and_both_are_cut_off():
+    figure, _ = figures.sweep_panels(networks(), ["accuracy"])
+    axis = figure.axes[0]
+    whiskers = [c for c in axis.collections if len(c.get_segments())]
+    assert len(whiskers) == 1
+    assert {figures.look("lottery").colour, figures.look("random").colour} <= {
+        line.get_color() for line in axis.lines
+    }
+    low, high = axis.get_ylim()
+    lost = [v for v in (80, 70, 60) if not low <= v - 0.05 <= high]
+    assert lost and len(axis.texts) == len(lost)
+
+
 def test_a_forest_fills_what_is_sure():
     effects = {
         "ECE: all": (0.1, 0.05, 0.2),
@@ -111,13 +138,17 @@ def test_doubt_comes_from_trainings_or_images():
         figures.doubt_bars({})
 
 
-def test_bars_beyond_the_tolerance_are_hatched():
+def test_dots_beyond_the_tolerance_are_open_diamonds():
     found = pd.DataFrame(
         {"half": [0.02, 0.005], "tolerance": 0.01, "ratio": [2.0, 0.5], "able": [False, True]},
         index=["accuracy", "ece"],
     )
     figure, alt = figures.resolution_bars(found)
-    assert [(bar.get_width(), bar.get_hatch()) for bar in figure.axes[0].patches] == [(0.5, ""), (2.0, "///")]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() in "oD"]
+    found_dots = [(dot.get_xdata()[0], dot.get_marker(), dot.get_markerfacecolor()) for dot in dots]
+    assert found_dots == [(0.5, "o", "#0072B2"), (2.0, "D", "white")]
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0.5 and high > 2 and not figure.axes[0].patches
     assert "above 1 for 1 metrics: ECE 0.5; Test accuracy 2." in alt
     with pytest.raises(DataError, match="no metric has an interval"):
         figures.resolution_bars(found[found.ratio < 0])
