@@ -74,7 +74,7 @@ def _largest(density: Density) -> float:
 def surfaces(found: Mapping[str, Surface]) -> Drawn:
     """Draw the loss over two filter-normalised directions, one panel per network (pruner → ``Surface``).
 
-    All are on one logarithmic colour scale; the cross is the network.
+    All are on one logarithmic colour scale; the cross is the network. A title says from what to what the loss goes.
 
     Example:
         >>> import torch
@@ -104,7 +104,8 @@ def surfaces(found: Mapping[str, Surface]) -> Drawn:
             drawn.append(axis.contourf(at, at, heights.T, levels, cmap="viridis", norm=scale))
             axis.contour(at, at, heights.T, levels, colors="white", linewidths=0.4)
             axis.plot(0, 0, "+", color="white", markersize=9)
-            axis.set_title(look(name).label, loc="left", fontsize=9)
+            reach = f"{_short(heights.min())} to {_short(heights.max())}"
+            axis.set_title(f"{look(name).label}: {reach} nats", loc="left", fontsize=9)
             axis.set_aspect("equal")
             axis.grid(False)
         for axis in axes[-1]:

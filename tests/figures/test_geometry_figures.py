@@ -68,7 +68,10 @@ def test_the_largest_eigenvalue_need_not_be_a_peak():
 def test_surfaces_share_one_colour_scale(names):
     figure, alt = figures.surfaces({n: surface(10.0**i) for i, n in enumerate(names)})
     panels = [a for a in figure.axes if a.get_title(loc="left")]
-    assert [a.get_title(loc="left") for a in panels] == [figures.look(n).label for n in names]
+    for i, (panel, name) in enumerate(zip(panels, names, strict=True)):
+        # 0.1 at the centre, 3.1 in the corners, times the height
+        reach = f"{0.1 * 10**i:,.3g} to {3.1 * 10**i:,.4g} nats"
+        assert panel.get_title(loc="left") == f"{figures.look(name).label}: {reach}"
     limits = {c.get_clim() for a in panels for c in a.collections if c.get_array() is not None and c.filled}
     assert len(limits) == 1
     bar = figure.axes[-1]
