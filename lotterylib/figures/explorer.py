@@ -33,6 +33,7 @@ from .verdict import draw_radar
 
 # What the scale of losses shows.
 _LEAST, _MOST = 1e-4, 1e4
+_WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
 # Colours of a frame: a third of the bytes, and no eye sees it.
 _COLOURS = 64
 
@@ -194,7 +195,8 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
 
 
 def verdicts_of(judged: pd.DataFrame | None, seen: View) -> str:
-    """Return the verdicts on a ticket as HTML, one line per dimension: ● kept, ? undecided, × lost, and what was lost."""
+    """Return the verdicts on a ticket as HTML: one line per dimension that names each metric behind its sign, ● kept,
+    ? undecided, × lost (bold)."""
     if judged is None or seen.pruner == "dense":
         return ""
     at = judged[(judged.pruner == seen.pruner) & ((judged.sparsity - seen.sparsity).abs() < 1e-6)]
@@ -202,10 +204,17 @@ def verdicts_of(judged: pd.DataFrame | None, seen: View) -> str:
     lines = []
     for kind, rows in at.groupby("dimension", sort=False):
         rows = rows.sort_values(by="metric", key=lambda names: names.map(order))
-        lost = ", ".join(metrics.describe(m).short for m in rows.metric[rows.verdict == "fail"])
-        signs = "".join(SIGNS[v] for v in rows.verdict)
-        lines.append(f"{str(kind).capitalize()} {signs}{f' lost: {escape(lost)}' if lost else ''}")
-    return f'<p style="max-width: 390px; line-height: 1.4">{"<br>".join(lines)}</p>'
+        said = ", ".join(_signed(str(m), str(v)) for m, v in zip(rows.metric, rows.verdict, strict=True))
+        lines.append(f"{str(kind).capitalize()}: {said}")
+    return f'<p style="max-width: 390px; line-height: 1.4; white-space: normal">{"<br>".join(lines)}</p>'
+
+
+def _signed(metric: str, verdict: str) -> str:
+    """Return a metric's name behind its sign, which a screen reader reads as a word; lost ones are bold."""
+    about, word = metrics.describe(metric), _WORDS[verdict]
+    part = "b" if verdict == "fail" else "span"
+    sign = f'<span role="img" aria-label="{word}">{SIGNS[verdict]}</span>'
+    return f'<{part} title="{escape(about.label)}: {word}">{sign}\u00a0{escape(about.short)}</{part}>'
 
 
 def picture(figure: Figure, alt: str) -> str:

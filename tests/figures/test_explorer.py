@@ -181,5 +181,17 @@ def test_verdicts_stand_below_their_ticket(views):
     judged = pd.DataFrame(rows, columns=["pruner", "sparsity", "metric", "verdict"])
     judged["dimension"] = ["generalization", "calibration", "calibration"]
     said = explorer.verdicts_of(judged, views[1]["lottery"][1])
-    assert "Generalization ●<br>Calibration × lost: ECE" in said
+    assert (
+        'Generalization: <span title="Test accuracy: kept"><span role="img" aria-label="kept">●</span>'
+        in said
+    )
+    assert '<b title="ECE: lost"><span role="img" aria-label="lost">×</span>\N{NO-BREAK SPACE}ECE</b>' in said
+    assert re.sub("<[^>]+>", " ", said).split() == [
+        "Generalization:",
+        "●",
+        "accuracy",
+        "Calibration:",
+        "×",
+        "ECE",
+    ]
     assert explorer.verdicts_of(judged, views[0]) == explorer.verdicts_of(None, views[1]["lottery"][1]) == ""
