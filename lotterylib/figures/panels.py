@@ -19,9 +19,9 @@ from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
 from .drawing import Drawn, legend_below, logarithmic, marked, panels
-from .paper import FAR, cut_off
+from .paper import FAR
 from .style import in_order, look, styled
-from .sweep import draw_panel, legend_of, span
+from .sweep import cut_off, draw_panel, legend_of, span
 
 
 def sweep_panels(

@@ -18,7 +18,7 @@ from ..results import setting_name
 from ..verdict import over_seeds
 from .drawing import Drawn, by_setting, curve_of, legend_below, logarithmic, marked
 from .style import in_order, look, styled
-from .sweep import rounds
+from .sweep import cut_off, rounds
 
 # How the paper's curves lie over ours.
 _SMALL: dict[str, Any] = {
@@ -29,7 +29,7 @@ _SMALL: dict[str, Any] = {
 }
 # A value this many times farther from dense than nine tenths of a panel's values is cut off.
 FAR = 2
-_UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
+_UP = r"$\uparrow$"
 # The paper's smallest setting, shown where none is ours.
 _FIRST = ("cifar10", "resnet20s")
 
@@ -148,25 +148,6 @@ def _limits(shown: list[pd.DataFrame], wide: bool) -> tuple[float, float]:
     margin = 0.06 * (every.max() - every.min()) or 0.01
     low, high = every.min() - margin, every.max() + margin
     return (math.exp(low), math.exp(high)) if wide else (float(low), float(high))
-
-
-def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
-    """Point out of the axis to what of some pruners' curves lies beyond it, with its value; return whether anything does."""
-    low, high = limits
-    beyond = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
-    for pruner, sparsity, value in beyond[["pruner", "sparsity", "value"]].itertuples(index=False, name=None):
-        below = value < low
-        at, colour = (rounds(sparsity), low if below else high), look(pruner).colour
-        tip = {"marker": _DOWN if below else _UP, "color": colour, "markersize": 10, "clip_on": False}
-        axis.plot(*at, linestyle="", zorder=5, **tip)
-        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-        # behind the last point there is room
-        last = sparsity == curves["sparsity"].max()
-        place: dict[str, Any] = {"xytext": (6 if last else -6, 2 if below else -2), "fontsize": 8.5}
-        place |= {"ha": "left" if last else "right", "va": "bottom" if below else "top"}
-        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        axis.annotate(number, at, textcoords="offset points", rotation=90, bbox=box, zorder=4.5, **place)
-    return len(beyond) > 0
 
 
 def _ticks(axis: Axes, curves: pd.DataFrame) -> None:

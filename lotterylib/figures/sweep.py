@@ -32,8 +32,6 @@ _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 # Beside a highlighted pruner stand the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
 _QUIET = "#b8b8b8"
-# Rounds between the whiskers of two methods.
-_ASIDE = 0.28
 # What lies beyond the axis: no method's own marker.
 _UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
 # Inches: no wider than a page shows them, so that 9 points stay 9 points.
@@ -229,15 +227,12 @@ def draw_panel(
     dense = means[means.pruner == "dense"].iloc[0]
     axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.1, zorder=2)
     pruners = in_order(set(means["pruner"]) - {"dense"})
-    strong = [p for p in pruners if p in bold]
     for pruner in sorted(pruners, key=lambda p: (p in bold, p in named)):
         curve = curve_of(means, pruner)
         _line(axis, curve, dense.value, pruner, bold=pruner in bold, named=pruner in named)
         if pruner in bold:
-            # side by side, so that none hides another
-            aside = _ASIDE * (strong.index(pruner) - (len(strong) - 1) / 2)
-            _whiskers(axis, curve, pruner, aside, limits)
-            _cut_off(axis, curve, pruner, limits)
+            _whiskers(axis, curve, pruner, limits)
+            cut_off(axis, curve, limits)
     levels = sorted(means["sparsity"].unique())
     shown = [s for s in levels if s > 0]
     shown = shown[:: max(1, -(-len(shown) // 7))]
@@ -274,13 +269,11 @@ def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: b
         axis.axvline(x[end], color=colour, linewidth=0.9, dashes=(1, 2), zorder=1)
 
 
-def _whiskers(
-    axis: Axes, curve: pd.DataFrame, pruner: str, aside: float, limits: tuple[float, float]
-) -> None:
-    """Draw intervals, ``aside`` rounds from their points; one that goes on beyond the axis has an open head there, and one whose
+def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float, float]) -> None:
+    """Draw intervals; one that goes on beyond the axis has an open head there, and one whose
     point lies beyond it is left out."""
     known = curve[curve.low.notna() & curve.value.between(*limits)]
-    x = np.array([rounds(s) + aside for s in known.sparsity])
+    x = np.array([rounds(s) for s in known.sparsity])
     colour = look(pruner).colour
     axis.vlines(x, known.low, known.high, color=colour, linewidth=1.5, zorder=3)
     head: dict[str, Any] = {"linestyle": "", "color": colour, "markerfacecolor": "white", "clip_on": False}
@@ -291,24 +284,22 @@ def _whiskers(
             axis.plot(there, np.full(len(there), edge), marker=marker, markersize=4, zorder=4, **head)
 
 
-def _cut_off(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float, float]) -> None:
-    """Point out of the axis to what lies beyond it, with its value."""
+def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
+    """Point out of the axis to what of some pruners' curves lies beyond it, with its value; return whether anything does."""
     low, high = limits
-    for sparsity, value in zip(curve.sparsity, curve.value, strict=True):
-        if math.isnan(value) or low <= value <= high:
-            continue
-        edge, tip, side = (low, _DOWN, "bottom") if value < low else (high, _UP, "top")
-        style = {"marker": tip, "color": look(pruner).colour, "markersize": 10, "clip_on": False, "zorder": 5}
-        axis.plot(rounds(sparsity), edge, **style)
-        at = {
-            "xytext": (-5, 2 if value < low else -2),
-            "textcoords": "offset points",
-            "ha": "right",
-            "va": side,
-        }
-        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    beyond = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
+    for pruner, sparsity, value in beyond[["pruner", "sparsity", "value"]].itertuples(index=False, name=None):
+        below = value < low
+        at, colour = (rounds(sparsity), low if below else high), look(pruner).colour
+        tip = {"marker": _DOWN if below else _UP, "color": colour, "markersize": 10, "clip_on": False}
+        axis.plot(*at, linestyle="", zorder=5, **tip)
         number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-        axis.annotate(number, (rounds(sparsity), edge), fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **at)
+        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        place = {"xytext": (-5, 2 if below else -2), "ha": "right", "va": "bottom" if below else "top"}
+        axis.annotate(
+            number, at, textcoords="offset points", fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **place
+        )
+    return len(beyond) > 0
 
 
 def _name_ends(axis: Axes, means: pd.DataFrame, pruners: Sequence[str], limits: tuple[float, float]) -> None:
