@@ -66,10 +66,16 @@ def keep_lines(app, what, name, obj, options, lines) -> None:
         if len(block) > 1 and quoted and not block[0].lstrip().startswith((">>>", "..", ":", "-", "|")):
             # what is deeper goes on with the line above
             lines[start:end] = [
-                f"    {line[3:]}" if line.startswith("     ") else f"    | {line.strip()}" for line in block
+                f"    {line[3:]}" if line.startswith("     ") else f"    | {line.strip()}"
+                for line in map(_without_stars, block)
             ]
         before = next((line for line in reversed(lines[start : end + 1]) if line.strip()), before)
         start = end + 1
+
+
+def _without_stars(line: str) -> str:
+    """Return a line in which ``*.png`` is a pattern: to docutils it would begin an emphasis."""
+    return "".join(p if p.startswith("``") else p.replace("*", "\\*") for p in LITERAL.split(line))
 
 
 def setup(app):
