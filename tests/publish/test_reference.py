@@ -1,43 +1,63 @@
-"""The reference of the package, as the book's extension makes it of docstrings."""
+"""The reference: every package has its page, and every docstring can be shown as it is written."""
 
-import importlib.util
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
+import yaml
 
-EXTENSION = Path(__file__).parents[2] / "book/_ext/reference.py"
+from tests.publish.sample_book import REPOSITORY
 
-
-@pytest.fixture
-def changed():
-    pytest.importorskip("sphinx")
-    spec = importlib.util.spec_from_file_location("reference", EXTENSION)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def change(*lines):
-        lines = list(lines)
-        module.keep_bars(None, "", "", None, None, lines)
-        module.keep_lines(None, "", "", None, None, lines)
-        return lines
-
-    return change
+PAGES = REPOSITORY / "book" / "reference"
+# what is run, not imported
+WITHOUT = {"cli", "publish"}
+CONF = """\
+import sys
+sys.path.insert(0, {ext!r})
+extensions = ["myst_parser", "sphinx.ext.napoleon", "reference"]
+root_doc = "index"
+globals().update({config!r})
+"""
 
 
-def test_lines_of_formulas_stay_lines(changed):
-    assert changed("Two of them:", "", "    a = |b|", "      + c", "    d = e", "", "More.") == [
-        "Two of them:", "", "    | a = \\|b\\|", "       + c", "    | d = e", "", "More.",
-    ]  # fmt: skip
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """What Sphinx says of the reference's pages under the book's settings."""
+    folder = tmp_path_factory.mktemp("reference")
+    config = yaml.safe_load((REPOSITORY / "_config.yml").read_text())["sphinx"]["config"]
+    config = {
+        key: value for key, value in config.items() if not key.startswith(("html", "nb_", "mathjax", "bib"))
+    }
+    (folder / "conf.py").write_text(CONF.format(ext=str(REPOSITORY / "book" / "_ext"), config=config))
+    names = []
+    for page in PAGES.glob("*.md"):
+        (folder / page.name).write_text(page.read_text())
+        names.append(page.stem)
+    (folder / "index.md").write_text("# All\n\n```{toctree}\n" + "\n".join({*names} - {"index"}) + "\n```\n")
+    command = [sys.executable, "-m", "sphinx", "-b", "text", "-n", "-q", str(folder), str(folder / "out")]
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500
+    ), folder / "out"
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ("One formula:", "", "    a = b"),
-        (":param x: first", "    second", "    third"),
-        (".. rubric:: Example", "", "    text", "    more"),
-        ("Example:", "", "    >>> 1", "    1"),
-    ],
-)
-def test_all_else_stays_as_it_is(changed, lines):
-    assert changed(*lines) == list(lines)
+def test_every_package_has_its_page():
+    parts = {path.stem for path in (REPOSITORY / "lotterylib").iterdir() if path.suffix == ".py"}
+    parts |= {path.parent.name for path in (REPOSITORY / "lotterylib").glob("*/__init__.py")}
+    text = "\n".join(path.read_text() for path in PAGES.glob("*.md"))
+    assert {part for part in parts - WITHOUT - {"__init__"} if f"lotterylib.{part}" not in text} == set()
+
+
+# `make test` builds these pages strictly, too, with the rest of the book
+@pytest.mark.long
+def test_no_docstring_trips_the_generator(built):
+    done, _ = built
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.long
+def test_pages_show_signatures_fields_and_sections(built):
+    _, out = built
+    masks, base = (out / "masks.txt").read_text(), (out / "base.txt").read_text()
+    assert "class Mask(" in masks and "density: float" in masks
+    assert "Parameters:" in base and "Raises:" in base
+    assert "Registry" in base and ">>> shapes" in base
