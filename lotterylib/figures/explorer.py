@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -221,10 +222,13 @@ def picture(figure: Figure, alt: str) -> str:
     """Return a figure as an HTML image that carries its own bytes, few of them, and its alt text; close the figure."""
     from PIL import Image
 
-    buffer, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    # drawn once: ``savefig`` draws twice
+    figure.set_dpi(100)
+    canvas, small = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
     plt.close(figure)
-    drawn = Image.open(buffer).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    drawn = drawn.quantize(_COLOURS, dither=Image.Dither.NONE)
     drawn.save(small, format="png", optimize=True)
     data = base64.b64encode(small.getvalue()).decode()
     width, height = drawn.size
