@@ -16,7 +16,7 @@ from tests.sources import NOTEBOOKS
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 # on an emulated GPU, which is slow: some in every run of the tests, the others in the long one
-QUICK = ("lth_pass", "quickstart", "rigl", "snip")
+QUICK = ("lth_pass", "rigl")
 quick_or_long = pytest.mark.parametrize(
     "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.long] * (p.stem not in QUICK)) for p in NOTEBOOKS]
 )

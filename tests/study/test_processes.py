@@ -232,6 +232,7 @@ def test_divergence_is_recorded_named_and_final_and_the_others_go_on(tmp_path, c
     assert "3 of 5 cells finished" in text and "training diverged" in text and "final" in text
 
 
+@pytest.mark.long
 def test_a_full_disk_fails_cells_by_name_and_leaves_no_half_file(tmp_path):
     """The operating system refuses to let any file grow beyond 20 kB: room for records, not for tickets."""
     profile = write(tmp_path, TINY | {"pruners": ["magnitude", "random"], "rounds": [1]})

@@ -47,6 +47,7 @@ def test_a_simulation_is_a_row_per_case():
     assert len(table) == len(list(cases())) and (table.draws >= 3).all()
 
 
+@pytest.mark.long
 def test_metrics_are_measured_on_samples_of_known_answers():
     """A draw per case; what it costs beforehand is the dense network's and a ticket's answers to all images."""
     few = {
