@@ -172,6 +172,11 @@ class Dataset:
             check_split(*getattr(self, split), classes=self.classes, where=f"{self.name}.{split}")
 
     @property
+    def title(self) -> str:
+        """Return what readers call the data: their name, where they are a user's own or where classes were left out."""
+        return (self.builder.title if self.builder and self.builder.name == self.name else "") or self.name
+
+    @property
     def classes(self) -> int:
         """Return the number of classes."""
         return len(self.class_names)

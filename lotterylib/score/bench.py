@@ -137,7 +137,11 @@ class Plan:
             tested = f", and {len(case.data.test[1])} of {whole:,} are tested on" * (
                 len(case.data.test[1]) < whole
             )
-            left = f"; left out: {', '.join(dropped)}" if dropped else ""
+            left = (
+                f"; left out: {', '.join(metrics.describe(name).short for name in dropped)}"
+                if dropped
+                else ""
+            )
             notes.append(
                 f"only {images} images are corrupted, attacked and explained{tested}{left}, so that it takes "
                 f"{duration(estimate.total)}: --images takes more"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from .. import metrics
 from ..text import printable
 from .card import Row, Scorecard
 
@@ -28,7 +29,9 @@ def markdown(cards: Sequence[Scorecard], answers: Sequence[str]) -> str:
                 for r in card.rows
             ]
             parts.append("")
-        left = [f"- {_plain(name)}: {_plain(why)}" for name, why in card.skipped.items()]
+        left = [
+            f"- {_plain(metrics.describe(name).label)}: {_plain(why)}" for name, why in card.skipped.items()
+        ]
         left += [f"- {_plain(note)}" for note in [*card.doubts[1:], *card.notes]]
         if left:
             parts += ["<details><summary>Notes</summary>", "", *left, "", "</details>", ""]

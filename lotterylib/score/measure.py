@@ -21,7 +21,7 @@ from ..machine.devices import device_name, pick_device
 from ..machine.revision import versions
 from ..masks import Mask
 from ..metrics import Subject
-from ..text import amount, duration
+from ..text import amount, duration, opening
 from . import checks, differences
 from .bench import Bench, Plan, Wishes, reason
 from .estimate import BAR, ticking
@@ -232,7 +232,7 @@ def _cards(
 def _about(case: Case, ticket: Judged, how: Reading, plan: Plan, where: torch.device) -> dict[str, Any]:
     files = {each.name: each.digest for each in (ticket, *case.denses) if each.digest}
     return {
-        "data": case.data.name,
+        "data": case.data.title,
         "test images": len(case.data.test[1]),
         "classes": case.data.classes,
         "pixels": list(case.shape),
@@ -267,12 +267,12 @@ def _announce(
 ) -> None:
     data, count = case.data, len(case.tickets) + len(case.denses)
     say(
-        f"{data.name}: {len(data.test[1]):,} test images, {data.classes} classes; {len(plan.settings)} "
+        f"{opening(data.title)}: {len(data.test[1]):,} test images, {data.classes} classes; {len(plan.settings)} "
         f"metric{'s' * (len(plan.settings) > 1)} of {count} network{'s' * (count > 1)}; {case.preprocessing}"
     )
     total = plan.estimate.total + (SPEED_SECONDS * len(case.tickets) if wishes.speed else 0.0)
     most = sorted(plan.estimate.of.items(), key=lambda each: -each[1])
-    long = [f"{name} {duration(seconds)}" for name, seconds in most if seconds >= 1]
+    long = [f"{metrics.describe(name).short} {duration(seconds)}" for name, seconds in most if seconds >= 1]
     rest = [f"{len(most) - len(long)} others less than a second each"] if 0 < len(long) < len(most) else []
     said = f": {', '.join([*long, *rest])}" if long else ""
     say(f"about {duration(total)} on this device ({where.type}){said}")

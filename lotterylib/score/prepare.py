@@ -120,7 +120,7 @@ def prepare(tickets: Sequence[Given], denses: Sequence[Given], source: Any, how:
     grey = data.channels == 1 and channels == 3
     if channels not in (None, data.channels) and not grey:
         raise DataError(
-            f"the network takes {channels} channel(s), the images of {data.name} have {data.channels}"
+            f"the network takes {channels} channel(s), the images of {data.title} have {data.channels}"
         )
     _check_constants(how, 3 if grey else data.channels)
     if grey:
@@ -158,10 +158,16 @@ def _check_constants(how: Reading, channels: int) -> None:
 
 
 def called(given: Given) -> str:
-    """Return a short name of a network: its file's, its pruner's, or its class's."""
+    """Return a short name of a network: its file's, its pruner's in words, or its class's."""
     if isinstance(given, (str, Path)):
         return Path(given).name
-    return str(given.record.get("pruner", "ticket")) if isinstance(given, Ticket) else type(given).__name__
+    if isinstance(given, Ticket):
+        # matplotlib, which figures need, takes long to import
+        from .. import figures
+
+        pruner = str(given.record.get("pruner", "ticket"))
+        return figures.called(pruner) if pruner != "dense" else pruner
+    return type(given).__name__
 
 
 def names(given: Sequence[Given]) -> list[str]:

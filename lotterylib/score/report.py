@@ -18,7 +18,7 @@ import jinja2
 from .. import metrics
 from ..errors import SettingError
 from ..files import write_whole
-from ..text import amount, printable
+from ..text import amount, opening, printable
 from ..text import table as aligned
 from . import exports
 from .card import TRAININGS, VERDICTS, Row, Scorecard, finite
@@ -474,7 +474,10 @@ def _facts(card: Scorecard) -> list[str]:
     about = card.about
     files = ", ".join(f"{name} (SHA-256 {digest}…)" for name, digest in about["files"].items())
     said = ", ".join(f"{row.label} ±{number(row.tolerance)}" for row in card.rows)
-    lines = [f"{about['data']}: {about['test images']:,} test images; {about['preprocessing']}", files]
+    lines = [
+        f"{opening(about['data'])}: {about['test images']:,} test images; {about['preprocessing']}",
+        files,
+    ]
     lines += [f"what counts as comparable: {said}" if card.compared else ""]
     return [line for line in [*lines, ", ".join(f"{n} {v}" for n, v in about["versions"].items())] if line]
 
@@ -582,7 +585,7 @@ def _section(card: Scorecard) -> dict[str, Any]:
         "dense network": about["dense"] or None,
         "files": ", ".join(f"{name}: SHA-256 {digest}…" for name, digest in about["files"].items()) or None,
         "architecture": about["arch"],
-        "data": f"{about['data']}, {about['test images']:,} test images, {about['classes']} classes, "
+        "data": f"{opening(about['data'])}, {about['test images']:,} test images, {about['classes']} classes, "
         f"{'×'.join(map(str, about['pixels']))} pixels",
         "preprocessing": about["preprocessing"],
         "seed": about["seed"],

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import lotterylib
-from lotterylib import metrics
+from lotterylib import datasets, metrics, models
 from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.score.differences import judge
 from lotterylib.verdict import paired_proportions
@@ -137,6 +138,20 @@ def test_what_pytorch_cannot_do_leaves_the_other_metrics(networks, monkeypatch):
     )
     assert [row.metric for row in card.rows] == ["accuracy"]
     assert card.skipped["fgsm_accuracy"] == "PyTorch says: out of memory: tried 9 GB"
+
+
+def test_what_is_announced_names_data_and_metrics_in_words():
+    data, news = datasets.load("digits", limit=40), []
+    network = models.build("lenet", data.classes, data.channels, size=data.size)
+    wanted = ["accuracy", "hessian_trace", "pac_bayes_sigma"]
+    card = lotterylib.scorecard(
+        network, data=data, only=wanted, speed=False, progress=False, on_message=news.append
+    )
+    said = "\n".join([*news, str(card)])
+    assert news[0].startswith("Scikit-learn's digits: ") and "Scikit-learn's digits: 40 test images; " in str(
+        card
+    )
+    assert not re.search(r"[a-z]_[a-z]", said) and "weight curvature" in news[1], said
 
 
 def test_what_looks_wrong_is_told_before_the_long_work(networks):

@@ -1,11 +1,15 @@
 """Networks and data are tried on one another."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from lotterylib.score.prepare import Reading, prepare
+from lotterylib.masks import Mask
+from lotterylib.score.prepare import Reading, names, prepare
+from lotterylib.ticket import Ticket
 
 
 class Late(nn.Module):
@@ -38,3 +42,16 @@ def test_images_have_the_channels_with_which_a_network_runs(tmp_path, make, chan
     )
     arrays = torch.rand(20, channels, 8, 8), torch.arange(20) % 2
     assert prepare([network], [], arrays, Reading()).data.channels == channels
+
+
+def test_a_ticket_goes_by_its_pruner_in_words():
+    tickets = [
+        Ticket(Late(1), Mask({"head.weight": torch.ones(8, 6, 1, 1, dtype=torch.bool)}), {"pruner": pruner})
+        for pruner in ("magnitude", "random-erk", "dense")
+    ]
+    assert names([*tickets, Path("a/b.pt")]) == [
+        "one-shot magnitude pruning",
+        "random pruning (ERK)",
+        "dense",
+        "b.pt",
+    ]
