@@ -547,6 +547,9 @@ class SharpestOnResNet50(Gap):
 
 # How effects name EARLY and LATE.
 _EARLY, _LATE = "RP, SNIP, GraSP and SynFlow", "LTH and OMP"
+_RESIDUAL = (
+    "squared probability (0 where LIME's linear model is exact, 1 where it is off by the whole probability)"
+)
 
 CLAIMS: tuple[Claim, ...] = (
     SomePassAll("1", "There are tickets that hold up in all dimensions at once (LTH-PASS)."),
@@ -572,12 +575,12 @@ CLAIMS: tuple[Claim, ...] = (
     Gap(
         "6a",
         "Random pruning and pruning at initialisation look more interpretable than LTH and OMP.",
-        "fidelity", EARLY, LATE, -1, f"Fidelity (LIME residual) of {_EARLY} minus that of {_LATE}",
+        "fidelity", EARLY, LATE, -1, f"Fidelity of {_EARLY} minus that of {_LATE}, {_RESIDUAL}",
     ),
     Gap(
         "6b",
         "Random pruning and pruning at initialisation look more interpretable beside dense networks made as unsure as they are.",
-        "fidelity:gap", EARLY, LATE, -1, f"Fidelity beyond the control, {_EARLY} minus {_LATE}",
+        "fidelity:gap", EARLY, LATE, -1, f"Fidelity beyond that of such dense networks, {_EARLY} minus {_LATE}, {_RESIDUAL}",
     ),
     AsFlat("7a", "LTH's landscape stays as flat as the dense network's."),
     Gap(
@@ -589,7 +592,7 @@ CLAIMS: tuple[Claim, ...] = (
     SharpestOnResNet50(
         "7c",
         "RigL's valleys are the sharpest (ResNet-50).",
-        "hessian_trace", ["rigl"], [], +1, "Trace, RigL minus the others",
+        "hessian_trace", ["rigl"], [], +1, "Trace of the weights' Hessian of RigL minus that of the others, nats",
     ),
     Gap(
         "8",

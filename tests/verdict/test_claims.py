@@ -14,6 +14,7 @@ from lotterylib.verdict.claims import (
     EARLY,
     EQUAL,
     LATE,
+    Gap,
     findings,
     group_gap,
     near_dense,
@@ -123,7 +124,7 @@ def test_rigl_is_sharpest_on_resnet50_or_not():
     assert by_claim(tidy(rows))["7c"].word == "not tested here"
     on_resnet50 = [r | {"model": "resnet50"} for r in rows]
     found = by_claim(tidy(on_resnet50))["7c"]
-    assert found.word == "reproduced" and "Trace, RigL minus the others: +7.6 (95%" in found.effect
+    assert found.word == "reproduced" and "of RigL minus that of the others, nats: +7.6 (95%" in found.effect
 
 
 def test_corruptions_cost_more_than_sparsity():
@@ -356,11 +357,11 @@ COMMITTED = {
     ),
     "6a": (
         "reproduced",
-        "Fidelity (LIME residual) of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP: −0.0027 (95% interval −0.00442 to −0.000974), 3 seeds.",
+        "Fidelity of RP, SNIP, GraSP and SynFlow minus that of LTH and OMP, squared probability (0 where LIME's linear model is exact, 1 where it is off by the whole probability): −0.0027 (95% interval −0.00442 to −0.000974), 3 seeds.",
     ),
     "6b": (
         "undecided",
-        "Fidelity beyond the control, RP, SNIP, GraSP and SynFlow minus LTH and OMP: +0.000546 (95% interval −0.000439 to +0.00153), 3 seeds.",
+        "Fidelity beyond that of such dense networks, RP, SNIP, GraSP and SynFlow minus LTH and OMP, squared probability (0 where LIME's linear model is exact, 1 where it is off by the whole probability): +0.000546 (95% interval −0.000439 to +0.00153), 3 seeds.",
     ),
     "7a": (
         "not reproduced",
@@ -385,3 +386,9 @@ def test_findings_of_the_committed_records():
     found = findings(tidy(study.records("laptop", "")), study.family("laptop", ""))
     assert {f.claim: (f.word, f.effect) for f in found} == COMMITTED
     assert [f.claim for f in found] == [claim.number for claim in CLAIMS]
+
+
+def test_an_effect_names_its_unit():
+    gaps = [claim for claim in CLAIMS if isinstance(claim, Gap)]
+    units = ("points", "nats", "squared probability")
+    assert gaps and all(any(f", {unit}" in claim.effect for unit in units) for claim in gaps)
