@@ -141,12 +141,14 @@ def adversarial_examples(
 
 
 def recall_changes(
-    changes: Mapping[str, Mapping[str, float | None]], errors: Mapping[str, Mapping[str, float]]
+    changes: Mapping[str, Mapping[str, float | None]],
+    errors: Mapping[str, Mapping[str, float | tuple[float, float]]],
 ) -> Drawn:
     """Draw who pays: change of recall of each class against dense, in percentage points, with 95% intervals. What lies far
     outside is cut off: an arrow gives its value.
 
-    ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors.
+    ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors, or the
+    ends of their intervals where these are another's than a single change's.
 
     Example:
         >>> errors = {"cat": 0.02, "dog": 0.02}
@@ -166,10 +168,12 @@ def recall_changes(
             label, colour, marker = look(pruner)
             known = {c: 100 * change for c, change in row.items() if change is not None}
             y = [classes.index(c) + 0.6 * ((i + 0.5) / len(changes) - 0.5) for c in known]
-            half = [100 * student(errors[pruner][c]) for c in known]
+            between = [_between(change, errors[pruner][c]) for c, change in known.items()]
+            values = np.array([*known.values()])[:, None]
+            half = np.abs(np.reshape(between, (-1, 2)) - values).T
             style = {"fmt": marker or "o", "color": colour, "markersize": 5, "linewidth": 1.3}
             axis.errorbar(list(known.values()), y, xerr=half, label=label, **style)
-            ends += [v + sign * h for v, h in zip(known.values(), half, strict=True) for sign in (-1.1, 1.1)]
+            ends += (values + 1.1 * half.T * [-1, 1]).ravel().tolist()
             for place, change in zip(y, known.values(), strict=True):
                 if abs(change) > reach:
                     edge = math.copysign(reach, change)
@@ -189,6 +193,13 @@ def recall_changes(
         axis.legend(ncols=min(4, len(changes)), loc="lower center", bbox_to_anchor=(0.4, 1.0))
         figure.tight_layout()
     return figure, f"Change of each class's recall against dense, in percentage points: {'; '.join(words)}."
+
+
+def _between(change: float, error: float | tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of the 95% interval of a change in points, from its standard error or its ends as shares."""
+    if isinstance(error, tuple):
+        return 100 * error[0], 100 * error[1]
+    return change - 100 * student(error), change + 100 * student(error)
 
 
 def _percent(scores: Tensor) -> np.ndarray:

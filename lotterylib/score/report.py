@@ -642,12 +642,14 @@ def _figures(card: Scorecard) -> Iterator[tuple[str, tuple[Any, str]]]:
     if not card.compared:
         return
     rows = {row.metric: row for row in card.rows}
-    if row := rows.get("recall_loss"):
-        change = {name: c for name, c in row.extra["change"].items() if c is not None}
-        shown = sorted(change, key=change.__getitem__)[:12]
-        changes, errors = ({n: part[n] for n in shown} for part in (change, row.extra["errors"]))
-        more = f" (the {len(shown)} hit hardest)" if len(shown) < len(change) else ""
-        yield f"Classes{more}", figures.recall_changes({"ticket": changes}, {"ticket": errors})
+    if "recall_loss" in rows:
+        shown = sorted(card.classes, key=lambda share: share.difference)[:12]
+        most = f"the {len(shown)} hit hardest; " if len(shown) < len(card.classes) else ""
+        # the intervals of the sentences
+        ends = {share.name: (share.low, share.high) for share in shown}
+        changes = {share.name: share.difference for share in shown}
+        title = f"Classes ({most}95% intervals that hold for all classes at once)"
+        yield title, figures.recall_changes({"ticket": changes}, {"ticket": ends})
     if row := rows.get("corruption_error"):
         accuracies = {
             which: {name: [1 - e for e in rates] for name, rates in extra["errors"].items()}

@@ -105,3 +105,6 @@ def test_recall_changes(pruners):
     assert list(ends) == pytest.approx([-20 - 1.959964, -20 + 1.959964])
     assert "between -20.0 (Shirt) and +5.0 (Bag)" in alt
     assert "percentage points" in words(figure)
+    given = {p: {"Shirt": (-0.3, -0.05), "Bag": (0.0, 0.15)} for p in pruners}
+    [axis] = figures.recall_changes(changes, given)[0].axes
+    assert [list(s[:, 0]) for s in axis.collections[0].get_segments()] == [[-30, -5], [0, 15]]

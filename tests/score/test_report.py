@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lotterylib.score.report import breaks, headline, number, text
+from lotterylib.score.report import _figures, breaks, headline, number, text
 
 
 def test_json_says_all_and_is_json(card):
@@ -47,6 +47,16 @@ def test_where_it_breaks_comes_with_intervals(card):
     first = breaks(card)[0]
     low, high = (f"{'+' if end >= 0 else '−'}{number(abs(end))}" for end in (worst.low, worst.high))
     assert first.startswith(f"{worst.label}: ") and f"by {low} to {high} (95%)" in first
+
+
+def test_the_figure_of_classes_has_the_intervals_of_the_sentences(card):
+    drawn = dict(_figures(card))
+    [title] = [title for title in drawn if title.startswith("Classes")]
+    [axis] = drawn[title][0].axes
+    ends = [tuple(s[:, 0]) for s in axis.collections[0].get_segments()]
+    assert "for all classes at once" in title and len(ends) == len(card.classes)
+    for share in card.classes:
+        assert any(end == pytest.approx((100 * share.low, 100 * share.high)) for end in ends), share
 
 
 def test_images_that_changed_go_by_their_files(card):
