@@ -268,17 +268,24 @@ def _forgiven(widened: bool) -> str:
 
 
 def _gap(row: Any, about: metrics.About) -> str:
-    dense = f"{100 * row.dense:.3g}%" if about.percent else f"{row.dense:.3g}{_unit(about)}"
+    dense = f"{(100 if about.percent else 1) * row.dense:.3g}{_unit(about)}"
     return f"dense {dense}" if math.isnan(row.difference) else f"dense {dense}, {_difference(row, about)}"
 
 
 def _unit(about: metrics.About) -> str:
     """Return what stands behind a number, where a reader would miss it."""
-    return "%" if about.unit.startswith("%") else f" {about.unit}" if about.unit.startswith("nats") else ""
+    return (
+        "%"
+        if about.sign.startswith("%")
+        else f" {about.sign}"
+        if about.sign.startswith(("nats", "points"))
+        else ""
+    )
 
 
 def _difference(row: Any, about: metrics.About) -> str:
-    scale, unit = (100, " points") if about.percent else (1, _unit(about))
+    # of two percentages, too, the difference is in points
+    scale, unit = 100 if about.percent else 1, _unit(about).replace("%", " points")
     change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
     over = f", {row.seeds} seeds" if row.seeds > 1 else " over the images of one training"
     interval = "no interval" if math.isnan(row.low) else f"95% interval {low} to {high}{over}"

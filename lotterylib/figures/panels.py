@@ -175,11 +175,8 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         axis.plot(ends, ends, "--", color="#888888", linewidth=1)
         axis.set(xlim=(left, right), ylim=(low, high))
         outside = [_point_out(axis, row) for row in pair[~inside].itertuples()]
-        unit = " (%)" if scale == 100 else ""
-        axis.set(
-            xlabel=f"{labels[0].label}{unit} {labels[0].arrow}",
-            ylabel=f"{labels[1].label}{unit} {labels[1].arrow}",
-        )
+        named = [a.axis if scale == 100 else f"{a.label} {a.arrow}" for a in labels]
+        axis.set(xlabel=named[0], ylabel=named[1])
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     tickets = pair[pair.pruner != "dense"]
     rank = tickets.value_1.corr(tickets.value_2, method="spearman")

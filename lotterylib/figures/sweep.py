@@ -77,7 +77,7 @@ def sweep(
             if highlight is None
             else _beside(settings, about.axis, highlight)
         )
-    words = [_alt(s, about, percent, highlight) for s in settings]
+    words = [_alt(s, about, highlight) for s in settings]
     return marked(figure, " ".join(words), smoke)
 
 
@@ -362,8 +362,9 @@ def legend_of(printed: bool = False) -> list[Artist]:
     return lines
 
 
-def _alt(setting: _Setting, about: metrics.About, percent: bool, highlight: str | None) -> str:
-    unit, seeds = "%" if percent else "", int(setting.means["seeds"].max())
+def _alt(setting: _Setting, about: metrics.About, highlight: str | None) -> str:
+    unit = {"%": "%", "points": " points"}.get(about.sign, "")
+    seeds = int(setting.means["seeds"].max())
     dense = curve_of(setting.means, "dense")["value"].iloc[0]
     words = [
         f"{about.label} ({about.direction} is better) against sparsity, {setting.name}, mean of "

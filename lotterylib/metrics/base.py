@@ -55,6 +55,7 @@ class About:
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
         words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
             says the same as another of its dimension has none.
+        points: Whether it is itself a difference of two shares, so that figures show it in percentage points.
         version: Rises when the same network would get another number.
     """
 
@@ -70,6 +71,7 @@ class About:
     noise: str = ""
     version: int = 1
     words: tuple[str, str] = ("", "")
+    points: bool = False
 
     def __post_init__(self):
         if not self.short:
@@ -82,8 +84,13 @@ class About:
 
     @property
     def percent(self) -> bool:
-        """Return whether figures show it in per cent: it is a share."""
+        """Return whether figures show it times a hundred: it is a share, or a difference of two."""
         return self.unit.startswith("fraction")
+
+    @property
+    def sign(self) -> str:
+        """Return the unit that figures show: per cent of shares, points of a difference of two."""
+        return "points" if self.points else "%" if self.percent else self.unit
 
     @property
     def axis(self) -> str:
@@ -94,10 +101,11 @@ class About:
             >>> metrics.describe("accuracy").axis, metrics.describe("ece").axis, metrics.describe("nll").axis
             ('Test accuracy (%) ↑', 'ECE (probability) ↓', 'NLL (nats) ↓')
         """
-        unit = "%" if self.percent else self.unit
-        if self.label.endswith((f"({unit})", f", {unit})")):
+        if self.label.endswith((f"({self.sign})", f", {self.sign})")):
             return f"{self.label} {self.arrow}"
-        named = f"{self.label[:-1]}; {unit})" if self.label.endswith(")") else f"{self.label} ({unit})"
+        named = (
+            f"{self.label[:-1]}; {self.sign})" if self.label.endswith(")") else f"{self.label} ({self.sign})"
+        )
         return f"{named} {self.arrow}"
 
 

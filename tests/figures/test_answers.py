@@ -329,6 +329,13 @@ def test_a_difference_has_the_digits_of_its_interval():
     assert "difference 0.000, 95% interval −0.0" in str(figures.answer(table.assign(difference=moved), "ece"))
 
 
+def test_a_difference_of_percentages_is_in_points():
+    found = str(figures.answer(study(others={"corruption_error": (100.0, -8.0)}), "corruption_error"))
+    assert "dense 100%, difference −8.0000 points, 95%" in found
+    found = str(figures.answer(study(others={"recall_loss": (0.0, 0.02)}), "recall_loss"))
+    assert "dense 0 points, difference +2.00 points, 95%" in found
+
+
 def test_metrics_of_one_fate_share_a_sentence_and_what_all_keep_is_said_of_all():
     others = {"ece": (0.1, 0.0), "nll": (0.3, 0.0), "brier": (0.2, 0.0)}
     first, second = figures.answer(study(others=others), "ece", "nll", "brier").sentences

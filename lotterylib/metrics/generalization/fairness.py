@@ -125,7 +125,7 @@ class RecallLoss(Metric):
         "recall_loss", "Largest loss of recall of a class", "generalization", "lower", "fraction of images",
         Tolerance(0.05), "recall of each class against the dense network's (Hooker et al., 2019)", short="recall loss",
         over="classes",
-        words=("kinder to single classes", "harsher on single classes"), version=3,
+        words=("kinder to single classes", "harsher on single classes"), version=3, points=True,
     )  # fmt: skip
     relative = True
 

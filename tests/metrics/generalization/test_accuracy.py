@@ -85,6 +85,12 @@ def test_the_registry_says_what_each_metric_is():
         assert about.dimension in ("generalization", "calibration", "interpretability", "geometry")
 
 
+def test_a_difference_of_shares_is_told_in_points():
+    assert metrics.describe("recall_loss").axis == "Largest loss of recall of a class (points) ↓"
+    assert {name for name in metrics.names() if metrics.describe(name).points} == {"recall_loss"}
+    assert all(metrics.describe(name).sign != "points" for name in metrics.names() if name != "recall_loss")
+
+
 def test_unknown_metrics_and_settings_are_refused():
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         metrics.describe("acuracy")
