@@ -176,7 +176,7 @@ def worth(table: pd.DataFrame) -> Drawn:
             spread = [[row["speedup"] - row["low"]], [row["high"] - row["speedup"]]]
             axes[-1].errorbar(row["speedup"], y, xerr=spread, fmt="o", color=each.colour, markersize=5)
         axes[-1].axvline(1, color="black", linestyle="-.", linewidth=1)
-        axes[-1].set_title("speed\n(dense = 1) ↑", fontsize=9, loc="left")
+        axes[-1].set_title("speed, median\n(dense = 1) ↑", fontsize=9, loc="left")
         axes[0].set_yticks(range(len(rows)), [each.label for each in looks])
         axes[0].invert_yaxis()
         figure.tight_layout()
@@ -212,7 +212,7 @@ def sparse_speed(speedups: Mapping[float, Any]) -> Drawn:
         axis.set_yticks(ticks, [f"{t:g}×" for t in ticks], minor=False)
         axis.minorticks_off()
         axis.set_xticks(range(len(levels)), [f"{s:.0%}" for s in levels])
-        axis.set(xlabel="zeros in the weight", ylabel="speed (dense = 1) ↑")
+        axis.set(xlabel="zeros in the weight", ylabel="speed, median (dense = 1) ↑")
         figure.tight_layout()
     listed = ", ".join(f"{v:.2f} times as fast at {s:.0%} zeros" for s, v in zip(levels, values, strict=True))
     return figure, f"A sparse kernel against the dense one for one linear layer: {listed}."

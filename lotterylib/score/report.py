@@ -402,10 +402,15 @@ def _savings(card: Scorecard) -> Iterator[tuple[str, str, str, str]]:
             yield what, "", amount(saved["parameters"]), words
 
 
-def _no_speed(card: Scorecard) -> str:
-    """Return a plain word where zeros buy no time."""
+def _of_costs(card: Scorecard) -> list[str]:
+    """Return how the ratio of times was formed, and a plain word where zeros buy no time."""
     counts = [card.costs[which].multiply_adds for which in ("dense", "ticket") if which in card.costs]
-    return in_words(card.structure, (counts[0], counts[1]) if len(counts) == 2 else None)
+    zeros = in_words(card.structure, (counts[0], counts[1]) if len(counts) == 2 else None)
+    ratio = (
+        "Both networks take turns in several rounds: a time is the median over rounds, and so is the ratio of a round's two times, "
+        "which need not be that of the medians."
+    )
+    return [line for line in (ratio if card.compared and card.speed else "", zeros) if line]
 
 
 def _skipped(card: Scorecard) -> list[str]:
@@ -430,7 +435,7 @@ def text(card: Scorecard, columns: int | None = None) -> str:
         for what, a, b, words in taken:
             first, *more = textwrap.wrap(words, columns - 53) or [""]
             lines += [f"  {what:26}{a:>11}{b:>11}   {first}", *(" " * 53 + part for part in more)]
-        lines += [*_listed(filter(None, [_no_speed(card)]), columns), ""]
+        lines += [*_listed(_of_costs(card), columns), ""]
     if card.skipped:
         lines += ["NOT MEASURED", *_listed(_skipped(card), columns), ""]
     if card.notes:
@@ -601,7 +606,7 @@ def _section(card: Scorecard) -> dict[str, Any]:
         dimensions=list(dimensions(card)),
         breaks=breaks(card),
         costs=costs(card),
-        no_speed=_no_speed(card),
+        of_costs=_of_costs(card),
         figures=[(title, alt, _png(figure)) for title, (figure, alt) in _figures(card)],
         skipped=_skipped(card),
         intervals=intervals(card),

@@ -40,6 +40,12 @@ def test_the_table_fits_a_terminal_and_says_that_zeros_buy_no_speed(card, monkey
     assert len(narrow.split()) == len(table.split())  # nothing is cut off
 
 
+def test_a_ratio_of_speed_says_that_it_is_a_median(card):
+    assert card.speed and "ratio of a round's two times" in " ".join(text(card).split())
+    assert "ratio of a round&#39;s two times" in card.to_html()
+    assert "of a round's" not in text(dataclasses.replace(card, speed={}))
+
+
 def test_where_it_breaks_comes_with_intervals(card):
     worst = max(
         (row for row in card.rows if row.word == "worse"), key=lambda row: abs(row.difference) / row.tolerance
