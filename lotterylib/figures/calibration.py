@@ -124,7 +124,7 @@ def _panel(above: Axes, below: Axes, bins: pd.DataFrame) -> float:
             above.bar(low + width / 2, height, bottom=bottom, color=face, hatch=hatch, **style)
     above.plot([0, 1], [0, 1], "--", color="black", linewidth=1.2)
     below.bar(held.low + width / 2, 100 * share, width, color="#BBBBBB", edgecolor=_EDGE, linewidth=0.6)
-    said, true = (float((share * held[column]).sum()) for column in ("confidence", "accuracy"))
+    said, true = _means(held)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
     text = f"says {said:.1%}\nis right {true:.1%}"
     above.text(0.04, 0.96, text, transform=above.transAxes, va="top", fontsize=9, bbox=box)
@@ -135,6 +135,13 @@ def _panel(above: Axes, below: Axes, bins: pd.DataFrame) -> float:
     return binned_error(bins)
 
 
+def _means(held: pd.DataFrame) -> tuple[float, float]:
+    """Return mean confidence and accuracy over the bins that hold images."""
+    # records round a bin's accuracy; its images that are right are a whole number
+    right, total = (held["count"] * held["accuracy"]).round().sum(), held["count"].sum()
+    return float((held["count"] * held["confidence"]).sum() / total), float(right / total)
+
+
 def binned_error(bins: pd.DataFrame) -> float:
     """Return the ECE of a reliability diagram."""
     gaps: Any = (bins["accuracy"] - bins["confidence"]).abs()
@@ -143,10 +150,10 @@ def binned_error(bins: pd.DataFrame) -> float:
 
 def _words(title: str, bins: pd.DataFrame, error: float) -> str:
     held = bins[bins["count"] > 0]
-    share = held["count"] / held["count"].sum()
+    said, true = _means(held)
     over = int((held.confidence > held.accuracy).sum())
     return (
-        f"{title}: ECE {error:.3f}, mean confidence {(share * held.confidence).sum():.1%}, accuracy "
-        f"{(share * held.accuracy).sum():.1%}; too sure in {over} of {len(held)} bins with images, "
+        f"{title}: ECE {error:.3f}, mean confidence {said:.1%}, accuracy "
+        f"{true:.1%}; too sure in {over} of {len(held)} bins with images, "
         f"{bins['count'].iloc[-1] / bins['count'].sum():.0%} of the images in the most confident bin."
     )

@@ -56,6 +56,17 @@ def test_titles_and_words_give_the_facts(diagram):
     assert len(legend) == 4 and "fewer than 20 images" in legend[-1]
 
 
+def test_accuracy_is_that_of_whole_images_however_a_record_rounds_its_bins():
+    """8,855 of 10,000 are right, whichever way the two bins' accuracies were rounded."""
+    bins = {"low": [0.0, 0.5], "high": [0.5, 1.0], "count": [3000, 7000], "confidence": [0.4, 0.9]}
+    exact = [2171 / 3000, 6684 / 7000]
+    for off in (-4e-8, 4e-8):
+        held = pd.DataFrame(bins | {"accuracy": [a + off for a in exact]})
+        figure, alt = figures.reliability_diagram({"dense": held})
+        said = f"{8855 / 10_000:.1%}"
+        assert f"accuracy {said};" in alt and f"is right {said}" in figure.axes[0].texts[0].get_text()
+
+
 def test_bins_of_few_images_are_pale():
     figure, _ = figures.reliability_diagram({"dense": bins_of([0.9] * 20 + [0.7] * 19, [1] * 39)})
     filled = {round(p.get_x(), 6): p.get_facecolor() for p in figure.axes[0].patches}
