@@ -268,7 +268,11 @@ def _forgiven(widened: bool) -> str:
 
 
 def _gap(row: Any, about: metrics.About) -> str:
-    dense = f"{(100 if about.percent else 1) * row.dense:.3g}{_unit(about)}"
+    # a ticket of fewer seeds is compared with the dense networks of these alone
+    own = row.dense if math.isnan(row.dense_beside) else row.dense_beside
+    dense = f"{(100 if about.percent else 1) * own:.3g}{_unit(about)}"
+    if not math.isclose(own, row.dense, rel_tol=1e-9, abs_tol=1e-12):
+        dense += f" with the same seed{'s' if row.seeds > 1 else ''}"
     return f"dense {dense}" if math.isnan(row.difference) else f"dense {dense}, {_difference(row, about)}"
 
 

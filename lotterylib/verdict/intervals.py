@@ -171,8 +171,8 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
 
     Returns:
         One row per (dataset, model, metric, pruner, sparsity): the mean ``difference``, ``low``, ``high``, the number of
-        ``seeds``, their ``sd``, the pooled ``prior_sd`` with its ``prior_freedom`` (NaN where nothing is pooled), and the mean
-        ``dense`` value.
+        ``seeds``, their ``sd``, the pooled ``prior_sd`` with its ``prior_freedom`` (NaN where nothing is pooled), the mean
+        ``dense`` value, and that of the ticket's seeds alone, ``dense_beside``.
 
     Example:
         >>> from lotterylib.results import example
@@ -180,7 +180,9 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
         ['accuracy', 'lottery', 0.5, 2]
     """
     keys = ["dataset", "model", "metric"]
-    dense = table[table.pruner == "dense"].groupby(keys).value.mean().rename("dense").reset_index()
+    whole = table[table.pruner == "dense"]
+    dense = whole.groupby(keys).value.mean().rename("dense").reset_index()
+    by_seed = whole.groupby([*keys, "seed"]).value.first().rename("dense_beside").reset_index()
     tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
     if tickets.empty:
         raise DataError("no record says how far a ticket lies from its dense network: measure it again")
@@ -206,9 +208,11 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
             rows.append((*setting[:3], *key, *found, sd, *pooled))
     columns = [*keys, "pruner", "sparsity", "difference", "low", "high", "seeds", "sd", "prior_sd"]
     found = pd.DataFrame(rows, columns=pd.Index([*columns, "prior_freedom"]))
-    return found.sort_values([*keys, "pruner", "sparsity"], ignore_index=True).merge(
-        dense, on=keys, how="left"
-    )
+    ticket = [*keys, "pruner", "sparsity"]
+    paired = tickets[tickets.difference.notna()].merge(by_seed, on=[*keys, "seed"], how="left")
+    beside = paired.groupby(ticket).dense_beside.mean().reset_index()
+    found = found.sort_values(ticket, ignore_index=True).merge(dense, on=keys, how="left")
+    return found.merge(beside, on=ticket, how="left")
 
 
 def _winning(table: pd.DataFrame) -> set[tuple[Any, ...]]:

@@ -329,6 +329,15 @@ def test_a_difference_has_the_digits_of_its_interval():
     assert "difference 0.000, 95% interval −0.0" in str(figures.answer(table.assign(difference=moved), "ece"))
 
 
+def test_a_ticket_of_fewer_seeds_stands_beside_the_dense_networks_of_these():
+    table = study()
+    shift = 0.01 * table.seed
+    table = table.assign(value=table.value + shift)
+    assert "dense 91%, difference −0.20 points" in str(figures.answer(table, "accuracy"))
+    alone = table[(table.pruner == "dense") | (table.seed == 2)]
+    assert "dense 92% with the same seed, difference −0.19 points" in str(figures.answer(alone, "accuracy"))
+
+
 def test_a_difference_of_percentages_is_in_points():
     found = str(figures.answer(study(others={"corruption_error": (100.0, -8.0)}), "corruption_error"))
     assert "dense 100%, difference −8.0000 points, 95%" in found
