@@ -169,9 +169,11 @@ def _at_headline(judged: pd.DataFrame, pruner: str, metric: str) -> str:
     row = _row(judged, pruner, metric, level)
     about = metrics.describe(metric)
     where = ", where test accuracy is certainly kept" if kept and metric != "accuracy" else ""
+    # a unit that does not stand behind each number stands behind the name
+    unit = "" if _unit(about) else f", {about.sign}"
     return (
         f"With {percent(level)} of the weights removed{where}, {_is(pruner)} {_against_dense(row, about)} "
-        f"({_short(about)} {about.arrow}: {_gap(row, about)})."
+        f"({_short(about)}{unit} {about.arrow}: {_gap(row, about)})."
     )
 
 

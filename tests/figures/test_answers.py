@@ -329,6 +329,13 @@ def test_a_difference_has_the_digits_of_its_interval():
     assert "difference 0.000, 95% interval −0.0" in str(figures.answer(table.assign(difference=moved), "ece"))
 
 
+def test_the_name_carries_a_unit_that_does_not_stand_behind_the_numbers():
+    found = str(figures.answer(study(others={"fidelity": (0.02, 0.001)}), "fidelity"))
+    assert "(Fidelity, squared probability ↓: dense 0.02, difference +0.001" in found
+    found = str(figures.answer(study(others={"nll": (0.3, 0.01)}), "nll"))
+    assert "(NLL ↓: dense 0.3 nats, difference +0.01" in found
+
+
 def test_a_ticket_of_fewer_seeds_stands_beside_the_dense_networks_of_these():
     table = study()
     shift = 0.01 * table.seed
