@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ipywidgets.widgets.widget_link import Link
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 
 from lotterylib import pruners
@@ -91,6 +92,23 @@ def test_a_round_takes_a_fifth_of_what_is_left(number, before, after):
     assert (
         f"The {before - after if before - after > 1 else 'one'}" in alt
         or f"the {before - after} smallest" in alt.lower()
+    )
+    plt.close(figure)
+
+
+def test_the_next_round_prunes_what_was_trained_again():
+    figure, alt = diagrams.lottery_round()
+    titles = {t.get_text()[3:]: t.get_position() for t, _ in words(figure) if t.get_text()[:1].isdigit()}
+    lines = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
+    # from a title to the nearest end: which frame each arrow leaves, and which it reaches
+    ways = [
+        [min(titles, key=lambda t: np.hypot(*(np.array(titles[t]) - [0, 1] - end))) for end in p._posA_posB]
+        for p in lines
+    ]
+    assert (
+        ["train again", "prune"] in ways
+        and ["train again", "train"] not in ways
+        and "the next round prunes them" in alt
     )
     plt.close(figure)
 

@@ -107,8 +107,9 @@ def lottery_round(number: int = 1) -> Drawn:
     arrow(axis, (0.35 + side, upper), (3.0, upper))
     arrow(axis, (3.1 + side / 2, 2.8), (3.1 + side / 2, 2.25))
     arrow(axis, (3.0, lower), (0.35 + side, lower))
-    arrow(axis, (0.25 + side / 2, 2.25), (0.25 + side / 2, 2.8), GREEN)
-    say(axis, 2.5, 2.53, "next round", GREEN)
+    # the next round begins with pruning: what is trained again is what it ranks
+    arrow(axis, (0.35 + side, 0.42 + side), (3.0, 3.0), GREEN)
+    say(axis, 2.0, 2.6, "next round", GREEN)
     say(
         axis,
         2.5,
@@ -119,7 +120,7 @@ def lottery_round(number: int = 1) -> Drawn:
     return figure, (
         f"Round {number}: a grid of 36 weights in four frames. First {count['before']} of them are trained. Then the "
         f"{count['goes']} smallest are marked, and go. The {count['after']} that are left return to their paler early "
-        "values. Then they are trained again, and the next round begins."
+        "values. Then they are trained again, and the next round prunes them."
     )
 
 
