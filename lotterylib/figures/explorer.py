@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -29,6 +30,7 @@ from ..metrics.interpretability import Explanation
 from .answers import SIGNS
 from .calibration import binned_error
 from .drawing import Drawn, bare, draw_image, marked
+from .notebook import smallest_letters
 from .style import in_order, look, styled
 from .verdict import draw_radar
 
@@ -37,6 +39,8 @@ _LEAST, _MOST = 1e-4, 1e4
 _WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
 # Colours of a frame: a third of the bytes, and no eye sees it.
 _COLOURS = 64
+# Pixels of letters that can be read.
+_READABLE = 9
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ def frame(seen: View, scales: Scales) -> Drawn:
     with styled():
         # Placed by hand: finding a layout takes longer than drawing.
         figure = plt.figure(figsize=(3.9, 6.6))
-        grid = figure.add_gridspec(3, 2, left=0.1, right=0.83, bottom=0.07, top=0.88, wspace=0.5, hspace=0.8)
+        grid = figure.add_gridspec(
+            3, 2, left=0.09, right=0.8, bottom=0.07, top=0.88, wspace=0.72, hspace=0.72
+        )
         first = figure.add_subplot(grid[0, 0])
         draw_image(first, seen.image)
         bare(first)
@@ -219,9 +225,12 @@ def _signed(metric: str, verdict: str) -> str:
 
 
 def picture(figure: Figure, alt: str) -> str:
-    """Return a figure as an HTML image that carries its own bytes, few of them, and its alt text; close the figure."""
+    """Return a figure as an HTML image that carries its own bytes, few of them, and its alt text; close the figure.
+
+    It keeps letters that can be read: in a narrower window the slider's box scrolls."""
     from PIL import Image
 
+    letters, inches = smallest_letters(figure) or _READABLE, figure.get_size_inches()[0]
     # drawn once: ``savefig`` draws twice
     figure.set_dpi(100)
     canvas, small = FigureCanvasAgg(figure), io.BytesIO()
@@ -232,8 +241,10 @@ def picture(figure: Figure, alt: str) -> str:
     drawn.save(small, format="png", optimize=True)
     data = base64.b64encode(small.getvalue()).decode()
     width, height = drawn.size
+    least = min(width, math.ceil(_READABLE * 72 / letters * inches))
     return (
-        f'<img alt="{escape(alt)}" width="{width}" height="{height}" style="max-width: 100%; height: auto" '
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" '
+        f'style="min-width: {least}px; max-width: 100%; height: auto" '
         f'src="data:image/png;base64,{data}">'
     )
 
@@ -254,7 +265,7 @@ def _mask(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.imshow(seen.kept.numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     bare(axis)
     if title:
-        absent = "; tinted: not there" if seen.kept.isnan().any() else ""
+        absent = "\ntinted: not there" if seen.kept.isnan().any() else ""
         axis.set_xlabel(f"inputs of one layer{absent}", fontsize=8)
         axis.set_ylabel("outputs", fontsize=8)
     return "mask, marked: kept"
@@ -268,7 +279,7 @@ def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
         heavy = np.where(held["count"] >= 20, "#9FCBEA", "#e4eef5")
         axis.bar(held.low + width / 2, held.accuracy, width, color=heavy, edgecolor="#444444", linewidth=0.5)
     axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    axis.tick_params(labelsize=7)
+    axis.tick_params(labelsize=8)
     if title:
         axis.set_xlabel("confidence", fontsize=8)
         axis.set_ylabel("accuracy", fontsize=8)
@@ -286,7 +297,7 @@ def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     for number, effect in enumerate(seen.explanation.coefficients.tolist()):
         if abs(effect) >= 0.2 * scales.effect:
             y, x = (seen.explanation.segments == number).double().nonzero().double().mean(0).tolist()
-            axis.text(x, y, "+" if effect > 0 else "−", ha="center", va="center", fontsize=7)
+            axis.text(x, y, "+" if effect > 0 else "−", ha="center", va="center", fontsize=8)
     if title:
         axis.set_xlabel(f"answer given with {seen.explanation.prediction:.0%}", fontsize=8)
     return "superpixels, + for"
@@ -298,7 +309,7 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.contourf(at, at, losses.T, levels, cmap="viridis", norm=LogNorm(*scales.loss))
     lines = axis.contour(at, at, losses.T, levels, colors="white", linewidths=0.4)
     if title:
-        axis.clabel(lines, levels=levels[::3], fontsize=7.5, fmt="%.2g", colors="white")
+        axis.clabel(lines, levels=levels[::3], fontsize=8, fmt="%.2g", colors="white")
         axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
     axis.plot(0, 0, "+", color="white", markersize=7)
     bare(axis)
@@ -307,7 +318,7 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
 
 def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     labels = [metrics.describe(str(n)).short if title else "" for n in seen.places]
-    draw_radar(axis, seen.places, labels, fontsize=7, pad=-3, width=1.1)
+    draw_radar(axis, seen.places, labels, fontsize=8, pad=-3, width=1.1)
     return "outward is better"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 from lotterylib import masks, models
@@ -119,6 +120,27 @@ def test_pictures_are_small_and_carry_their_words(views):
     drawn = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", text)[1])))
     assert drawn.mode == "P" and f'width="{drawn.width}"' in text
     assert len(text) < 60_000
+    least = int(re.search(r"min-width: (\d+)px", text)[1])
+    # beside one another on a page, and on a phone without scrolling
+    assert 9 * 72 * 3.9 / 8 <= least < 320
+
+
+def test_every_word_of_a_frame_stands_within_it(views):
+    dense, tickets = views
+    seen = tickets["random"][0]
+    narrow = seen.kept.clone()
+    narrow[2:] = math.nan
+    names = "accuracy ood_auroc corruption_error fgsm_accuracy ece nll fidelity stability hessian_trace input_trace"
+    places = pd.DataFrame(0.5, index=["dense", "random"], columns=names.split())
+    seen = explorer.View(**{**vars(seen), "kept": narrow, "places": places})
+    figure, _ = explorer.frame(seen, explorer.Scales.of([dense, seen]))
+    figure.canvas.draw()
+    off = {id(t) for axis in figure.axes if not axis.axison for t in axis.findobj(Text)}
+    shown = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and id(t) not in off]
+    boxes = {t.get_text(): t.get_window_extent() for t in shown}
+    cut = [text for text, box in boxes.items() if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1]
+    assert cut == [] and "inputs of one layer\ntinted: not there" in boxes
+    assert min(t.get_fontsize() for t in shown) >= 8
 
 
 @pytest.fixture
