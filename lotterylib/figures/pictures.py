@@ -426,12 +426,10 @@ def scatter(x: Sequence[float], y: Sequence[float], labels: tuple[str, str], pru
     with styled():
         figure, axis = plt.subplots(figsize=(5.0, 3.9))
         ends = [shown.min() / 1.5, shown.max() * 1.5]
-        axis.plot(ends, ends, "--", color="#666666", linewidth=1)
-        # a third of the way along the line, where low values leave room
-        place = ((ends[0] ** 2 * ends[1]) ** (1 / 3),) * 2
-        axis.annotate("equal", place, (6, -10), textcoords="offset points", color="#666666")
+        axis.plot(ends, ends, "--", color="#666666", linewidth=1, label="both are equal")
         axis.loglog(*shown.T, "o", color=look(pruner).colour, markersize=5, alpha=0.8)
         axis.set(xlabel=labels[0], ylabel=labels[1], xlim=ends, ylim=ends)
+        axis.legend()
     rank = spearmanr(*shown.T).statistic if len(shown) > 2 else float("nan")
     factor = np.exp(np.median(np.abs(np.log(shown[:, 1] / shown[:, 0]))))
     left = f" ({len(pairs) - len(shown)} with a zero are left out)" if len(shown) < len(pairs) else ""

@@ -496,6 +496,7 @@ def test_a_study_with_dense_networks_alone_is_not_drawn_beside_another():
 
 def test_pairs_with_a_zero_have_no_place_on_logarithmic_axes():
     figure, alt = figures.scatter([0.1, 0.2, 0.0, 0.4], [0.2, 0.4, 0.1, 0.8], ("score", "change"))
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["both are equal"]
     [marks] = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert marks.get_xydata().tolist() == [[0.1, 0.2], [0.2, 0.4], [0.4, 0.8]]
     assert "3 pairs (1 with a zero are left out)" in alt and "a factor of 2 in the middle" in alt

@@ -85,7 +85,7 @@ def switches() -> Drawn:
         >>> switches()[1][:12]
         'Five weights'
     """
-    figure, axis = sheet(2.7)
+    figure, axis = sheet(3.2)
     reacts = (0.6, 0.1, 0.95, 0.25, 0.75)
     limit = 0.5
     box(axis, 0.1, 1.0, 0.95, 0.9, "one batch\nof images")
@@ -100,12 +100,15 @@ def switches() -> Drawn:
         axis.plot([1.75, 2.02], [y, y], "o", color=colour, markersize=4)
         axis.add_patch(Rectangle((2.6, y - 0.09), 1.5 * change, 0.18, color=colour))
         say(axis, 4.2, y, "keep" if kept else "cut", colour if kept else QUIET, ha="left")
-    axis.plot([2.6 + 1.5 * limit] * 2, [0.55, 2.45], "--", color=RED, linewidth=1.3)
-    say(axis, 1.85, 0.27, "a switch on\neach weight", QUIET)
-    say(axis, 3.5, 0.27, "how far the loss\nwould change", QUIET)
+    axis.plot([2.6 + 1.5 * limit] * 2, [0.4, 2.5], "--", color=RED, linewidth=1.3)
+    say(axis, 1.85, 2.85, "1  switch off\none weight", QUIET)
+    say(axis, 3.35, 2.85, "2  how far the\nloss would change", QUIET)
+    say(axis, 4.55, 2.85, "3  keep\nthe longest", QUIET)
+    say(axis, 3.35, 0.22, "limit: as many stay as asked for", RED)
     return figure, (
         "Five weights of an untrained network, each with a switch, get one batch of images. A bar beside each switch says "
-        "how far the loss would change if it were turned off. The three with long bars are kept, the two short ones cut."
+        "how far the loss would change if it were turned off. The three with the longest bars are kept, the other two cut; "
+        "the limit between them is set by how many weights shall stay."
     )
 
 
