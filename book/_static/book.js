@@ -92,6 +92,16 @@ function keepFiguresReadable() {
   }
 }
 
+/* What an answer folds opens for a print, and closes after it. */
+function unfoldForPrint() {
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll(".answer details:not([open])")];
+    for (const part of opened) part.open = true;
+  });
+  addEventListener("afterprint", () => opened.forEach((part) => (part.open = false)));
+}
+
 /* Search shows excerpts from a script that holds the texts of all pages: a page opened as a file may not read others. */
 // Letters on each side of a word that was found.
 const AROUND = 120;
@@ -138,4 +148,5 @@ document.addEventListener("DOMContentLoaded", foldSidebar);
 document.addEventListener("DOMContentLoaded", stackTables);
 document.addEventListener("DOMContentLoaded", layOutOutputs);
 document.addEventListener("DOMContentLoaded", keepFiguresReadable);
+document.addEventListener("DOMContentLoaded", unfoldForPrint);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);

@@ -6,11 +6,12 @@ A table from ``results.tidy`` goes in, a sentence comes out. What the records le
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -30,27 +31,56 @@ SIGNS = {"pass": "●", "undecided": "?", "fail": "×"}
 _LEAD, _BESIDE = "lottery", "random"
 _WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
 _FALLBACK = 0.8
+# Where a sentence ends and another begins, and how many a study may have in full.
+_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")
+_SHORT = 2
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Sentences that a notebook shows: a box on a page of the book, plain text elsewhere. ``source``: what they rest on."""
+    """Sentences that a notebook shows: a box on a page of the book, plain text elsewhere. Where a study's are more than two, the
+    box shows the first and folds the rest. ``source``: what they rest on; ``starts``: at which of them a study begins.
+    """
 
     sentences: tuple[str, ...]
     source: str = "the records"
+    starts: tuple[int, ...] = (0,)
 
     def __str__(self) -> str:
         return " ".join(self.sentences)
 
     __repr__ = __str__
 
+    def add(self, sentence: str, *, shown: bool = False) -> Answer:
+        """Return the answer with one more sentence at its end; ``shown``: not folded with those before it.
+
+        >>> Answer(("It is.",)).add("But look twice.", shown=True)
+        It is. But look twice.
+        """
+        starts = (*self.starts, len(self.sentences)) if shown else self.starts
+        return replace(self, sentences=(*self.sentences, sentence), starts=starts)
+
     def _repr_html_(self) -> str:
-        lines = [
-            f"<p>{escape(s)}</p>".replace(" ↑", "\N{NO-BREAK SPACE}↑").replace(" ↓", "\N{NO-BREAK SPACE}↓")
-            for s in self.sentences
-        ]
-        lines[0] = lines[0].replace("<p>", f"<p><strong>Answer from {escape(self.source)}.</strong> ", 1)
-        return f'<div class="answer" role="note">{"".join(lines)}</div>'
+        ends = (*self.starts[1:], len(self.sentences))
+        box = "".join(
+            _folded(self.sentences[i:end]) for i, end in zip(self.starts, ends, strict=True) if i < end
+        )
+        box = box.replace("<p>", f"<p><strong>Answer from {escape(self.source)}.</strong> ", 1)
+        return f'<div class="answer" role="note">{box}</div>'
+
+
+def _folded(sentences: Sequence[str]) -> str:
+    """Write what is said of one study as HTML: if it is long, what follows its first sentence opens on a click."""
+    first, *others = _SENTENCE.split(sentences[0])
+    if len(others) + sum(len(_SENTENCE.split(s)) for s in sentences[1:]) < _SHORT:
+        return _paragraphs(sentences)
+    rest = _paragraphs([*([" ".join(others)] if others else []), *sentences[1:]])
+    return f"{_paragraphs([first])}<details><summary>The rest of this answer</summary>{rest}</details>"
+
+
+def _paragraphs(sentences: Iterable[str]) -> str:
+    written = "".join(f"<p>{escape(s)}</p>" for s in sentences)
+    return written.replace(" ↑", "\N{NO-BREAK SPACE}↑").replace(" ↓", "\N{NO-BREAK SPACE}↓")
 
 
 def percent(sparsity: float) -> str:
@@ -129,7 +159,13 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
     said = [(where, lines) for where, lines in said if lines]
     if not said:
         return Answer(("This profile holds no record that answers the question.",))
-    return Answer(tuple(s for where, (first, *more) in said for s in (f"{where}{first}", *more)))
+    return _of_studies([[f"{where}{first}", *more] for where, (first, *more) in said])
+
+
+def _of_studies(said: Sequence[Sequence[str]]) -> Answer:
+    """Return the answer that says of one study after the other its sentences."""
+    *starts, _ = accumulate(map(len, said), initial=0)
+    return Answer(tuple(s for sentences in said for s in sentences), starts=tuple(starts))
 
 
 def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -430,8 +466,8 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
         of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
         gaps = {rival: _gaps(of_setting, pruner, rival, rows.sparsity) for rival in rivals}
         compared = [_beside(rival, found) for rival, found in gaps.items() if found]
-        sentences += [_in_short(setting, rows, gaps), said, _at_its_best(judged, pruner), *compared]
-    return Answer(tuple(sentences) or (f"This profile holds no record of {called(pruner)}.",))
+        sentences.append([_in_short(setting, rows, gaps), said, _at_its_best(judged, pruner), *compared])
+    return _of_studies(sentences or [[f"This profile holds no record of {called(pruner)}."]])
 
 
 def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
@@ -568,7 +604,7 @@ def tale(table: pd.DataFrame) -> Answer:
         >>> tale(example()).sentences[1][:38]
         'Of 3 pruned networks, 1 certainly keep'
     """
-    return Answer(tuple(f"{where}{s}" for where, rows in _settings(table) for s in _tale(table, rows)))
+    return _of_studies([[f"{where}{s}" for s in _tale(table, rows)] for where, rows in _settings(table)])
 
 
 def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lotterylib.figures import Answer
 from tests.visit import PHONE, WIDE, Visit, served
 
 
@@ -187,3 +188,24 @@ def test_search_shows_pages_with_what_they_say(browser, address, site, opened):
         found.locator("a").click()
         visit.page.wait_for_url("**/book/index.html*")
         assert visit.faults == []
+
+
+FOLDED = """(said) => {
+  const output = document.createElement("div");
+  output.innerHTML = said;
+  document.querySelector("article").append(output);
+  const part = output.querySelector("details");
+  const states = [part.open];
+  for (const name of ["beforeprint", "afterprint"]) {
+    dispatchEvent(new Event(name));
+    states.push(part.open);
+  }
+  part.querySelector("summary").click();
+  return [...states, part.open];
+}"""
+
+
+def test_what_an_answer_folds_opens_on_a_click_and_on_paper(browser, address):
+    said = Answer(("One.", "Two.", "Three."))._repr_html_()
+    with Visit(browser, address, "notebooks/sample.html") as visit:
+        assert visit.page.evaluate(FOLDED, said) == [False, True, False, True]

@@ -1,5 +1,6 @@
 """Sentences from records: each table is made so that the verdict is known beforehand."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,37 @@ def test_an_answer_is_a_box_on_a_page_and_plain_text_elsewhere():
     assert answer._repr_html_() == (
         '<div class="answer" role="note"><p><strong>Answer from the records.</strong> a &lt; b.</p><p>c.</p></div>'
     )
+
+
+def shown(answer):
+    """What a reader sees of an answer that nobody has opened."""
+    return re.findall("<p>(.*?)</p>", re.sub("<details>.*?</details>", "", answer._repr_html_()))
+
+
+def test_a_long_answer_shows_the_first_sentence_of_each_study_and_folds_the_rest():
+    answer = figures.Answer(("One: 1.5 is. Two. Three.", "Four.", "Other: five. Six."), starts=(0, 2))
+    assert answer._repr_html_() == (
+        '<div class="answer" role="note"><p><strong>Answer from the records.</strong> One: 1.5 is.</p><details>'
+        "<summary>The rest of this answer</summary><p>Two. Three.</p><p>Four.</p></details><p>Other: five. Six.</p></div>"
+    )
+    assert str(answer) == "One: 1.5 is. Two. Three. Four. Other: five. Six."
+    assert shown(answer.add("Seven.", shown=True))[1:] == ["Other: five. Six.", "Seven."]
+    assert shown(answer.add("Seven."))[1:] == ["Other: five."]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda table: figures.answer(table, "accuracy", "fgsm_accuracy", "hessian_trace"),
+        lambda table: figures.pruner_answer(table, "lottery"),
+        figures.tale,
+    ],
+)
+def test_an_answer_from_two_studies_shows_two_sentences_of_each_at_most(asked):
+    both = pd.concat([study(), study(dataset="cifar10", model="resnet20s")])
+    said = " ".join(shown(asked(both)))
+    of_studies = said.partition("ResNet-8 on a sample")[::2]
+    assert all(1 <= len(re.findall(r"[.](?= [A-Z]|$)", part.strip())) <= 2 for part in of_studies)
 
 
 def test_bars_count_every_verdict_once():
