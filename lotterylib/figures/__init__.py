@@ -47,7 +47,7 @@ from .pictures import (
 from .scorecard import differences, sparse_speed, trade_offs, worth
 from .style import Look, called, in_order, look
 from .sweep import region_table, sweep
-from .verdict import radar, verdict_board
+from .verdict import radar, verdict_board, verdict_boards
 from .words import convergence_in_words, gap_in_words
 
 __all__ = [
@@ -59,5 +59,5 @@ __all__ = [
     "overlap", "pixel_directions", "price_answer", "pruner_answer", "radar", "recall_changes", "record",
     "region_table", "reliability_diagram", "resolution_bars", "save", "scatter", "score_histograms", "sensitivity", "shaken",
     "show", "sparse_speed", "spectra", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep", "sweep_panels",
-    "tale", "tiles", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "weight_histogram", "worth",
+    "tale", "tiles", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "verdict_boards", "weight_histogram", "worth",
 ]  # fmt: skip

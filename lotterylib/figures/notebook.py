@@ -16,10 +16,11 @@ from ..errors import SettingError
 from ..files import write_whole
 
 
-def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
+def show(figure: Figure, alt: str, caption: str = "", name: str = "", *, window: str = "") -> None:
     """Display a figure as PNG, with an alt text that says what there is to see and a caption below it, and close it.
 
-    ``name`` (lower-case letters, digits and dashes) lets other pages show the same picture. Raises ``SettingError`` without
+    ``name`` (lower-case letters, digits and dashes) lets other pages show the same picture. ``window``: "wide" or "narrow", where
+    a page of the book has another picture for the other windows. Raises ``SettingError`` without
     an alt text, or for a name that is no file name.
 
     Example:
@@ -46,6 +47,8 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
         "name": name,
         "letters": smallest_letters(figure),
     }
+    if window:
+        about["window"] = window
     if photograph:
         about["photograph"] = True
     display(bundle, raw=True, metadata={"lotterylib": about})

@@ -20,6 +20,9 @@ from .style import in_order, look, styled
 
 # Colour and sign; the signs alone say it too.
 _BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
+# Inches of a square, and of what stands above a board of one dimension.
+_CELL = 0.275, 0.22
+_HEAD = 1.4
 RETRAINING = "as a retraining"
 _VERDICTS = {"fail": ("#e08a63", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
@@ -39,6 +42,46 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
         Verdicts by ticket (rows, grouped by pruner, sparsity rising downwards) and metric (columns). LTH: 3
         pass, 0 undecided, 1 fail. RP: 0 pass, 0 undecided, 2 fail.
     """
+    wide, names = _squares(judged, whole)
+    rows, columns = wide.shape
+    with styled():
+        figure, axis = plt.subplots(figsize=(_CELL[0] * columns + 1.8, _CELL[1] * rows + 2.4))
+        _fill(axis, wide, names)
+        _legend(axis, rows)
+    return marked(figure, _board_words(wide.drop(columns=RETRAINING, errors="ignore")), smoke)
+
+
+def verdict_boards(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, smoke: bool = False) -> Drawn:
+    """Draw the squares of ``verdict_board`` as one board per dimension, one below the other, for a window that is narrow.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> from lotterylib.verdict import passes
+        >>> figure, _ = verdict_boards(passes(example()))
+        >>> [axis.texts[-1].get_text() for axis in figure.axes]
+        ['Generalization', 'Calibration']
+    """
+    wide, names = _squares(judged, whole)
+    kinds = list(dict.fromkeys(metrics.describe(n).dimension for n in names))
+    boards = [wide[[n for n in names if metrics.describe(n).dimension == kind]] for kind in kinds]
+    # what says it of all metrics stands beside the last ones
+    boards[-1] = pd.concat([boards[-1], wide.drop(columns=names)], axis=1)
+    across = max(board.shape[1] for board in boards)
+    with styled():
+        squares = _CELL[1] * len(wide)
+        figure, axes = panels(len(boards), 1, (_CELL[0] * across, squares))
+        figure.subplots_adjust(0, 0, 1, 1, hspace=_HEAD / squares)
+        figure.set_figheight(len(boards) * squares + (len(boards) - 1) * _HEAD)
+        for axis, board, kind in zip(axes, boards, kinds, strict=True):
+            _fill(axis, board, [n for n in board if n in names], apart=True)
+            place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axis.annotate(kind.capitalize(), (0, 1), (-8, 14), ha="right", **place, **_BOLD)
+        _legend(axes[-1], len(wide))
+    return marked(figure, _board_words(wide.drop(columns=RETRAINING, errors="ignore")), smoke)
+
+
+def _squares(judged: pd.DataFrame, whole: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """Return the verdicts of a board, a row per ticket, and which of its columns are metrics."""
     if len(judged.groupby(["dataset", "model"])) != 1:
         raise DataError("a board of verdicts shows one data set and one model: choose one of the table's")
     names = [m for m in metrics.names() if m in set(judged.metric)]
@@ -49,26 +92,32 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
         wide = wide.assign(**{"LTH-PASS": both.lth_pass})
         if (both.retraining != "unknown").any():
             wide = wide.assign(**{RETRAINING: both.retraining.map({"within": "pass", "worse": "fail"})})
-    wide = wide.reindex([row for p in pruners for row in wide.index.to_list() if row[0] == p])
+    return wide.reindex([row for p in pruners for row in wide.index.to_list() if row[0] == p]), names
+
+
+def _fill(axis: Axes, wide: pd.DataFrame, names: list[str], *, apart: bool = False) -> None:
     order = list(_VERDICTS)
     codes = wide.apply(lambda column: column.map(lambda v: order.index(v) if v in order else math.nan))
-    rows, columns = codes.shape
-    with styled():
-        figure, axis = plt.subplots(figsize=(0.275 * columns + 1.8, 0.22 * rows + 2.4))
-        colours = ListedColormap([colour for colour, _ in _VERDICTS.values()])
-        axis.imshow(codes, cmap=colours, vmin=0, vmax=len(order) - 1, aspect="auto")
-        for (i, j), code in np.ndenumerate(codes.to_numpy(dtype=float)):
-            if not math.isnan(code):
-                axis.text(j, i, _VERDICTS[order[int(code)]][1], ha="center", va="center", fontsize=9.5)
-        _frame(axis, wide, names)
-        handles = [Patch(color=c, label=f"{sign} {name}") for name, (c, sign) in _VERDICTS.items()]
-        axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, -1 / rows))
-    return marked(figure, _board_words(wide.drop(columns=RETRAINING, errors="ignore")), smoke)
+    colours = ListedColormap([colour for colour, _ in _VERDICTS.values()])
+    axis.imshow(codes, cmap=colours, vmin=0, vmax=len(order) - 1, aspect="auto")
+    for (i, j), code in np.ndenumerate(codes.to_numpy(dtype=float)):
+        if not math.isnan(code):
+            axis.text(j, i, _VERDICTS[order[int(code)]][1], ha="center", va="center", fontsize=9.5)
+    _frame(axis, wide, names, apart=apart)
 
 
-def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
-    """Draw the labels of rows and columns, and lines between pruners and dimensions."""
-    labels = [metrics.describe(n).label for n in names] + [c for c in wide if c not in names]
+def _legend(axis: Axes, rows: int) -> None:
+    handles = [Patch(color=c, label=f"{sign} {name}") for name, (c, sign) in _VERDICTS.items()]
+    axis.legend(handles=handles[::-1], ncols=3, loc="upper center", bbox_to_anchor=(0.5, -1 / rows))
+
+
+def _frame(axis: Axes, wide: pd.DataFrame, names: list[str], *, apart: bool) -> None:
+    """Draw the labels of rows and columns, and lines between pruners and dimensions, and the latter's names unless the board is of
+    one ``apart``, which has short labels.
+    """
+    labels = [metrics.describe(n).short if apart else metrics.describe(n).label for n in names] + [
+        c for c in wide if c not in names
+    ]
     axis.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor", fontsize=10)
     axis.xaxis.tick_top()
     rows = list(wide.index)
@@ -87,7 +136,7 @@ def _frame(axis: Axes, wide: pd.DataFrame, names: list[str]) -> None:
         places = [i for i, k in enumerate(kinds) if k == kind]
         axis.axvline(places[-1] + 0.5, color="white", linewidth=4)
         # Where there is room for the word.
-        if kind != "all" and len(kind) <= 4 * len(places):
+        if not apart and kind != "all" and len(kind) <= 4 * len(places):
             middle = sum(places) / len(places)
             axis.text(middle, len(rows) - 0.3, kind.capitalize(), ha="center", va="top", **_BOLD)
 

@@ -188,6 +188,7 @@ def _dress_figure(cell, where: str, figures: dict[str, bytes]) -> None:
     options = cell.metadata.setdefault("mystnb", {})
     # how far a phone may shrink it (book.js), in tenths of a point
     classes = ["photograph"] if about.get("photograph") else []
+    classes += [f"on-{about['window']}"] if about.get("window") else []
     classes += [f"letters-{10 * about['letters']:.0f}"] if about.get("letters") else []
     options["image"] = {"alt": about["alt"]} | ({"classes": " ".join(classes)} if classes else {})
     if about.get("caption"):

@@ -4,8 +4,9 @@ import matplotlib
 import pandas as pd
 import pytest
 
-from lotterylib import figures
+from lotterylib import figures, metrics
 from lotterylib.errors import DataError
+from lotterylib.figures.notebook import png, smallest_letters
 from lotterylib.figures.verdict import scaled
 from lotterylib.results import tidy
 from lotterylib.verdict import lth_pass, passes
@@ -95,3 +96,19 @@ def test_a_board_is_of_one_model():
     judged.loc[0, "model"] = "lenet"
     with pytest.raises(DataError, match="one model"):
         figures.verdict_board(judged)
+
+
+def test_boards_of_single_dimensions_hold_the_squares_of_the_whole_board_and_fit_a_phone():
+    judged, whole = passes(study()), lth_pass(study())
+    figure, alt = figures.verdict_boards(judged, whole)
+    assert alt == figures.verdict_board(judged, whole)[1]
+    labels = [[t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes]
+    assert labels == [["accuracy"], ["ECE", "LTH-PASS"]]
+    signs = [[t.get_text() for t in axis.texts if len(t.get_text()) == 1] for axis in figure.axes]
+    assert signs == [["●", "●", "?", "×"], ["●", "●", "×", "×", "●", "?", "●", "×"]]
+    every = pd.concat([judged[judged.metric == "accuracy"].assign(metric=m) for m in metrics.names()])
+    # nine pixels of its smallest letters leave it narrower than a phone's text
+    figure = figures.verdict_boards(every)[0]
+    letters = smallest_letters(figure) * 120 / 72
+    across = int.from_bytes(png(figure)[16:20])
+    assert across * 9 / letters < 358
