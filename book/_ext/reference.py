@@ -14,7 +14,9 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-OPTIONS = ("members:", "ignore-module-all:", "member-order: bysource")
+# What pydantic adds to every class is no part of it.
+NOISE = "model_config, model_post_init, model_fields, model_fields_set, model_computed_fields, model_extra"
+OPTIONS = ("members:", "ignore-module-all:", "member-order: bysource", f"exclude-members: {NOISE}")
 LITERAL = re.compile(r"(``.+?``)")
 
 
@@ -54,6 +56,12 @@ def keep_bars(app, what, name, obj, options, lines) -> None:
             lines[number] = "".join(p if p.startswith("``") else p.replace("|", "\\|") for p in parts)
 
 
+def drop_aliases(app, what, name, obj, options, lines) -> None:
+    """Say nothing of a named tuple's field but its type: Python says "Alias for field number 0" of it."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
 def keep_lines(app, what, name, obj, options, lines) -> None:
     """Let each line of an indented block, such as several formulas, be a line: to docutils it would be one paragraph."""
     before, start = "", 0
@@ -81,6 +89,7 @@ def _without_stars(line: str) -> str:
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("autodoc-process-docstring", drop_aliases)
     # after all other changes
     app.connect("autodoc-process-docstring", keep_lines, priority=900)
     app.add_directive("reference", Reference)

@@ -102,6 +102,16 @@ function unfoldForPrint() {
   addEventListener("afterprint", () => opened.forEach((part) => (part.open = false)));
 }
 
+/* Names of the reference break after a dot or an underscore, and within a word only where nothing else helps (book.css). */
+function breakNames() {
+  for (const name of document.querySelectorAll(".bd-content :is(h1, h2, dl.py dt.sig .pre)")) {
+    for (const text of [...name.childNodes].filter((part) => part.nodeType === Node.TEXT_NODE)) {
+      const parts = text.data.split(/(?<=[._])(?=[A-Za-z])/);
+      text.replaceWith(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+    }
+  }
+}
+
 /* Search shows excerpts from a script that holds the texts of all pages: a page opened as a file may not read others. */
 // Letters on each side of a word that was found.
 const AROUND = 120;
@@ -149,4 +159,5 @@ document.addEventListener("DOMContentLoaded", stackTables);
 document.addEventListener("DOMContentLoaded", layOutOutputs);
 document.addEventListener("DOMContentLoaded", keepFiguresReadable);
 document.addEventListener("DOMContentLoaded", unfoldForPrint);
+document.addEventListener("DOMContentLoaded", breakNames);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);

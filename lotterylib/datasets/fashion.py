@@ -50,6 +50,7 @@ class FashionMini(DatasetBuilder):
         return Dataset(self.name, train, val, test, GARMENTS)
 
     def outliers(self, root: Path | None) -> Split:
+        """Return the images that are outliers for other data: all of the sample."""
         return self.load().everything()
 
 

@@ -43,6 +43,7 @@ class MnistMini(DatasetBuilder):
         return Dataset(self.name, train, val, test, tuple("0123456789"))
 
     def outliers(self, root: Path | None) -> Split:
+        """Return the images that are outliers for other data: all of the sample."""
         with np.load(io.BytesIO(verify(MINI, MINI_SHA256)), allow_pickle=False) as stored:
             images, labels = stored["images"], stored["labels"]
         padded = pad_to(torch.from_numpy(images).float().div(255).unsqueeze(1), SIZE)

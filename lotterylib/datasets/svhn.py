@@ -43,6 +43,7 @@ class Svhn(DatasetBuilder):
         return _source("train", "test")
 
     def outliers(self, root: Path | None) -> Split:
+        """Return the images that are outliers for other data: those of the test set, whose file alone is fetched."""
         root = data_root(root)
         self.outlier_source().ensure(root)
         split = as_split(*_read(root, "test"))

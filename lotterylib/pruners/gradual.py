@@ -50,9 +50,11 @@ class Gradual(Pruner):
         return scores(model, self.scope)
 
     def allocate(self, scores, density, within):
+        """Return all weights: the mask shrinks during training."""
         return within
 
     def schedule(self, total, sparsity, seed=0):
+        """Return how the mask shrinks to ``sparsity`` in a training of ``total`` steps."""
         apart, stop = interval_steps(self.interval, total), min(total - 1, max(1, round(self.end * total)))
         return Update(stop, apart, max(1, (stop - round(self.begin * total)) // apart), sparsity)
 

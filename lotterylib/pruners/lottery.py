@@ -41,9 +41,11 @@ class Lottery(Pruner):
         return one_round_less(sparsity, self.rate)
 
     def state(self, parent, dense):
+        """Return what survivors start from: the dense network's rewind step, or the trained weights of the round before."""
         return dense.rewind if self.retraining == "rewind" else state_of(parent.model)
 
     def training(self, recipe):
+        """Return the recipe of each round: the study's own, or with fine-tuning a small constant learning rate."""
         if self.retraining != "fine-tune":
             return recipe
         return recipe.model_copy(update=dict(schedule="constant", lr=self.fine_tune_lr, warmup=0.0))

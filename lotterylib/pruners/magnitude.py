@@ -43,4 +43,5 @@ class Magnitude(Pruner):
         return scores(model, self.scope)
 
     def state(self, parent, dense):
+        """Return what survivors start from: the dense network's rewind step, or its trained weights."""
         return dense.rewind if self.retrain_from == "rewound" else state_of(dense.model)

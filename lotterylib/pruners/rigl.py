@@ -128,10 +128,13 @@ class Rigl(Pruner):
         return random.scores(model, seed, self.scope)
 
     def allocate(self, scores, density, within):
+        """Return the mask of exactly ``round(density · n)`` weights; each layer gets the share that ``distribution`` gives it."""
         return top_each(scores, self.distribution, density, within)
 
     def training(self, recipe):
+        """Return the recipe with ``budget`` times its epochs."""
         return recipe.model_copy(update={"epochs": max(1, round(self.budget * recipe.epochs))})
 
     def schedule(self, total, sparsity=0.0, seed=0):
+        """Return when the mask moves in a training of ``total`` steps, and how far."""
         return Update(interval_steps(self.interval, total), max(1, round(self.end * total)), self.alpha)

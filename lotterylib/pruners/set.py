@@ -24,6 +24,7 @@ class RandomUpdate(Update):
     seed: int = 0
 
     def grow_scores(self, weights: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return a score for each place, the highest to grow: a random number in [0, 1)."""
         drawn = generator(self.seed, "set growth", step)
         return {
             name: torch.rand(w.shape, generator=drawn, dtype=torch.float64) for name, w in weights.items()
@@ -38,5 +39,6 @@ class Set(Rigl):
     look = Look("SET", "#882255", "d")
 
     def schedule(self, total, sparsity=0.0, seed=0):
+        """Return RigL's schedule, with places that chance draws in place of gradients."""
         plan = super().schedule(total)
         return RandomUpdate(plan.interval, plan.stop, plan.alpha, seed)

@@ -107,6 +107,7 @@ class SmallDense(Pruner):
         return {name: torch.ones_like(weight) for name, weight in prunable(model, self.scope).items()}
 
     def prune(self, origin, data, sparsity, seed):
+        """Return a narrower network, untrained, with as many prunable weights as a ticket keeps; its mask keeps all of them."""
         spec = getattr(origin.full, "spec", None)
         if spec is None or "shapes" in spec:
             raise SettingError(

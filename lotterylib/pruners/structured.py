@@ -56,6 +56,7 @@ class Structured(Pruner):
         return one_round_less(sparsity, self.rate) if self.rate and self.pattern == "filters" else None
 
     def state(self, parent, dense):
+        """Return what survivors start from: the parent's rewind step, or its trained weights."""
         return parent.rewind if self.retrain_from == "rewound" else state_of(parent.model)
 
     def check(self, sparsity):
@@ -66,6 +67,9 @@ class Structured(Pruner):
             )
 
     def prune(self, origin, data, sparsity, seed):
+        """Return the network to train: with filters a smaller one, whose mask keeps all it has; with 2:4 the same under a mask.
+
+        Its ``notes`` name the layers left whole, and the new shapes of weights that were cut."""
         shapes = {}
         if self.pattern == "2:4":
             mask, whole = two_of_four(origin.model, self.scope)

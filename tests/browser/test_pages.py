@@ -53,6 +53,22 @@ def test_a_table_is_stacked_on_a_phone(browser, address, width, display, title):
         assert before.replace('"', "") in (title, title.replace(": ", " : "))
 
 
+LONG_NAME = """() => {
+  const title = document.createElement("h2");
+  title.textContent = "lotterylib.figures.diagrams.weight_grid 0.5";
+  document.querySelector("article").append(title);
+  breakNames();
+  return [title.innerHTML, title.textContent];
+}"""
+
+
+def test_a_long_name_breaks_at_dots_and_underscores(browser, address):
+    with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
+        broken, text = visit.page.evaluate(LONG_NAME)
+        assert broken == "lotterylib.<wbr>figures.<wbr>diagrams.<wbr>weight_<wbr>grid 0.5"
+        assert text == "lotterylib.figures.diagrams.weight_grid 0.5"
+
+
 WIDE_FIGURE = """async (classes) => {
   const [figure, canvas, image] = ["figure", "canvas", "img"].map((name) => document.createElement(name));
   Object.assign(canvas, { width: 1000, height: 100 });

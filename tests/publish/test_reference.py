@@ -1,11 +1,15 @@
 """The reference: every package has its page, and every docstring can be shown as it is written."""
 
+import inspect
 import subprocess
 import sys
 
 import pytest
 import yaml
 
+from lotterylib.datasets.base import BUILDERS
+from lotterylib.pruners import PRUNERS
+from lotterylib.pruners.set import RandomUpdate
 from tests.publish.sample_book import REPOSITORY
 
 PAGES = REPOSITORY / "book" / "reference"
@@ -47,6 +51,19 @@ def test_every_package_has_its_page():
     assert {part for part in parts - WITHOUT - {"__init__"} if f"lotterylib.{part}" not in text} == set()
 
 
+def test_no_method_inherits_words_that_are_true_of_its_base_alone():
+    # what a base does where nobody says otherwise, and RigL's gradients
+    alone = ("by default", "those of the test set", "∂L/∂θ")
+    kinds = [PRUNERS[name] for name in PRUNERS.names()] + [BUILDERS[name] for name in BUILDERS.names()]
+    said = []
+    for kind in {*kinds, RandomUpdate}:
+        for method, own in vars(kind).items():
+            inherited = inspect.getdoc(getattr(kind, method)) or ""
+            if inspect.isfunction(own) and not own.__doc__ and any(words in inherited for words in alone):
+                said.append(f"{kind.__name__}.{method}")
+    assert sorted(said) == []
+
+
 # `make test` builds these pages strictly, too, with the rest of the book
 @pytest.mark.long
 def test_no_docstring_trips_the_generator(built):
@@ -61,3 +78,5 @@ def test_pages_show_signatures_fields_and_sections(built):
     assert "class Mask(" in masks and "density: float" in masks
     assert "Parameters:" in base and "Raises:" in base
     assert "Registry" in base and ">>> shapes" in base
+    every = "\n".join(path.read_text() for path in out.glob("*.txt"))
+    assert "model_config" not in every and "Alias for field" not in every
