@@ -211,6 +211,20 @@ def test_plumbing_is_folded(path):
     assert "hide-input" in first["metadata"].get("tags", ())
 
 
+@pytest.mark.parametrize("path", TAUGHT, ids=[path.stem for path in TAUGHT])
+def test_reading_records_and_showing_figures_is_folded(path):
+    if path.parent.name == "verdict" or path.stem == "your_own":
+        pytest.skip("here records and figures are the lesson")
+    for cell in cells(path, "code"):
+        if not cell["metadata"].get("tags"):
+            text = source(cell)
+            assert not re.search(r"study\.(records|table|tickets)\(|figures\.sweep", text), text[:60]
+            alone = text.startswith("figures.show(\n") and not re.search(
+                r"^\w", text.partition("\n")[2], re.MULTILINE
+            )
+            assert not alone, text[:60]
+
+
 def test_where_to_go_next_is_where_the_next_button_goes():
     pages = re.findall(r"file: (\S+)", (ROOT / "_toc.yml").read_text())
     for page, after in pairwise(pages):
