@@ -31,6 +31,8 @@ def test_slider_moves_the_picture_without_a_kernel(browser, address, site):
         shown = "es => es.filter(e => e.offsetParent && e.naturalWidth).map(e => e.alt)"
         frames, handle = visit.page.locator(".widget-html img"), visit.page.locator(".noUi-handle")
         handle.wait_for()
+        # a finger needs 24 pixels (WCAG 2.2, 2.5.8)
+        assert min(handle.bounding_box()[side] for side in ("width", "height")) >= 24
         seen = [frames.evaluate_all(shown)]
         for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
             handle.press(key)  # a reader without a mouse
