@@ -9,6 +9,7 @@ from .answers import (
     Answer,
     alike,
     answer,
+    better_than_dense,
     first_lost,
     leads,
     least_sensitive,
@@ -52,7 +53,7 @@ from .words import convergence_in_words, gap_in_words
 
 __all__ = [
     "Answer", "Look", "adversarial_examples", "against", "agreement", "alike", "answer", "attack_curves", "bars",
-    "beside_paper", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection", "convergence_in_words",
+    "beside_paper", "better_than_dense", "calibration_under_shift", "called", "concept_counts", "concept_gallery", "connection", "convergence_in_words",
     "corruption_grid", "corruption_heatmap", "cost_and_accuracy", "curves", "density_bars", "diagrams",
     "differences", "doubt_bars", "first_lost", "forest", "frames", "gap_in_words", "images", "in_order",
     "kept_counts", "layer_bars", "layer_name", "leads", "least_sensitive", "lines", "look", "mask_change", "mask_picture", "one_explanation",

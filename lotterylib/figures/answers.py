@@ -664,6 +664,41 @@ def _told(at: pd.DataFrame, *, kept: bool = False) -> list[str]:
     return [w for _, w in sorted(words)]
 
 
+def better_than_dense(table: pd.DataFrame) -> Answer:
+    """Answer which pruned networks are better than the dense one: certainly so in every metric, or in some while none is lost.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> print(better_than_dense(example()))
+        Certainly better than the dense network in all 2 metrics: none of 3 pruned networks. Certainly
+        better in some, and certainly lost in none: none.
+    """
+    said = [f"{where}{_better(table, rows)}" for where, rows in _settings(table)]
+    return _of_studies([[s] for s in said])
+
+
+def _better(table: pd.DataFrame, judged: pd.DataFrame) -> str:
+    key = ["pruner", "sparsity"]
+    here = table[(table.dataset == judged.dataset.iloc[0]) & (table.model == judged.model.iloc[0])]
+    won = passes(here, strict=True).groupby(key).verdict.agg(lambda found: (found == "pass").sum())
+    lost = judged.groupby(key).verdict.agg(lambda found: (found == "fail").sum())
+    won, count = won.loc[lost.index], judged.metric.nunique()
+    whole = won.index[won == count]
+    part = won[(won > 0) & (won < count) & (lost == 0)]
+    said = (
+        f"Certainly better than the dense network in all {count} metric{'s' * (count > 1)}: "
+        f"{_networks_named(whole) or 'none'} of {len(won)} pruned networks. Certainly better in some, and certainly lost in none: "
+    )
+    if part.empty:
+        return f"{said}none."
+    most = _networks_named(part.index[part == part.max()])
+    return f"{said}{len(part)}, foremost {most} (better in {part.max()})."
+
+
+def _networks_named(which: pd.Index) -> str:
+    return _listed(f"{called(p)} at {percent(s)}" for p, s in which) if len(which) else ""
+
+
 def alike(table: pd.DataFrame) -> Answer:
     """Say how far two studies agree: on the same method, sparsity and metric, where both are certain and judge by the same kind
     of limit, and which verdicts contradict each other. Nothing is said of one study.

@@ -227,3 +227,15 @@ def test_what_an_answer_folds_opens_on_a_click_and_on_paper(browser, address):
     said = Answer(("One.", "Two.", "Three."))._repr_html_()
     with Visit(browser, address, "notebooks/sample.html") as visit:
         assert visit.page.evaluate(FOLDED, said) == [False, True, False, True]
+
+
+TWO = """() => {
+  document.querySelector("article").insertAdjacentHTML("beforeend", "<img class=on-wide><img class=on-narrow>");
+  return [...document.querySelectorAll("img.on-wide, img.on-narrow")].map((e) => getComputedStyle(e).display == "none");
+}"""
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(WIDE, [False, True]), (PHONE, [True, False])])
+def test_of_two_pictures_a_window_shows_the_one_that_fits(browser, address, width, hidden):
+    with Visit(browser, address, "notebooks/sample.html", width) as visit:
+        assert visit.page.evaluate(TWO) == hidden

@@ -192,6 +192,23 @@ def test_the_tale_of_one_seed_says_what_its_interval_is_over_and_who_is_better()
     assert "over the images of one training)" in story
 
 
+def test_which_networks_are_better_than_the_dense_one():
+    """Those that win a metric and lose none; better in all is a word for those that win every one."""
+    flatter = study(others={"hessian_trace": (10.0, -5.0), "nll": (0.3, 0.0)})
+    assert str(figures.better_than_dense(flatter)) == (
+        "Certainly better than the dense network in all 3 metrics: none of 6 pruned networks. Certainly better in some, and "
+        "certainly lost in none: 5, foremost lottery tickets at 36%, lottery tickets at 59%, random pruning at 36%, random "
+        "pruning at 59% and random pruning at 79% (better in 1)."
+    )
+    attacked = figures.better_than_dense(study(others={"fgsm_accuracy": (0.5, -0.2)}))
+    assert str(attacked).endswith("certainly lost in none: none.")
+    all_ = study(("lottery",)).query("metric == 'hessian_trace'")
+    assert (
+        "in all 1 metric: lottery tickets at 36%, lottery tickets at 59% and lottery tickets at 79% of 3"
+        in str(figures.better_than_dense(all_))
+    )
+
+
 def test_two_studies_are_compared_where_both_are_certain():
     """Of lottery tickets' nine verdicts the attacked accuracy is lost in one study and kept in the other, at three sparsities;
     random pruning is undecided in both."""

@@ -85,10 +85,10 @@ def test_figure_gets_alt_caption_and_name_where_myst_nb_looks():
 
 
 def test_a_page_s_style_and_script_are_told_what_a_picture_is():
-    page = notebook(figure(alt="A face", photograph=True, letters=8.5))
+    page = notebook(figure(alt="A face", photograph=True, window="wide", letters=8.5))
     stage_notebook(page, {}, "notebooks/a")
     assert page.cells[2].metadata["mystnb"] == {
-        "image": {"alt": "A face", "classes": "photograph letters-85"}
+        "image": {"alt": "A face", "classes": "photograph on-wide letters-85"}
     }
 
 
