@@ -54,6 +54,7 @@ def test_every_image_has_an_alt_text_in_words(built):
         for image in re.findall(r"<img[^>]*>", text):
             alt = re.search(r'alt="([^"]*)"', image)
             assert alt and (len(alt[1].split()) > 3 or "logo" in image), f"{page.name}: {image[:200]}"
+            assert len(alt[1]) <= 800, f"{page.name}: {len(alt[1])} characters"
 
 
 @pytest.fixture(scope="module")

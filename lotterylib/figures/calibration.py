@@ -24,6 +24,8 @@ _EDGE, _PALE_EDGE = "#444444", "#BBBBBB"
 _HELD = ("#9FCBEA", "", "held: confidence that came true")
 _TOO_SURE = ("#F6C9A8", "///", "too sure: from accuracy up to confidence")
 _TOO_UNSURE = ("#B9E0CF", "\\\\\\", "too unsure: from confidence up to accuracy")
+# Of more networks than these an alt text says less of each.
+_TOLD = 4
 _PARTS = (_HELD, _TOO_SURE, _TOO_UNSURE)
 
 
@@ -62,7 +64,7 @@ def reliability_diagram(diagrams: Mapping[str, pd.DataFrame]) -> Drawn:
             if i % columns == 0:
                 above.set_ylabel("accuracy (%)")
                 below.set_ylabel("images (%)")
-            words.append(_words(title, bins, error))
+            words.append(_words(title, bins, error, brief=len(diagrams) > _TOLD))
         parts = [Patch(facecolor=f, hatch=h, edgecolor=_EDGE, label=t) for f, h, t in _PARTS]
         parts.append(Patch(facecolor="white", edgecolor=_PALE_EDGE, label=f"faint: fewer than {_FEW} images"))
         figure.legend(handles=parts, ncols=1 if columns == 1 else 2, loc="outside lower center")
@@ -148,10 +150,12 @@ def binned_error(bins: pd.DataFrame) -> float:
     return float((bins["count"] / bins["count"].sum() * gaps).sum())
 
 
-def _words(title: str, bins: pd.DataFrame, error: float) -> str:
+def _words(title: str, bins: pd.DataFrame, error: float, *, brief: bool) -> str:
     held = bins[bins["count"] > 0]
     said, true = _means(held)
     over = int((held.confidence > held.accuracy).sum())
+    if brief:
+        return f"{title}: ECE {error:.3f}, too sure in {over} of {len(held)} bins with images."
     return (
         f"{title}: ECE {error:.3f}, mean confidence {said:.1%}, accuracy "
         f"{true:.1%}; too sure in {over} of {len(held)} bins with images, "

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.dissection import Dissection
-from .drawing import Drawn, panels, stroke
+from .drawing import Drawn, panels, spanned, stroke
 from .style import look, styled
 
+# Of more concepts than these an alt text gives the names, and the span of their sizes.
+_TOLD = 12
 _SHOWN = np.array(to_rgb("#E69F00"))
 
 
@@ -45,7 +47,10 @@ def concept_gallery(images: Tensor, concepts: Mapping[str, np.ndarray], columns:
             axis.imshow(picture, interpolation="nearest")
             axis.set_title(name, fontsize=9)
         figure.tight_layout(pad=0.3)
-    covers = ", ".join(f"{name} ({mask.mean():.1%} of all pixels)" for name, mask in concepts.items())
+    shares = {name: float(mask.mean()) for name, mask in concepts.items()}
+    covers = ", ".join(f"{name} ({share:.1%} of all pixels)" for name, share in shares.items())
+    if len(shares) > _TOLD:
+        covers = f"{', '.join(shares)}; from {spanned(shares, '.1%', ' of all pixels')}"
     return figure, f"One image for each concept, with the pixels that show it bright: {covers}."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -36,6 +36,16 @@ def marked(figure: Figure, alt: str, smoke: bool) -> Drawn:
     title = "\n".join(filter(None, ("SMOKE RUN: NUMBERS MEAN NOTHING", figure.get_suptitle())))
     figure.suptitle(title, color="red", y=1.0, va="bottom")
     return figure, f"Smoke run, the numbers mean nothing. {alt}"
+
+
+def spanned(values: Mapping[str, float], form: str, unit: str = "") -> str:
+    """Return the lowest and the highest of named values in words: where an alt text would be too long with all of them.
+
+    >>> spanned({"LTH": 0.5, "RP": 0.25, "OMP": 0.3}, ".0%")
+    '25% (RP) to 50% (LTH)'
+    """
+    low, high = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
+    return f"{values[low]:{form}}{unit} ({low}) to {values[high]:{form}}{unit} ({high})"
 
 
 def stroke(pruner: str) -> str:

@@ -29,7 +29,7 @@ from ..metrics.geometry import Surface
 from ..metrics.interpretability import Explanation
 from .answers import SIGNS
 from .calibration import binned_error
-from .drawing import Drawn, bare, draw_image, marked
+from .drawing import Drawn, bare, draw_image, marked, spanned
 from .notebook import smallest_letters
 from .style import in_order, look, styled
 from .verdict import draw_radar
@@ -142,7 +142,8 @@ def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = 
                 if j == 0:
                     style = {"rotation": 90, "va": "center", "fontsize": 9}
                     axis.text(-0.42, 0.5, panel, transform=axis.transAxes, **style)
-    return marked(figure, " ".join(f"{v.title}: {_words(v)}" for v in views), smoke)
+    words = " ".join(f"{v.title}: {_words(v)}" for v in views)
+    return marked(figure, words if len(views) <= _TOLD else _spans(views), smoke)
 
 
 def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFrame | None = None) -> Any:
@@ -323,6 +324,8 @@ def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
 
 
 # The order of a sheet's rows.
+# Of more networks than these an alt text says only between which values they lie.
+_TOLD = 3
 _DRAWN = {
     "mask": _mask, "reliability": _reliability, "superpixels": _superpixels, "surface": _surface, "radar": _radar,
 }  # fmt: skip
@@ -332,10 +335,28 @@ def _losses(surface: Surface) -> Tensor:
     return surface.losses.nan_to_num(_MOST).clamp(_LEAST, _MOST)
 
 
+def _edge(losses: Tensor) -> float:
+    """Return the mean loss at the rim of a surface."""
+    return torch.cat([losses[0], losses[-1], losses[:, 0], losses[:, -1]]).mean().item()
+
+
+def _spans(views: Sequence[View]) -> str:
+    """Say between which values networks lie, where there are too many for the words of each."""
+    seen = {v.title: v for v in views}
+    spans = {
+        "the layer's weights kept": ({t: v.kept.nan_to_num(0).mean().item() for t, v in seen.items()}, ".1%"),
+        "calibration error": ({t: v.error for t, v in seen.items() if v.error is not None}, ".3f"),
+        "the image's answer given with": ({t: v.explanation.prediction for t, v in seen.items()}, ".0%"),
+        "loss around the weights": ({t: _edge(_losses(v.surface)) for t, v in seen.items()}, ".3g"),
+        "mean place on the radar, of 1": ({t: v.places.iloc[-1].mean() for t, v in seen.items()}, ".2f"),
+    }
+    said = [f"{what}: {spanned(values, form)}" for what, (values, form) in spans.items() if values]
+    return f"{len(views)} networks, each with its mask, and how well it does. {'; '.join(said)}."
+
+
 def _words(seen: View) -> str:
     losses, error = _losses(seen.surface), seen.error
-    middle = len(losses) // 2
-    edge = torch.cat([losses[0], losses[-1], losses[:, 0], losses[:, -1]]).mean().item()
+    middle, edge = len(losses) // 2, _edge(losses)
     own = seen.places.iloc[-1]
     said = [
         f"{seen.kept.nan_to_num(0).mean():.1%} of the layer's weights kept",

@@ -18,10 +18,13 @@ from matplotlib.ticker import LogLocator
 from .. import metrics
 from ..errors import DataError
 from ..verdict import over_seeds
-from .drawing import Drawn, legend_below, logarithmic, marked, panels
+from .drawing import Drawn, legend_below, logarithmic, marked, panels, spanned
 from .paper import FAR
 from .style import in_order, look, styled
 from .sweep import cut_off, draw_panel, legend_of, span
+
+# Of more pruners or named values than these an alt text says only the first and the last.
+_TOLD, _MANY = 5, 12
 
 
 def sweep_panels(
@@ -71,6 +74,13 @@ def sweep_panels(
     return marked(figure, " ".join(words), smoke)
 
 
+def _each(values: Mapping[str, float], form: str) -> str:
+    """Return named values in words; of many only the lowest and the highest."""
+    if len(values) > _MANY:
+        return spanned(values, form)
+    return "; ".join(f"{name} {value:{form}}" for name, value in values.items())
+
+
 def _ranked(means: pd.DataFrame, about: metrics.About, highlight: str | None) -> str:
     most = means["sparsity"].max()
     deepest = means.loc[(means["sparsity"] == most) & means["value"].notna()]
@@ -78,6 +88,8 @@ def _ranked(means: pd.DataFrame, about: metrics.About, highlight: str | None) ->
     said = f"{about.label} ({about.direction} is better) at {most:.1%} sparsity"
     if highlight is not None and highlight in order:
         return f"{said}: {look(highlight).label} is number {order.index(highlight) + 1} of {len(order)}."
+    if len(order) > _TOLD:
+        return f"{about.label} at {most:.1%} sparsity: best {look(order[0]).label}, worst {look(order[-1]).label}."
     return f"{said}, best to worst: {', '.join(look(p).label for p in order)}."
 
 
@@ -279,7 +291,7 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
         axis.tick_params(axis="y", labelsize=8)
         axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
-    said = "; ".join(f"{label} {v:.0f}%" for label, v in zip(labels, values, strict=True))
+    said = _each(dict(zip(labels, [v / 100 for v in values], strict=True)), ".0%")
     share = "Share of the doubt that comes from the trainings, the rest from the test images"
     return marked(figure, f"{share}: {said}.", smoke)
 
@@ -315,6 +327,6 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
         axis.set_ylim(-0.6, len(shown) - 0.4)
         axis.set_xlabel("half the interval / tolerance, log axis")
         figure.tight_layout()
-    said = "; ".join(f"{label} {ratio:.2g}" for label, ratio in zip(labels, shown.ratio, strict=True))
+    said = _each(dict(zip(labels, shown.ratio, strict=True)), ".2g")
     above = f"above 1 for {(~shown.able).sum()} metrics"
     return marked(figure, f"Half the interval of a typical ticket, in tolerances, {above}: {said}.", smoke)

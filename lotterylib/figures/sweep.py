@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from .. import metrics
 from ..results import setting_name
 from ..verdict import Region, over_seeds, paper
-from .drawing import Drawn, by_setting, curve_of, legend_below, marked
+from .drawing import Drawn, by_setting, curve_of, legend_below, marked, spanned
 from .style import in_order, legible, look, styled
 
 # the paper's own curve: a dot at each sparsity that it printed
@@ -29,6 +29,8 @@ _PRINTED: dict[str, Any] = {
     "markersize": 2,
 }
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
+# Of more pruners than these an alt text says only between which values they lie.
+_TOLD = 4
 # Beside a highlighted pruner stand the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
 _QUIET = "#b8b8b8"
@@ -362,6 +364,18 @@ def legend_of(printed: bool = False) -> list[Artist]:
     return lines
 
 
+def _ends(means: pd.DataFrame) -> list[float]:
+    levels = means.loc[(means["sparsity"] > 0) & means["value"].notna(), "sparsity"]
+    return sorted({levels.min(), levels.max()})
+
+
+def _spans(means: pd.DataFrame, sparsity: float) -> str:
+    """Say between which values all pruners lie that have this sparsity."""
+    at = means[(means["sparsity"] == sparsity) & means["value"].notna()]
+    values = {look(p).label: v for p, v in zip(at["pruner"], at["value"], strict=True)}
+    return f"At {_percent(sparsity)}, {len(at)} method{'s' * (len(at) > 1)}: {spanned(values, '.3g')}."
+
+
 def _alt(setting: _Setting, about: metrics.About, highlight: str | None) -> str:
     unit = {"%": "%", "points": " points"}.get(about.sign, "")
     seeds = int(setting.means["seeds"].max())
@@ -371,6 +385,9 @@ def _alt(setting: _Setting, about: metrics.About, highlight: str | None) -> str:
         f"{seeds} seed{'s' * (seeds > 1)}. Dense: {dense:.3g}{unit}."
     ]
     shown = setting.pruners if highlight is None else [highlight, *_BESIDE]
+    if len(shown) > _TOLD:
+        words += [_spans(setting.means, s) for s in _ends(setting.means)]
+        shown = _BESIDE
     for pruner in [p for p in dict.fromkeys(shown) if p in setting.pruners]:
         curve: Any = curve_of(setting.means, pruner)
         first, last = curve.iloc[0], curve.iloc[-1]

@@ -99,6 +99,12 @@ def test_a_frame_says_in_words_what_it_shows(views):
     assert "mean place on the radar 0.50 of 1" in alt
 
 
+def test_a_sheet_of_many_networks_is_told_in_spans(views):
+    dense, tickets = views
+    _, alt = explorer.sheet([dense, *6 * tickets["lottery"]])
+    assert len(alt) <= 800 and "(Dense)" in alt and "13 networks" in alt
+
+
 def test_a_sheet_is_a_row_a_panel_and_a_column_a_network(views):
     dense, tickets = views
     figure, alt = explorer.sheet([dense, *tickets["lottery"]], smoke=True)

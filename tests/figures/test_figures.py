@@ -2,15 +2,17 @@ import base64
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from lotterylib import figures, pruners
+from lotterylib import figures, metrics, pruners
 from lotterylib.errors import DataError, SettingError, UnknownNameError
 from lotterylib.figures.sweep import rounds
 from lotterylib.masks import Mask
+from lotterylib.metrics.calibration import reliability
 from lotterylib.results import tidy
 from tests.conftest import toy_network
 from tests.test_results import row
@@ -275,6 +277,48 @@ def pictures():
     yield "weight_histogram", figures.weight_histogram(network, several["lottery"])
     yield "curves", figures.curves({"dense": [2.0, 1.0], "lottery": [1.5]})
     yield "sweep", figures.sweep(table())
+
+
+LONGEST = 800
+
+
+def test_words_for_a_picture_stay_short_where_there_is_much_to_see():
+    """Two studies of all pruners, all metrics at once, many concepts and networks: the span stands for the numbers of each."""
+    names = pruners.names()
+    assert len(names) > 9
+    study = [row("dense", 0.0, seed, 0.9, metric) for seed in (0, 1) for metric in ("accuracy", "ece", "nll")]
+    study += [
+        row(pruner, level, seed, 0.9 - 0.01 * i * level, metric)
+        for i, pruner in enumerate(names)
+        for level in LEVELS
+        for seed in (0, 1)
+        for metric in ("accuracy", "ece", "nll")
+    ]
+    both = [
+        r | {"dataset": d, "model": m}
+        for r in study
+        for d, m in (("cifar10", "resnet20s"), ("digits", "lenet"))
+    ]
+    one = tidy(study)
+    several = pd.concat([one[one.metric == "nll"].assign(metric=m) for m in metrics.names()])
+    _, sweep = figures.sweep(tidy(both))
+    bins = reliability(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), torch.tensor([0, 1]), bins=5)
+    concepts = {f"concept {i}": np.full((2, 8, 8), i % 2 == 0) for i in range(36)}
+    ratios = pd.DataFrame(
+        {"ratio": np.linspace(0.1, 2, len(metrics.names())), "able": True}, index=metrics.names()
+    )
+    alts = [
+        sweep,
+        figures.sweep_panels(several, metrics.names()[:8])[1],
+        figures.reliability_diagram({f"LTH, {i}": bins for i in range(8)})[1],
+        figures.concept_gallery(torch.rand(2, 1, 8, 8), concepts)[1],
+        figures.doubt_bars(dict(zip(metrics.names(), np.linspace(0, 1, 25), strict=False)))[1],
+        figures.resolution_bars(ratios)[1],
+    ]
+    assert max(map(len, alts)) <= LONGEST, sorted(map(len, alts))
+    first, last = (figures.look(names[i]).label for i in (0, -1))
+    assert f"{len(names)} methods: " in sweep and f"({last}) to " in sweep and f"({first})" in sweep
+    assert "LTH: " in sweep and "RP: " in sweep
 
 
 def test_every_picture_comes_with_words():

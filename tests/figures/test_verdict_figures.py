@@ -110,5 +110,5 @@ def test_boards_of_single_dimensions_hold_the_squares_of_the_whole_board_and_fit
     # nine pixels of its smallest letters leave it narrower than a phone's text
     figure = figures.verdict_boards(every)[0]
     letters = smallest_letters(figure) * 120 / 72
-    across = int.from_bytes(png(figure)[16:20])
+    across = int.from_bytes(png(figure)[16:20], "big")
     assert across * 9 / letters < 358
