@@ -44,7 +44,8 @@ class Random(Pruner):
         return scores(model, seed, self.scope)
 
     def allocate(self, scores, density, within):
-        """Return the mask of exactly ``round(density · n)`` weights: of one ranking over all layers, or of layers that each get a share."""
+        """Return the mask of exactly ``round(density · n)`` weights: of one ranking over all
+        layers, or of layers that each get a share."""
         if self.distribution == "global":
             return super().allocate(scores, density, within)
         return top_each(scores, self.distribution, density, within)

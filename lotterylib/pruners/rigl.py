@@ -128,7 +128,7 @@ class Rigl(Pruner):
         return random.scores(model, seed, self.scope)
 
     def allocate(self, scores, density, within):
-        """Return the mask of exactly ``round(density · n)`` weights; each layer gets the share that ``distribution`` gives it."""
+        """Return the mask of exactly ``round(density · n)`` weights; ``distribution`` sets each layer's share."""
         return top_each(scores, self.distribution, density, within)
 
     def training(self, recipe):
