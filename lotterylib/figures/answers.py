@@ -31,6 +31,7 @@ SIGNS = {"pass": "●", "undecided": "?", "fail": "×"}
 _LEAD, _BESIDE = "lottery", "random"
 _WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
 _FALLBACK = 0.8
+_LUCK = 0.025
 # Where a sentence ends and another begins, and how many a study may have in full.
 _SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")
 _SHORT = 2
@@ -665,13 +666,15 @@ def _told(at: pd.DataFrame, *, kept: bool = False) -> list[str]:
 
 
 def better_than_dense(table: pd.DataFrame) -> Answer:
-    """Answer which pruned networks are better than the dense one: certainly so in every metric, or in some while none is lost.
+    """Answer which pruned networks are better than the dense one: certainly so in every metric, or in some while none is lost;
+    and how many comparisons chance alone decides so.
 
     Example:
         >>> from lotterylib.results import example
         >>> print(better_than_dense(example()))
         Certainly better than the dense network in all 2 metrics: none of 3 pruned networks. Certainly
-        better in some, and certainly lost in none: none.
+        better in some, and certainly lost in none: none. Of 6 comparisons, chance alone makes up to 0.15 look
+        certainly better.
     """
     said = [f"{where}{_better(table, rows)}" for where, rows in _settings(table)]
     return _of_studies([[s] for s in said])
@@ -689,10 +692,12 @@ def _better(table: pd.DataFrame, judged: pd.DataFrame) -> str:
         f"Certainly better than the dense network in all {count} metric{'s' * (count > 1)}: "
         f"{_networks_named(whole) or 'none'} of {len(won)} pruned networks. Certainly better in some, and certainly lost in none: "
     )
+    # each interval of 95% leaves that much on its good side
+    chance = f"Of {len(judged):,} comparisons, chance alone makes up to {_LUCK * len(judged):.2g} look certainly better."
     if part.empty:
-        return f"{said}none."
+        return f"{said}none. {chance}"
     most = _networks_named(part.index[part == part.max()])
-    return f"{said}{len(part)}, foremost {most} (better in {part.max()})."
+    return f"{said}{len(part)}, foremost {most} (better in {part.max()}). {chance}"
 
 
 def _networks_named(which: pd.Index) -> str:

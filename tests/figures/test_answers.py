@@ -198,10 +198,11 @@ def test_which_networks_are_better_than_the_dense_one():
     assert str(figures.better_than_dense(flatter)) == (
         "Certainly better than the dense network in all 3 metrics: none of 6 pruned networks. Certainly better in some, and "
         "certainly lost in none: 5, foremost lottery tickets at 36%, lottery tickets at 59%, random pruning at 36%, random "
-        "pruning at 59% and random pruning at 79% (better in 1)."
+        "pruning at 59% and random pruning at 79% (better in 1). Of 18 comparisons, chance alone makes up to 0.45 look certainly "
+        "better."
     )
     attacked = figures.better_than_dense(study(others={"fgsm_accuracy": (0.5, -0.2)}))
-    assert str(attacked).endswith("certainly lost in none: none.")
+    assert "certainly lost in none: none." in str(attacked)
     all_ = study(("lottery",)).query("metric == 'hessian_trace'")
     assert (
         "in all 1 metric: lottery tickets at 36%, lottery tickets at 59% and lottery tickets at 79% of 3"
