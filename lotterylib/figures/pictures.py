@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import DataError, SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
-from .drawing import Drawn, draw_image, panels, stroke
+from .drawing import Drawn, draw_image, panels, spanned, stroke
 from .style import legible, look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
@@ -121,8 +121,8 @@ def density_bars(masks: Mapping[str, Mask], of: Mask | None = None) -> Drawn:
         >>> mask = Mask({"0.weight": torch.tensor([[True, False]]), "2.weight": torch.tensor([[True, True]])})
         >>> _, alt = density_bars({"snip": mask})
         >>> print(alt)
-        Share of weights kept in each layer. Marks of weights kept (%), one column per layer. SNIP lies
-        between 50 (layer 0) and 100 (layer 2).
+        Share of weights kept in each layer. Marks of weights kept (%), one column per layer. SNIP: 50
+        (layer 0) to 100 (layer 2).
     """
     _check_any(masks)
     pruned = next(iter(masks.values()))
@@ -141,17 +141,16 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
     Example:
         >>> _, alt = layer_bars({"snip": {"0.weight": 0.5, "3.weight": 2.0}}, "norm")
         >>> print(alt)
-        Bars of norm, one group per layer. SNIP lies between 0.5 (layer 0) and 2 (layer 3).
+        Bars of norm, one group per layer. SNIP: 0.5 (layer 0) to 2 (layer 3).
     """
-    spans = []
-    for pruner, layers in values.items():
-        least, most = min(layers, key=layers.__getitem__), max(layers, key=layers.__getitem__)
-        ends = " and ".join(f"{layers[n]:.3g} ({layer_name(n)})" for n in (least, most))
-        spans.append(f"{look(pruner).label} lies between {ends}")
     many = len(values) > len(_HATCHES)
     draw, what = (
         (_layer_table, "A table") if many else (_layer_marks, "Marks") if log else (_layer_bars, "Bars")
     )
+    spans = [
+        f"{look(pruner).label}: {spanned({layer_name(n): v for n, v in layers.items()}, '.3g')}"
+        for pruner, layers in values.items()
+    ]
     return draw(values, label, log), (
         f"{what} of {label}, one {'column' if many or log else 'group'} per layer. {'; '.join(spans)}."
     )

@@ -363,7 +363,7 @@ def test_shares_on_a_log_scale_are_marks_of_each_pruner_and_nothing_left_is_a_cr
     cross = [y for marker, _, y in drawn if marker == "x"]
     assert {(own, 0, 50.0), (other, 0, 2.0), (other, 1, 100.0)} < drawn and not axis.patches
     assert len(cross) == 1 and low < cross[0] < 2 and 100 < high < 200
-    assert alt.startswith("Marks of weights kept (%), one column per layer. LTH lies between 0 (last layer)")
+    assert alt.startswith("Marks of weights kept (%), one column per layer. LTH: 0 (last layer)")
 
 
 def test_lines_on_log_axes_keep_their_zero_and_their_order():
@@ -390,7 +390,7 @@ def test_many_pruners_in_layers_are_a_table():
     assert [tick.get_text() for tick in axis.get_yticklabels()] == [figures.look(n).label for n in names]
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["first layer", "last layer"]
     assert alt.startswith(
-        "A table of weights kept (%), one column per layer. LTH lies between 0 (last layer) and 50"
+        "A table of weights kept (%), one column per layer. LTH: 0 (last layer) to 50 (first layer); "
     )
 
 
