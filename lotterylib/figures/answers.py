@@ -31,6 +31,7 @@ SIGNS = {"pass": "●", "undecided": "?", "fail": "×"}
 _LEAD, _BESIDE = "lottery", "random"
 _WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
 _FALLBACK = 0.8
+# What an interval of 95% leaves on its good side.
 _LUCK = 0.025
 # Where a sentence ends and another begins, and how many a study may have in full.
 _SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")
@@ -692,7 +693,6 @@ def _better(table: pd.DataFrame, judged: pd.DataFrame) -> str:
         f"Certainly better than the dense network in all {count} metric{'s' * (count > 1)}: "
         f"{_networks_named(whole) or 'none'} of {len(won)} pruned networks. Certainly better in some, and certainly lost in none: "
     )
-    # each interval of 95% leaves that much on its good side
     chance = f"Of {len(judged):,} comparisons, chance alone makes up to {_LUCK * len(judged):.2g} look certainly better."
     if part.empty:
         return f"{said}none. {chance}"
