@@ -238,15 +238,16 @@ def picture(figure: Figure, alt: str) -> str:
     canvas.draw()
     plt.close(figure)
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    drawn = drawn.quantize(_COLOURS, dither=Image.Dither.NONE)
-    drawn.save(small, format="png", optimize=True)
+    drawn = drawn.quantize(_COLOURS, dither=Image.Dither.NONE).convert("RGB")
+    # a tenth smaller than the same pixels as PNG
+    drawn.save(small, format="webp", lossless=True)
     data = base64.b64encode(small.getvalue()).decode()
     width, height = drawn.size
     least = min(width, math.ceil(_READABLE * 72 / letters * inches))
     return (
         f'<img alt="{escape(alt)}" width="{width}" height="{height}" '
         f'style="min-width: {least}px; max-width: 100%; height: auto" '
-        f'src="data:image/png;base64,{data}">'
+        f'src="data:image/webp;base64,{data}">'
     )
 
 

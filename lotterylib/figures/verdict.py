@@ -18,12 +18,12 @@ from ..errors import DataError
 from .drawing import Drawn, marked, panels, stroke
 from .style import in_order, look, styled
 
-# Colour and sign; the signs alone say it too.
 _BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
-# Inches of a square, and of what stands above a board of one dimension.
+# Inches of a square, and of what stands above a board of all dimensions and of one.
 _CELL = 0.275, 0.22
-_HEAD = 1.4
+_LONG_HEAD, _HEAD = 3.5, 1.4
 RETRAINING = "as a retraining"
+# Colour and sign; the signs alone say it too.
 _VERDICTS = {"fail": ("#e08a63", "×"), "undecided": ("#f5f0d8", "?"), "pass": ("#9fc9e8", "●")}
 
 
@@ -45,7 +45,9 @@ def verdict_board(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, sm
     wide, names = _squares(judged, whole)
     rows, columns = wide.shape
     with styled():
-        figure, axis = plt.subplots(figsize=(_CELL[0] * columns + 1.8, _CELL[1] * rows + 2.4))
+        tall = _CELL[1] * rows + _LONG_HEAD
+        figure, axis = plt.subplots(figsize=(_CELL[0] * columns + 1.8, tall))
+        figure.subplots_adjust(bottom=0, top=1 - _LONG_HEAD / tall)
         _fill(axis, wide, names)
         _legend(axis, rows)
     return marked(figure, _board_words(wide.drop(columns=RETRAINING, errors="ignore")), smoke)
@@ -70,8 +72,10 @@ def verdict_boards(judged: pd.DataFrame, whole: pd.DataFrame | None = None, *, s
     with styled():
         squares = _CELL[1] * len(wide)
         figure, axes = panels(len(boards), 1, (_CELL[0] * across, squares))
-        figure.subplots_adjust(0, 0, 1, 1, hspace=_HEAD / squares)
-        figure.set_figheight(len(boards) * squares + (len(boards) - 1) * _HEAD)
+        tall = len(boards) * (squares + _HEAD)
+        # every board's head within the figure, so that nothing above the figure runs into the first
+        figure.subplots_adjust(0, 0, 1, 1 - _HEAD / tall, hspace=_HEAD / squares)
+        figure.set_figheight(tall)
         for axis, board, kind in zip(axes, boards, kinds, strict=True):
             _fill(axis, board, [n for n in board if n in names], apart=True)
             place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}

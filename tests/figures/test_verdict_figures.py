@@ -112,3 +112,8 @@ def test_boards_of_single_dimensions_hold_the_squares_of_the_whole_board_and_fit
     letters = smallest_letters(figure) * 120 / 72
     across = int.from_bytes(png(figure)[16:20], "big")
     assert across * 9 / letters < 358
+    for draw in (figures.verdict_board, figures.verdict_boards):
+        figure = draw(every, smoke=True)[0]
+        figure.canvas.draw()
+        heads = [t.get_window_extent().y1 for axis in figure.axes for t in axis.get_xticklabels()]
+        assert max(heads) < figure._suptitle.get_window_extent().y0
