@@ -22,9 +22,11 @@ _PARTS = {
 }
 
 
-def kept_counts(judged: pd.DataFrame, pruners: Sequence[str], *, smoke: bool = False) -> Drawn:
+def kept_counts(
+    judged: pd.DataFrame, pruners: Sequence[str], *, narrow: bool = False, smoke: bool = False
+) -> Drawn:
     """Draw how many metrics of each dimension a pruner keeps, loses, or leaves undecided: one panel per dimension, one bar per
-    sparsity, the pruners side by side.
+    sparsity, the pruners side by side; ``narrow``: one panel below the other, for a phone.
 
     ``judged`` is from ``verdict.passes``, of one data set and model. Raises ``DataError`` where it holds none of ``pruners``.
 
@@ -44,7 +46,7 @@ def kept_counts(judged: pd.DataFrame, pruners: Sequence[str], *, smoke: bool = F
         raise DataError(f"no verdicts on {', '.join(pruners)}")
     words = []
     with styled():
-        figure, axes = panels(len(kinds), min(2, len(kinds)), (4.0, 2.5), sharey=False)
+        figure, axes = panels(len(kinds), 1 if narrow else min(2, len(kinds)), (4.0, 2.5), sharey=False)
         for axis, kind in zip(axes, kinds, strict=True):
             rows = judged[(judged.dimension == kind) & judged.pruner.isin(shown)]
             counts = rows.groupby(["pruner", "sparsity"]).verdict.value_counts().unstack(fill_value=0)

@@ -36,12 +36,18 @@ _BESIDE = ("lottery", "random")
 _QUIET = "#b8b8b8"
 # What lies beyond the axis: no method's own marker.
 _UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
-# Inches: no wider than a page shows them, so that 9 points stay 9 points.
+# Inches and columns: no wider than a page shows them, so that 9 points stay 9 points; the second on a phone.
 _WIDTH, _COLUMNS, _TEXT = 8.0, 3, 9
+_NARROW_WIDTH, _NARROW_COLUMNS = 4.5, 2
 
 
 def sweep(
-    table: pd.DataFrame, metric: str = "accuracy", *, highlight: str | None = None, smoke: bool = False
+    table: pd.DataFrame,
+    metric: str = "accuracy",
+    *,
+    highlight: str | None = None,
+    narrow: bool = False,
+    smoke: bool = False,
 ) -> Drawn:
     """Draw a metric's mean over seeds against sparsity, with its 95% interval as whiskers.
 
@@ -54,6 +60,7 @@ def sweep(
     Args:
         table: From ``results.tidy``; each data set and model has rows of panels of its own.
         metric: Name, or ``metric:variant``.
+        narrow: Whether the panels of all pruners stand two abreast, for a phone, rather than three.
         smoke: Whether the numbers mean nothing, which figure and alt text then say.
 
     Example:
@@ -75,7 +82,7 @@ def sweep(
     settings = [s for s in settings if s.pruners] or settings
     with styled():
         figure = (
-            _multiples(settings, about.axis)
+            _multiples(settings, about.axis, narrow)
             if highlight is None
             else _beside(settings, about.axis, highlight)
         )
@@ -119,12 +126,13 @@ class _Setting(NamedTuple):
         return in_order(set(self.means["pruner"]) - {"dense"})
 
 
-def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
-    rows = [-(-max(1, len(s.pruners)) // _COLUMNS) for s in settings]
-    figure = plt.figure(figsize=(_WIDTH, 1.75 * sum(rows) + 0.35 * len(rows) + 0.3), layout="constrained")
+def _multiples(settings: Sequence[_Setting], label: str, narrow: bool) -> Figure:
+    width, columns = (_NARROW_WIDTH, _NARROW_COLUMNS) if narrow else (_WIDTH, _COLUMNS)
+    rows = [-(-max(1, len(s.pruners)) // columns) for s in settings]
+    figure = plt.figure(figsize=(width, 1.75 * sum(rows) + 0.35 * len(rows) + 0.3), layout="constrained")
     blocks: Any = figure.subfigures(len(settings), squeeze=False, height_ratios=rows)
     for block, count, setting in zip(blocks[:, 0], rows, settings, strict=True):
-        axes = block.subplots(count, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        axes = block.subplots(count, columns, sharex=True, sharey=True, squeeze=False)
         block.suptitle(f"{label}, {setting.name}", fontsize=10, x=0.01, ha="left")
         limits = setting.limits
         # A study of dense networks alone has one panel, with their line.
@@ -137,11 +145,12 @@ def _multiples(settings: Sequence[_Setting], label: str) -> Figure:
         for axis in axes.flat[len(shown) :]:
             axis.axis("off")
         # the lowest of each column, which need not be in the last row
-        for axis in axes.flat[max(0, len(shown) - _COLUMNS) : len(shown)]:
+        for axis in axes.flat[max(0, len(shown) - columns) : len(shown)]:
             axis.tick_params(axis="x", labelbottom=True)
         block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
     entries = legend_of(any(len(s.printed) for s in settings))
-    figure.legend(handles=entries, ncols=min(6, len(entries)), loc="outside lower center", fontsize=_TEXT)
+    abreast = min(3 if narrow else 6, len(entries))
+    figure.legend(handles=entries, ncols=abreast, loc="outside lower center", fontsize=_TEXT)
     return figure
 
 

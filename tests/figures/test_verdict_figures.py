@@ -98,6 +98,24 @@ def test_a_board_is_of_one_model():
         figures.verdict_board(judged)
 
 
+def fits_a_phone(figure):
+    """Whether nine pixels of its smallest letters leave it no wider than a phone's text."""
+    letters = smallest_letters(figure) * 120 / 72
+    return int.from_bytes(png(figure)[16:20], "big") * 9 / letters <= 358
+
+
+def titles(figure):
+    return [title for axis in figure.axes if (title := axis.get_title(loc="left"))]
+
+
+def test_narrow_sweeps_and_counts_fit_a_phone_and_say_the_same():
+    table = tidy(study())
+    for draw in (figures.sweep, lambda t, **a: figures.kept_counts(passes(t), ["lottery", "random"], **a)):
+        (wide, words), (narrow, same) = draw(table), draw(table, narrow=True)
+        assert words == same and titles(narrow) == titles(wide)
+        assert fits_a_phone(narrow) and not fits_a_phone(wide)
+
+
 def test_boards_of_single_dimensions_hold_the_squares_of_the_whole_board_and_fit_a_phone():
     judged, whole = passes(study()), lth_pass(study())
     figure, alt = figures.verdict_boards(judged, whole)
@@ -107,11 +125,7 @@ def test_boards_of_single_dimensions_hold_the_squares_of_the_whole_board_and_fit
     signs = [[t.get_text() for t in axis.texts if len(t.get_text()) == 1] for axis in figure.axes]
     assert signs == [["●", "●", "?", "×"], ["●", "●", "×", "×", "●", "?", "●", "×"]]
     every = pd.concat([judged[judged.metric == "accuracy"].assign(metric=m) for m in metrics.names()])
-    # nine pixels of its smallest letters leave it narrower than a phone's text
-    figure = figures.verdict_boards(every)[0]
-    letters = smallest_letters(figure) * 120 / 72
-    across = int.from_bytes(png(figure)[16:20], "big")
-    assert across * 9 / letters < 358
+    assert fits_a_phone(figures.verdict_boards(every)[0])
     for draw in (figures.verdict_board, figures.verdict_boards):
         figure = draw(every, smoke=True)[0]
         figure.canvas.draw()
