@@ -21,7 +21,7 @@ from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
 from ..text import opening, signed
-from ..verdict import Interval, limits, lth_pass, paired_gap, passes, together
+from ..verdict import Interval, differences, limits, lth_pass, paired_gap, passes, together, unjudged
 from .drawing import by_setting
 from .style import called, in_order, look
 
@@ -36,6 +36,8 @@ _LUCK = 0.025
 # Where a sentence ends and another begins, and how many a study may have in full.
 _SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")
 _SHORT = 2
+# Of more metrics than these a tile gives the number.
+_NAMED = 2
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, 
     'kept up to 36%, undecided at 59%, lost from 79%'
     >>> reach([0.36, 0.59], ["undecided", "undecided"])
     'undecided at every sparsity'
+    >>> reach([0.36, 0.59], ["pass", "fail"])
+    'kept up to 36%, lost at 59%'
     """
     runs = [(v, [i for i, _ in run]) for v, run in groupby(enumerate(verdicts), key=lambda pair: pair[1])]
     if len(runs) == 1:
@@ -114,7 +118,8 @@ def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, 
         if len(places) == 1 and places[0][0] == 0:
             said.append(f"{word} up to {percent(levels[places[0][-1]])}")
         elif len(places) == 1 and places[0][-1] == last:
-            said.append(f"{word} from {percent(levels[places[0][0]])}")
+            first = places[0][0]
+            said.append(f"{word} {'at' if first == last else 'from'} {percent(levels[first])}")
         else:
             said.append(f"{word} at {_listed([_span(levels, run) for run in places])}%")
     return ", ".join(said)
@@ -156,7 +161,10 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
         >>> print(str(answer(example(), "accuracy"))[:83].rstrip())
         With 50% of the weights removed, lottery tickets are as good as the dense network,
     """
-    said = [(where, _metric_sentences(judged, names)) for where, judged in _settings(table)]
+    said = [
+        (where, [*_metric_sentences(judged, names), *_unjudged(table, judged, names)])
+        for where, judged in _settings(table)
+    ]
     # a study under way says nothing where another one answers
     said = [(where, lines) for where, lines in said if lines]
     if not said:
@@ -188,8 +196,49 @@ def _metric_sentences(judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
     first = f"{_at_headline(judged, lead, known[0])} {_over_levels(judged, lead, known[0])}"
     alike: dict[str, list[str]] = {}
     for name in known[1:]:
-        alike.setdefault(_each(judged, _lead(judged, name), name), []).append(_short(metrics.describe(name)))
-    return [first, *(f"{_listed(which)}: {said}." for said, which in alike.items())]
+        lead = _lead(judged, name)
+        said = f"{_each(judged, lead, name)}.{_loss(judged, lead, name)}"
+        alike.setdefault(said, []).append(_short(metrics.describe(name)))
+    return [first, *(f"{_listed(which)}: {said}" for said, which in alike.items())]
+
+
+def _loss(judged: pd.DataFrame, pruner: str, metric: str) -> str:
+    """Say of an undecided metric what is certain all the same: that a pruner is worse at the headline's sparsity."""
+    level, about = headline(judged, pruner)[0], metrics.describe(metric)
+    row = _row(judged, pruner, metric, level)
+    if row.verdict != "undecided" or sign_of(row.low, row.high, about.direction) >= 0:
+        return ""
+    return f" At {percent(row.sparsity)}, {_is(pruner)} {_against_dense(row, about)} ({_gap(row, about)})."
+
+
+def _unjudged(table: pd.DataFrame, judged: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Say which of a page's metrics are not judged, since guessing would do, and what was measured of the first."""
+    here = table[(table.dataset == judged.dataset.iloc[0]) & (table.model == judged.model.iloc[0])]
+    left = unjudged(here).set_index("metric")
+    left = left.loc[[n for n in names if n in left.index]]
+    found = here[here.metric.isin(left.index[:1]) & here.difference.notna()]
+    if found.empty:
+        return []
+    first, about = left.iloc[0], metrics.describe(str(left.index[0]))
+    dense, guess = _number(first.dense, about), _number(first.floor, about)
+    limit = _number(first.tolerance, about, change=True)
+    widened = first.tolerance > about.tolerance.of(first.dense)
+    row = differences(found)
+    lead, (level, _) = _lead(row), headline(judged, _lead(row))
+    return [
+        f"Not judged: {_listed(metrics.describe(n).short for n in left.index)}, since a network that guesses would lie within "
+        f"{'what a retraining changes' if widened else 'the tolerance'} ({about.short} {about.arrow}: dense {dense}, "
+        f"guessing {guess}, limit {limit}). With {percent(level)} of the weights removed, {called(lead)}: "
+        f"{_difference(_row(row, lead, about.name, level), about)}."
+    ]
+
+
+def _number(value: float, about: metrics.About, *, change: bool = False) -> str:
+    """Write a value, or a ``change``, which of two percentages is in points."""
+    written, unit = f"{(100 if about.percent else 1) * value:.3g}", _unit(about)
+    if change:
+        unit = unit.replace("%", " point" if written == "1" else " points")
+    return f"{written}{unit}"
 
 
 def _lead(judged: pd.DataFrame, metric: str | None = None) -> str:
@@ -208,10 +257,12 @@ def _at_headline(judged: pd.DataFrame, pruner: str, metric: str) -> str:
     about = metrics.describe(metric)
     where = ", where test accuracy is certainly kept" if kept and metric != "accuracy" else ""
     # a unit that does not stand behind each number stands behind the name
-    unit = "" if _unit(about) else f", {about.sign}"
+    unit = "" if _unit(about) else f" [{about.sign}]"
+    allowed = f"; tolerance {_number(row.tolerance, about, change=True)}"
+    allowed += ", what a retraining changes" * bool(row.widened)
     return (
         f"With {percent(level)} of the weights removed{where}, {_is(pruner)} {_against_dense(row, about)} "
-        f"({_short(about)}{unit} {about.arrow}: {_gap(row, about)})."
+        f"({_short(about)} {about.arrow}{unit}: {_gap(row, about)}{allowed})."
     )
 
 
@@ -255,12 +306,20 @@ def _not_yet(rows: pd.DataFrame, end: float) -> str:
     return f" (measured so far: {_listed(short)})" if short else ""
 
 
+def _reach_of(rows: pd.DataFrame, most: float) -> str:
+    """Say how far the verdicts of one pruner reach, and where others are measured farther, up to ``most``."""
+    said, last = reach(list(rows.sparsity), list(rows.verdict)), rows.sparsity.max()
+    return (
+        f"{said} measured, up to {percent(last)}" if said.endswith("every sparsity") and last < most else said
+    )
+
+
 def _each(judged: pd.DataFrame, lead: str, metric: str) -> str:
     said: dict[str, list[str]] = {}
     for pruner in _pair(judged, lead):
         rows = _of(judged, pruner, metric)
         if len(rows):
-            said.setdefault(reach(list(rows.sparsity), list(rows.verdict)), []).append(called(pruner))
+            said.setdefault(_reach_of(rows, judged.sparsity.max()), []).append(called(pruner))
     return "; ".join(f"{_listed(who)} {what}" for what, who in said.items())
 
 
@@ -310,7 +369,7 @@ def _forgiven(widened: bool) -> str:
 def _gap(row: Any, about: metrics.About) -> str:
     # a ticket of fewer seeds is compared with the dense networks of these alone
     own = row.dense if math.isnan(row.dense_beside) else row.dense_beside
-    dense = f"{(100 if about.percent else 1) * own:.3g}{_unit(about)}"
+    dense = _number(own, about)
     if not math.isclose(own, row.dense, rel_tol=1e-9, abs_tol=1e-12):
         dense += f" with the same seed{'s' if row.seeds > 1 else ''}"
     return f"dense {dense}" if math.isnan(row.difference) else f"dense {dense}, {_difference(row, about)}"
@@ -438,7 +497,7 @@ def least_sensitive(table: pd.DataFrame) -> Answer:
             f"{dimension} by {who}"
             + f" ({most} of {totals[dimension]}{'' if said else ' metrics'})" * bool(most)
         )
-    nobody = [_short(metrics.describe(m)) for m in judged.metric.unique() if longest(judged, m) is None]
+    nobody = [metrics.describe(m).short for m in judged.metric.unique() if longest(judged, m) is None]
     lost = f"Kept by no method even at the lowest sparsity: {_listed(nobody)}." if nobody else ""
     kept = "Every metric is certainly kept by some method at the lowest sparsity."
     return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept))
@@ -462,7 +521,7 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
             continue
         level, _ = headline(judged, pruner)
         gap = _gap(_row(judged, pruner, "accuracy", level), metrics.describe("accuracy"))
-        said = f"Test accuracy of {called(pruner)}: {reach(list(rows.sparsity), list(rows.verdict))}"
+        said = f"Test accuracy of {called(pruner)}: {_of_sparsity(_reach_of(rows, judged.sparsity.max()))}"
         said += f"; at {percent(level)}: {gap}."
         rivals = [p for p in others if p in set(judged.pruner)] or [_BESIDE]
         of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
@@ -476,11 +535,13 @@ def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     level, kept = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     counts = at.verdict.value_counts()
-    which = "its sparsest that is certainly as accurate as dense" if kept else "none is certainly as accurate"
+    at_ = f"At {percent(level)} sparsity, the highest at which it is certainly as accurate as dense,"
+    if not kept:
+        at_ = f"It is certainly as accurate as dense at no sparsity; at {percent(level)},"
     lost = [metrics.describe(m).short for m in at.metric[at.verdict == "fail"]]
     unknown = int(counts.get("undecided", 0))
     return (
-        f"At {percent(level)} ({which}) it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
+        f"{at_} it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
         f"{'are' if unknown > 1 else 'is'} undecided, {len(lost) or 'none'} certainly lost{f': {_listed(lost)}' if lost else ''}."
     )
 
@@ -493,18 +554,26 @@ _COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "cert
 
 
 def _in_short(setting: str, rows: pd.DataFrame, gaps: Mapping[str, Mapping[float, Interval]]) -> str:
-    """Say where a pruner is certainly as accurate as dense, and certainly more accurate than others."""
-    known = [("as accurate as the dense network", dict(zip(rows.sparsity, rows.verdict, strict=True)))]
-    known += [
-        (f"more accurate than {called(other)}", _signs(found)) for other, found in gaps.items() if found
-    ]
-    said = [
-        reach(list(at), list(at.values()), {"pass": f"certainly {what}"})
-        if "pass" in at.values()
-        else f"nowhere certainly {what}"
-        for what, at in known
-    ]
-    return f"{setting}In short: {_is(rows.pruner.iloc[0])} {_listed(said)}."
+    """Say where a pruner is certainly as accurate as dense, and certainly more or less accurate than others."""
+    known = [("as accurate as", "the dense network", dict(zip(rows.sparsity, rows.verdict, strict=True)))]
+    known += [("more accurate than", called(other), _signs(found)) for other, found in gaps.items() if found]
+    said = [_certainly(*one) for one in known]
+    return f"{setting}In short: {_is(rows.pruner.iloc[0])} {'; '.join(said)}."
+
+
+def _of_sparsity(said: str) -> str:
+    """Name the first per cent a sparsity, where bare ones could be accuracies."""
+    return said.replace("%", "% sparsity", 1)
+
+
+def _certainly(good: str, other: str, verdicts: Mapping[float, str]) -> str:
+    """Say where a comparison is certainly ``good``, or where it never is, where it is certainly bad."""
+    for verdict, word in (("pass", good), ("fail", "less accurate than")):
+        if verdict in verdicts.values():
+            return _of_sparsity(
+                reach(list(verdicts), list(verdicts.values()), {verdict: f"certainly {word} {other}"})
+            )
+    return f"neither certainly {good} {other} nor certainly less"
 
 
 def _gaps(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> dict[float, Interval]:
@@ -532,7 +601,7 @@ def _beside(other: str, gaps: Mapping[float, Interval]) -> str:
     points = _rounded(100 * gap, 100 * low, 100 * high)
     interval = "no interval" if math.isnan(low) else f"95% interval {points[1]} to {points[2]}"
     return (
-        f"Test accuracy beside {called(other)}: {reach(list(signs), list(signs.values()), _COMPARED)}; "
+        f"Test accuracy beside {called(other)}: {_of_sparsity(reach(list(signs), list(signs.values()), _COMPARED))}; "
         f"at {percent(last)} by {points[0]} points ({interval})."
     )
 
@@ -624,7 +693,7 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     slightly, unknown = _told(at[open_ & behind]), _told(at[open_ & ~behind])
     told = ", but ".join(_listed(words) for words in (good, worse) if words)
     said = f"With {percent(level)} of the weights removed, {_is(pruner)} "
-    said += f"{told or 'in nothing certainly better or worse than the dense network'}."
+    said += f"{told or 'in nothing certainly better or worse than the dense network'}{_over_same_weights(table, at)}."
     for widened, rows in at[kept & behind].groupby("widened"):
         if forgiven := _told(rows):
             said += f" They are {_listed(forgiven)}, by less than {_forgiven(bool(widened))}."
@@ -632,7 +701,14 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
         said += f" They are {_listed(slightly)}, perhaps within the tolerance."
     if unknown:
         said += f" Undecided is whether they are {_listed(unknown, 'or')}."
-    whole = lth_pass(table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])])
+    here = table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])]
+    if blind := [
+        metrics.describe(m).short
+        for m in unjudged(here).metric
+        if m in set(here.metric[here.pruner != "dense"])
+    ]:
+        said += f" Not judged: {_listed(blind)}, since a network that guesses would pass."
+    whole = lth_pass(here)
     counts = whole.lth_pass.value_counts()
     once = int((judged.groupby(["pruner", "sparsity"]).seeds.max() == 1).sum())
     alone = []
@@ -646,6 +722,18 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
         f"{counts.get('fail', 0)} certainly lose one or more, and of {counts.get('undecided', 0)} the study cannot tell.",
         *alone,
     ]
+
+
+def _over_same_weights(table: pd.DataFrame, at: pd.DataFrame) -> str:
+    """Say how curved the loss is over the weights that both networks have, where the records know it of tickets ``at`` one
+    sparsity: the paper's measure counts fewer weights of the sparser network."""
+    where = (table.pruner == at.pruner.iloc[0]) & ((table.sparsity - at.sparsity.iloc[0]).abs() < 1e-6)
+    where &= (table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])
+    wide = table[where].pivot_table(index="seed", columns="metric", values="value")
+    if not {"hessian_trace", "hessian_trace:control"} <= set(wide):
+        return ""
+    ratios = (wide["hessian_trace"] / wide["hessian_trace:control"]).dropna()
+    return f"; over the same weights their loss is {ratios.mean():.2g} times as curved" if len(ratios) else ""
 
 
 def _told(at: pd.DataFrame, *, kept: bool = False) -> list[str]:
@@ -724,32 +812,35 @@ def alike(table: pd.DataFrame) -> Answer:
     both = both.drop(index=unlike.index)
     sure = both[(both.verdict != "undecided") & (both.verdict_other != "undecided")]
     differ = sure[sure.verdict != sure.verdict_other]
-    names = _listed(setting_name(m, d) for d, m, _ in settings[:2])
-    said = f"{names} judge the same method, sparsity and metric by the same kind of limit {len(both)} times."
-    apart = ""
+    first, second = (setting_name(m, d) for d, m, _ in settings[:2])
+    said = (
+        f"{first} and {second} share {len(both)} verdicts: same method, sparsity and metric, same kind of limit. "
+        f"In {len(sure)} both are certain"
+    )
+    if len(sure):
+        said += f": {len(sure) - len(differ)} agree"
+    if len(differ):
+        kept = differ.verdict.map({"pass": first, "fail": second})
+        counts = pd.concat([differ.metric, kept], axis=1).value_counts(sort=False).items()
+        where = _listed(f"{metrics.describe(str(m)).short} ({n}, kept only by {k})" for (m, k), n in counts)
+        said += f" and {len(differ)} do not: {where}"
     if len(unlike):
-        apart = (
-            f" Not compared are {len(unlike)} further pairs, of {_listed(metrics.describe(m).short for m in unlike.metric.unique())}: "
-            "only one study knows there what a retraining of the dense network changes, and forgives as much."
+        named = _listed(metrics.describe(m).short for m in unlike.metric.unique())
+        said += (
+            f". Not compared are {len(unlike)} more, of {named}: only one of the studies has trained enough dense networks to "
+            "know what a retraining changes, and allows as much"
         )
-    if sure.empty:
-        return Answer((said + apart,))
-    said += f" In {len(sure)} of these both are certain: they agree in {len(sure) - len(differ)}"
-    if differ.empty:
-        return Answer((f"{said}.{apart}",))
-    where = _listed(f"{metrics.describe(m).short} ({n})" for m, n in differ.metric.value_counts().items())
-    return Answer((f"{said} and contradict each other in {len(differ)}: {where}.{apart}",))
+    return Answer((f"{said}.",))
 
 
 def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Return what is kept of each dimension, all of its metrics together: dimension → sentences on lottery tickets ("lead"), on
-    random pruning ("beside"), and on how many metrics have which verdict at the headline's sparsity ("counts"). Of the first
-    setting of the table.
+    random pruning ("beside"). Of the first setting of the table.
 
     Example:
         >>> from lotterylib.results import example
         >>> tiles(example())["calibration"]["lead"]
-        'Lottery tickets: kept at every sparsity.'
+        'Lottery tickets: kept at every sparsity; at 50%, 1 of 1 metrics kept.'
     """
     found = _settings(table)
     return {d: _tile(found[0][1] if found else None, d) for d in DIMENSIONS}
@@ -758,16 +849,18 @@ def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:
 def _tile(judged: pd.DataFrame | None, dimension: str) -> dict[str, str]:
     rows = pd.DataFrame() if judged is None else judged.loc[judged.dimension == dimension]
     if judged is None or rows.empty:
-        return {"lead": "Not measured under this profile.", "beside": "", "counts": ""}
+        return {"lead": "Not measured under this profile.", "beside": ""}
     lead = _lead(judged)
     level, _ = headline(judged, lead)
-    at = rows.loc[(rows.pruner == lead) & ((rows.sparsity - level).abs() < 1e-6)].verdict.value_counts()
-    counts = ", ".join(f"{at.get(v, 0)} {word}" for v, word in _WORDS.items())
+    at = rows.loc[(rows.pruner == lead) & ((rows.sparsity - level).abs() < 1e-6)]
+    kept = f"at {percent(level)}, {(at.verdict == 'pass').sum()} of {len(at)} metrics kept"
+    open_ = [metrics.describe(str(m)).short for m in at.metric[at.verdict == "undecided"]]
+    if open_:
+        kept += f", {len(open_) if len(open_) > _NAMED else _listed(open_)} undecided"
     said = [_as_a_whole(rows, p) for p in _pair(judged, lead)]
     return {
-        "lead": said[0],
+        "lead": f"{said[0].removesuffix('.')}; {kept}.",
         "beside": said[1] if len(said) > 1 else "This study has no random pruning.",
-        "counts": f"Of {rows.metric.nunique()} metrics of {called(lead)} at {percent(level)}: {counts}.",
     }
 
 

@@ -78,7 +78,17 @@ def draw_image(axis: Axes, picture: Tensor, cmap: str = "gray_r") -> None:
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, **how: Any) -> None:
     """Put a legend below a figure that is laid out already; artists bring their own labels."""
-    figure.legend(handles=handles, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 0.0), **how)
+    entries = by_rows(handles, columns)
+    figure.legend(handles=entries, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 0.0), **how)
+
+
+def by_rows(handles: Sequence[Artist], columns: int) -> list[Artist]:
+    """Return a legend's entries so that they read row by row: a legend fills its columns one after the other.
+
+    >>> by_rows("abcde", 3)
+    ['a', 'd', 'b', 'e', 'c']
+    """
+    return [handle for column in range(columns) for handle in handles[column::columns]]
 
 
 def by_setting(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:

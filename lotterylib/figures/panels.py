@@ -70,7 +70,7 @@ def sweep_panels(
             Line2D([], [], color=look(p).colour, marker=look(p).marker, label=look(p).label) for p in own
         ]
         figure.tight_layout()
-        legend_below(figure, [*shown, *legend_of()], 4, fontsize=9)
+        legend_below(figure, [*shown, *legend_of(figure)], 4, fontsize=9)
     return marked(figure, " ".join(words), smoke)
 
 

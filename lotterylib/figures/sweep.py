@@ -17,11 +17,12 @@ from matplotlib.lines import Line2D
 from .. import metrics
 from ..results import setting_name
 from ..verdict import Region, over_seeds, paper
-from .drawing import Drawn, by_setting, curve_of, legend_below, marked, spanned
+from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, spanned
 from .style import in_order, legible, look, styled
 
 # the paper's own curve: a dot at each sparsity that it printed
 _PRINTED: dict[str, Any] = {
+    "gid": "the paper, digitised",
     "color": "black",
     "linestyle": ":",
     "linewidth": 0.8,
@@ -36,6 +37,10 @@ _BESIDE = ("lottery", "random")
 _QUIET = "#b8b8b8"
 # What lies beyond the axis: no method's own marker.
 _UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
+# What artists are, for the legend: it explains what is drawn, and nothing else.
+_END, _INTERVAL, _OPEN, _BEYOND = "end of Region I", "95% interval", "interval goes on", "beyond the axis"
+# The share of the y axis by which it grows for what would just miss it.
+_NEAR = 0.2
 # Inches and columns: no wider than a page shows them, so that 9 points stay 9 points; the second on a phone.
 _WIDTH, _COLUMNS, _TEXT = 8.0, 3, 9
 _NARROW_WIDTH, _NARROW_COLUMNS = 4.5, 2
@@ -148,9 +153,11 @@ def _multiples(settings: Sequence[_Setting], label: str, narrow: bool) -> Figure
         for axis in axes.flat[max(0, len(shown) - columns) : len(shown)]:
             axis.tick_params(axis="x", labelbottom=True)
         block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
-    entries = legend_of(any(len(s.printed) for s in settings))
+    entries = legend_of(figure)
     abreast = min(3 if narrow else 6, len(entries))
-    figure.legend(handles=entries, ncols=abreast, loc="outside lower center", fontsize=_TEXT)
+    figure.legend(
+        handles=by_rows(entries, abreast), ncols=abreast, loc="outside lower center", fontsize=_TEXT
+    )
     return figure
 
 
@@ -167,7 +174,7 @@ def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> Figure:
         row[0].set_ylabel(label, fontsize=_TEXT)
         row[0].set_title(setting.name, loc="left", fontsize=10)
         row[1].set_title("the same, close to dense", loc="left", fontsize=10)
-    entries = legend_of(any(len(s.printed) for s in settings))
+    entries = legend_of(figure)
     figure.tight_layout(w_pad=2.5)
     legend_below(figure, entries, min(6, len(entries)), fontsize=_TEXT)
     return figure
@@ -221,8 +228,16 @@ def span(means: pd.DataFrame, *, whole: bool = False) -> tuple[float, float]:
         values = values[far <= far.quantile(0.9)]
         always = alive["pruner"].isin(["lottery", "dense"])
         values = pd.concat([values, alive["value"][always].dropna()])
-    margin = 0.08 * (values.max() - values.min()) or 0.01
-    return values.min() - margin, values.max() + margin
+    low, high = values.min(), values.max()
+    if not whole:
+        # what would miss the axis by little: other points, and the intervals of lottery tickets
+        spare = _NEAR * (high - low)
+        ends: Any = alive.loc[alive["pruner"] == "lottery", ["low", "high"]]
+        near = np.concatenate([values, alive["value"], ends.to_numpy().ravel()])
+        near = near[(near >= low - spare) & (near <= high + spare)]
+        low, high = near.min(), near.max()
+    margin = 0.08 * (high - low) or 0.01
+    return low - margin, high + margin
 
 
 def draw_panel(
@@ -270,14 +285,14 @@ def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: b
     end = max(won, default=0)
     style = {"color": colour, "linewidth": 1.9 if bold else 1.1, "zorder": 4 if bold else 3}
     for i in range(1, len(x)):
-        stroke = _STROKES[Region.I if i <= end else curve.region.iloc[i - 1]]
-        axis.plot(x[i - 1 : i + 1], y[i - 1 : i + 1], stroke, **style)
+        region = Region.I if i <= end else Region(curve.region.iloc[i - 1])
+        axis.plot(x[i - 1 : i + 1], y[i - 1 : i + 1], _STROKES[region], gid=str(region), **style)
     size = 5.5 if bold else 3.5
     axis.plot(
         x[1:], y[1:], linestyle="", marker=marker, color=colour, markersize=size, zorder=style["zorder"]
     )
     if bold and end:
-        axis.axvline(x[end], color=colour, linewidth=0.9, dashes=(1, 2), zorder=1)
+        axis.axvline(x[end], color=colour, linewidth=0.9, dashes=(1, 2), zorder=1, gid=_END)
 
 
 def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float, float]) -> None:
@@ -286,13 +301,16 @@ def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float,
     known = curve[curve.low.notna() & curve.value.between(*limits)]
     x = np.array([rounds(s) for s in known.sparsity])
     colour = look(pruner).colour
-    axis.vlines(x, known.low, known.high, color=colour, linewidth=1.5, zorder=3)
-    head: dict[str, Any] = {"linestyle": "", "color": colour, "markerfacecolor": "white", "clip_on": False}
+    if len(x):
+        axis.vlines(x, known.low, known.high, color=colour, linewidth=1.5, zorder=3, gid=_INTERVAL)
+    head: dict[str, Any] = {"gid": _OPEN, "linestyle": "", "color": colour, "markerfacecolor": "white"}
     low, high = limits
     for edge, marker, beyond in ((low, "v", known.low < low), (high, "^", known.high > high)):
         there = x[beyond.to_numpy()]
         if len(there):
-            axis.plot(there, np.full(len(there), edge), marker=marker, markersize=4, zorder=4, **head)
+            axis.plot(
+                there, np.full(len(there), edge), marker=marker, markersize=4, zorder=4, clip_on=False, **head
+            )
 
 
 def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
@@ -303,7 +321,7 @@ def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bo
         below = value < low
         at, colour = (rounds(sparsity), low if below else high), look(pruner).colour
         tip = {"marker": _DOWN if below else _UP, "color": colour, "markersize": 10, "clip_on": False}
-        axis.plot(*at, linestyle="", zorder=5, **tip)
+        axis.plot(*at, linestyle="", zorder=5, gid=_BEYOND, **tip)
         number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
         box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
         place = {"xytext": (-5, 2 if below else -2), "ha": "right", "va": "bottom" if below else "top"}
@@ -321,7 +339,9 @@ def _name_ends(axis: Axes, means: pd.DataFrame, pruners: Sequence[str], limits: 
     order = sorted((who for who, value in ends.items() if not math.isnan(value)), key=lambda w: -ends[w])
     for who, place in zip(order, _apart([ends[w] for w in order], low, high), strict=True):
         style = {"color": look(who).colour, "fontsize": _TEXT, "va": "center", "annotation_clip": False}
-        axis.annotate(look(who).label, (1.02, place), xycoords=("axes fraction", "data"), ha="left", **style)
+        off = "" if low <= ends[who] <= high else " ↓" if ends[who] < low else " ↑"
+        at = {"xycoords": ("axes fraction", "data"), "ha": "left"}
+        axis.annotate(f"{look(who).label}{off}", (1.02, place), **at, **style)
 
 
 def _apart(values: Sequence[float], low: float, high: float, share: float = 0.075) -> list[float]:
@@ -359,18 +379,20 @@ def _name(means: pd.DataFrame, pruner: str) -> str:
     return f"{look(pruner).label} ({count} seed{'s' * (most > 1)})"
 
 
-def legend_of(printed: bool = False) -> list[Artist]:
-    """Return the legend's lines: dense, the regions, the end of the first, the others, and the paper where it is drawn."""
+def legend_of(figure: Figure) -> list[Artist]:
+    """Return the legend's lines for what a figure shows: dense, regions, the end of the first, intervals, and the paper."""
+    grey: dict[str, Any] = {"linestyle": "", "color": "#333333"}
     lines: list[Artist] = [Line2D([], [], color="black", linestyle="-.", label="dense")]
     lines += [Line2D([], [], color="#333333", linestyle=s, label=str(r)) for r, s in _STROKES.items()]
-    upright: dict[str, Any] = {"linestyle": "", "markersize": 11, "color": "#333333"}
-    lines.append(Line2D([], [], label="end of Region I", marker=r"$\vdots$", **upright))
-    lines.append(Line2D([], [], label="95% interval", marker="|", markeredgewidth=1.5, **upright))
-    arrow: dict[str, Any] = {"marker": _DOWN, "linestyle": "", "markersize": 10, "color": "#333333"}
-    lines.append(Line2D([], [], label="beyond the axis", **arrow))
-    if printed:
-        lines.append(Line2D([], [], label="the paper, digitised", **_PRINTED))
-    return lines
+    lines += [
+        Line2D([], [], label=_END, marker=r"$\vdots$", markersize=11, **grey),
+        Line2D([], [], label=_INTERVAL, marker="|", markersize=11, markeredgewidth=1.5, **grey),
+        Line2D([], [], label=_OPEN, marker="^", markersize=4, markerfacecolor="white", **grey),
+        Line2D([], [], label=_BEYOND, marker=_DOWN, markersize=10, **grey),
+        Line2D([], [], label=_PRINTED["gid"], **_PRINTED),
+    ]
+    drawn = {"dense", *(part.get_gid() for part in figure.findobj(include_self=False))}
+    return [line for line in lines if line.get_label() in drawn]
 
 
 def _ends(means: pd.DataFrame) -> list[float]:

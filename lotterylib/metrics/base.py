@@ -55,6 +55,7 @@ class About:
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
         words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
             says the same as another of its dimension has none.
+        floor: What a network gets that knows nothing, or does nothing right, where that is one number.
         points: Whether it is itself a difference of two shares, so that figures show it in percentage points.
         version: Rises when the same network would get another number.
     """
@@ -72,6 +73,7 @@ class About:
     version: int = 1
     words: tuple[str, str] = ("", "")
     points: bool = False
+    floor: float | None = None
 
     def __post_init__(self):
         if not self.short:
@@ -81,6 +83,18 @@ class About:
     def arrow(self) -> str:
         """Return ↑ where higher is better, ↓ where lower is."""
         return "↑" if self.direction == "higher" else "↓"
+
+    def at_floor(self, dense: float, tolerance: float) -> bool:
+        """Return whether a network that knows nothing would be within ``tolerance`` of a dense network's value.
+
+        Example:
+            >>> from lotterylib import metrics
+            >>> metrics.describe("ood_auroc").at_floor(0.6, 0.05), metrics.describe("ood_auroc").at_floor(0.6, 0.1)
+            (False, True)
+        """
+        if self.floor is None:
+            return False
+        return (dense - self.floor if self.direction == "higher" else self.floor - dense) <= tolerance
 
     @property
     def percent(self) -> bool:

@@ -36,7 +36,6 @@ from .differences import (
     FEW,
     NOTHING,
     Share,
-    at_the_floor,
     by_corruption,
     difference,
     hits,
@@ -243,7 +242,7 @@ class Bench:
         word = judge(low, high, about.direction, tolerance, math.inf if same else found.images)
         if found.over == NOTHING:
             word = "undecided"
-        if word != "better" and at_the_floor(about, theirs[0], tolerance):
+        if word != "better" and about.at_floor(theirs[0].value, tolerance):
             word = "floor"
         needed = images_needed(found, about.direction, tolerance) if word == "undecided" else None
         band, place = _retraining([m.value for m in theirs], ours.value, about.direction)

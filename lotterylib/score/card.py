@@ -38,8 +38,8 @@ class Row:
       images alike have an interval: of N images, others may be answered otherwise (Wilson's limit of their share).
 
     ``tolerance`` is what counts as comparable, in the metric's own unit. ``verdict``: "better" or "worse" if the interval
-    lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"; "floor" where the
-    dense network has nothing to lose, "measured" without one. ``images``: as many as it rests on (fewer than 30 never
+    lies beyond the tolerance, "holds" if it does not reach beyond it on the bad side, else "undecided"; "floor" where a
+    network that knows nothing would hold too, "measured" without one. ``images``: as many as it rests on (fewer than 30 never
     hold); ``needed``: about as many more would decide. ``band``: where another training of the dense network would lie, by
     several ``trainings``, and ``retraining`` whether the ticket does: "within", "better" or "worse"; empty for one.
     """

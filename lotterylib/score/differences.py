@@ -137,12 +137,6 @@ def judge(
     return "better" if word == "holds" and (low if direction == "higher" else -high) > tolerance else word
 
 
-def at_the_floor(about: metrics.About, dense: Measurement, tolerance: float) -> bool:
-    """Return whether a dense network has no more to lose than the tolerance, so that no ticket could be called worse: a share
-    of images of which hardly any is right."""
-    return about.direction == "higher" and hits(dense) is not None and dense.value <= tolerance
-
-
 def images_needed(found: Difference, direction: Literal["higher", "lower"], tolerance: float) -> int | None:
     """Return how many more images would decide a difference that stays as it is; None where none would, or more than a
     million.

@@ -23,11 +23,12 @@ from .passes import (
     rank_agreement,
     resolution,
     together,
+    unjudged,
 )
 from .regions import TOLERANCE, Region, region
 
 __all__ = [
     "NETWORK", "TOLERANCE", "Interval", "Region", "Tolerance", "Verdict", "differences",
     "error_unseen", "interval", "judge", "limits", "lth_pass", "over_seeds", "paired_change", "paired_gap", "paired_proportions", "passes",
-    "proportion", "rank_agreement", "region", "resolution", "student", "together",
+    "proportion", "rank_agreement", "region", "resolution", "student", "together", "unjudged",
 ]  # fmt: skip

@@ -62,7 +62,8 @@ def passes(
     """Judge each ticket in each metric.
 
     A metric that could not be measured on a ticket (a constant network has no fidelity) is a fail; one seed of a metric
-    without an error leaves it undecided. Only metrics of ``tolerances`` (default: each metric's own) are judged, no
+    without an error leaves it undecided. Where a network that knows nothing would pass too, nothing is judged: the metric is left
+    out (``unjudged`` names it). Only metrics of ``tolerances`` (default: each metric's own) are judged, no
     variants. Raises ``DataError`` if there are no records, ``UnknownNameError`` for a tolerance of no metric.
 
     Args:
@@ -94,16 +95,39 @@ def passes(
     own = [scale * tolerances[m].of(d) for m, d in zip(found.metric, found.dense, strict=True)]
     costs = _costs(table)
     cost = [costs.get(key, 0.0) for key in found[_SETTING].itertuples(index=False, name=None)]
-    found["tolerance"] = 0.0 if strict else np.maximum(own, cost)
-    found["widened"] = (found.tolerance > own) & (not strict)
+    limit = np.maximum(own, cost)
+    found["tolerance"] = 0.0 if strict else limit
+    found["widened"] = (limit > own) & (not strict)
+    triples = zip(found.metric, found.dense, limit, strict=True)
+    found = found[[not about[m].at_floor(dense, most) for m, dense, most in triples]].copy()
     columns = (found[c] for c in ("metric", "difference", "low", "high", "tolerance"))
     found["verdict"] = [
         _verdict(difference, low, high, about[metric].direction, tolerance)
         for metric, difference, low, high, tolerance in zip(*columns, strict=True)
     ]
-    again = within_retraining(table, confidence)[[*NETWORK, "metric", "chance", "retraining"]]
-    found = found.merge(again, on=[*NETWORK, "metric"], how="left")
+    key = [*NETWORK, "metric"]
+    again = within_retraining(table, confidence)[[*key, "chance", "retraining"]]
+    # two empty tables have columns of objects, which do not merge with numbers
+    found = found.merge(again.astype(found[key].dtypes.to_dict()), on=key, how="left")
     return found.assign(retraining=found.retraining.fillna("unknown"))
+
+
+def unjudged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what ``passes`` leaves out, since a network that knows nothing would pass: one row per (dataset, model, metric) with
+    the mean of ``dense``, the ``tolerance``, and the ``floor``, which such a network gets.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> len(unjudged(example()))
+        0
+    """
+    means = table[table.pruner == "dense"].groupby(_SETTING).value.mean()
+    rows = []
+    for key, amount in tolerances(table, metrics.names()).items():
+        about, mean = metrics.describe(key[2]), float(means[key])
+        if about.at_floor(mean, amount):
+            rows.append((*key, mean, amount, about.floor))
+    return pd.DataFrame(rows, columns=pd.Index([*_SETTING, "dense", "tolerance", "floor"]))
 
 
 def tolerances(table: pd.DataFrame, names: Iterable[str]) -> dict[tuple[str, str, str], float]:

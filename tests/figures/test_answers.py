@@ -47,7 +47,7 @@ def study(pruners=("lottery", "random"), others=OTHERS, **about):
     [
         ("PPP", "kept at every sparsity"),
         ("PFF", "kept up to 36%, lost from 59%"),
-        ("P?F", "kept up to 36%, undecided at 59%, lost from 79%"),
+        ("P?F", "kept up to 36%, undecided at 59%, lost at 79%"),
         ("?F?", "undecided at 36 and 79%, lost at 59%"),
         ("?PP", "kept from 59%, undecided up to 36%"),
     ],
@@ -68,7 +68,11 @@ def test_an_answer_names_verdict_interval_and_reach():
         "With 59% of the weights removed, lottery tickets are worse than the dense network, by less than the tolerance "
         "(Test accuracy ↑: dense 90%, difference −0.20 points, 95% interval "
     )
-    assert "3 seeds" in first and "lottery tickets kept up to 59%, lost from 79%" in first
+    assert (
+        "3 seeds" in first
+        and "lottery tickets kept up to 59%, lost at 79%" in first
+        and first.count("; tolerance 1 point).") == 1
+    )
     assert "random pruning undecided at every sparsity. Kept longest by lottery tickets, up to 59%." in first
     assert second == "Accuracy under FGSM: lottery tickets and random pruning lost at every sparsity."
 
@@ -106,26 +110,36 @@ def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
 def test_a_pruner_is_answered_for_beside_random_pruning():
     short, reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
     assert short == (
-        "In short: lottery tickets are certainly as accurate as the dense network up to 59% and certainly more accurate than "
-        "random pruning up to 59%."
+        "In short: lottery tickets are certainly as accurate as the dense network up to 59% sparsity; certainly more accurate than "
+        "random pruning up to 59% sparsity."
     )
     assert reach == (
-        "Test accuracy of lottery tickets: kept up to 59%, lost from 79%; at 59%: dense 90%, difference −0.20 points, "
+        "Test accuracy of lottery tickets: kept up to 59% sparsity, lost at 79%; at 59%: dense 90%, difference −0.20 points, "
         "95% interval −0.40 to 0.00, 3 seeds."
     )
     assert best.startswith(
-        "At 59% (its sparsest that is certainly as accurate as dense) it keeps 2 of 3 metrics"
+        "At 59% sparsity, the highest at which it is certainly as accurate as dense, it keeps 2 of 3 metrics"
     )
     assert best.endswith("none is undecided, 1 certainly lost: FGSM.")
     # .8 points above at 59%, 29 below at 79%
     assert beside.startswith(
-        "Test accuracy beside random pruning: certainly higher up to 59%, certainly lower from 79%; "
+        "Test accuracy beside random pruning: certainly higher up to 59% sparsity, certainly lower at 79%; "
         "at 79% by −29 points (95% interval "
     )
     assert "beside random" not in str(figures.pruner_answer(study(), "random"))
     mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
-    assert len(mirrored) == 4 and "beside lottery tickets: certainly higher from 79%" in mirrored[3]
-    assert mirrored[0].endswith("dense network and certainly more accurate than lottery tickets from 79%.")
+    assert len(mirrored) == 4 and "beside lottery tickets: certainly higher at 79% sparsity" in mirrored[3]
+    assert mirrored[0] == (
+        "In short: random pruning is neither certainly as accurate as the dense network nor certainly less; certainly more "
+        "accurate than lottery tickets at 79% sparsity."
+    )
+    assert mirrored[2].startswith("It is certainly as accurate as dense at no sparsity; at 79%, it keeps ")
+    # where a pruner is nowhere better, it is said where it is worse
+    worse = study()
+    random = (worse.pruner == "random") & (worse.metric == "accuracy")
+    worse = worse.assign(**{c: worse[c].where(~random, worse[c] - 0.4) for c in ("value", "difference")})
+    short = figures.pruner_answer(worse, "random", "lottery").sentences[0]
+    assert short.endswith("; certainly less accurate than lottery tickets at every sparsity.")
     assert figures.pruner_answer(study(), "lottery", "snip").sentences[3] == beside
 
 
@@ -216,25 +230,33 @@ def test_two_studies_are_compared_where_both_are_certain():
     one = study(dataset="cifar10", model="resnet20s")
     other = study(others=OTHERS | {"fgsm_accuracy": (0.5, 0.0)}, dataset="digits", model="lenet")
     assert str(figures.alike(pd.concat([one, other.query("pruner != 'random'")]))) == (
-        "ResNet-20s on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric by the same kind "
-        "of limit 9 times. In 9 of these both are certain: they agree in 6 and contradict each other in 3: FGSM (3)."
+        "ResNet-20s on CIFAR-10 and LeNet on scikit-learn's digits share 9 verdicts: same method, sparsity and metric, same "
+        "kind of limit. In 9 both are certain: 6 agree and 3 do not: FGSM (3, kept only by LeNet on scikit-learn's digits)."
     )
     # a retraining costs accuracy 5 points, as one of the studies knows: its tickets at all sparsities are forgiven what the other's aren't
     known = other.assign(cost=np.where(other.metric == "accuracy", 0.05, np.nan))
     said = str(figures.alike(pd.concat([one.assign(cost=np.nan), known]).query("pruner != 'random'")))
     assert (
-        "of limit 6 times. In 6" in said
-        and "Not compared are 3 further pairs, of accuracy: only one study" in said
+        "share 6 verdicts" in said and "Not compared are 3 more, of accuracy: only one of the studies" in said
     )
     accuracy = pd.concat([one, other]).query("metric == 'accuracy'")
-    assert "6 times. In 3 of these both are certain: they agree in 3." in str(figures.alike(accuracy))
+    assert (
+        "share 6 verdicts: same method, sparsity and metric, same kind of limit. In 3 both are certain: 3 agree."
+        in str(figures.alike(accuracy))
+    )
     assert figures.alike(one).sentences == ()
 
 
 def test_tiles_speak_of_whole_dimensions():
     tile = figures.tiles(study())["generalization"]
-    assert tile["lead"] == "Lottery tickets: lost at every sparsity, first in FGSM."
-    assert tile["counts"] == "Of 2 metrics of lottery tickets at 59%: 1 kept, 0 undecided, 1 lost."
+    assert (
+        tile["lead"] == "Lottery tickets: lost at every sparsity, first in FGSM; at 59%, 1 of 2 metrics kept."
+    )
+    ece = figures.tiles(study(others={"ece": (0.01, 0.01), "nll": (1.0, 0.0)}))["calibration"]
+    assert (
+        ece["lead"]
+        == "Lottery tickets: undecided at every sparsity; at 59%, 1 of 2 metrics kept, ECE undecided."
+    )
 
 
 def test_the_least_sensitive_pruner_keeps_a_metric_longest():
@@ -257,7 +279,7 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
     assert figures.least_sensitive(study()).sentences == (
         "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
         "tickets and random pruning (1 of 1).",
-        "Kept by no method even at the lowest sparsity: Accuracy under FGSM.",
+        "Kept by no method even at the lowest sparsity: FGSM.",
     )
 
 
@@ -381,7 +403,7 @@ def test_a_difference_has_the_digits_of_its_interval():
 
 def test_the_name_carries_a_unit_that_does_not_stand_behind_the_numbers():
     found = str(figures.answer(study(others={"fidelity": (0.02, 0.001)}), "fidelity"))
-    assert "(Fidelity, squared probability ↓: dense 0.02, difference +0.001" in found
+    assert "(Fidelity ↓ [squared probability]: dense 0.02, difference +0.001" in found
     found = str(figures.answer(study(others={"nll": (0.3, 0.01)}), "nll"))
     assert "(NLL ↓: dense 0.3 nats, difference +0.01" in found
 
@@ -419,3 +441,43 @@ def test_a_leader_does_not_hide_who_was_measured_less_far_or_on_fewer_seeds():
     assert found.endswith(
         "Kept longest by random pruning (1 seed), up to 79% (measured so far: lottery tickets only up to 36%)."
     )
+
+
+def test_an_answer_says_what_is_not_judged_since_guessing_would_pass():
+    table = study(others={"ood_auroc": (0.6, -0.05), "ood_fpr95": (0.5, 0.1)})
+    cost = np.where(table.metric == "ood_auroc", 0.2, np.nan)
+    said = figures.answer(table.assign(cost=cost), "ood_auroc", "ood_fpr95").sentences
+    assert said[0].startswith("With 59%") and "Outliers let in at 95% TPR ↓: dense 50%" in said[0]
+    assert said[-1].startswith(
+        "Not judged: outlier AUROC, since a network that guesses would lie within what a retraining changes (outlier AUROC ↑: "
+        "dense 0.6, guessing 0.5, limit 0.2). With 59% of the weights removed, lottery tickets: difference −0.05"
+    )
+    assert "Not judged: outlier AUROC, since a network that guesses would pass." in str(
+        figures.tale(table.assign(cost=cost))
+    )
+    assert "Not judged" not in str(figures.answer(table, "ood_auroc")) + str(figures.tale(table))
+
+
+def test_a_method_measured_less_far_is_kept_at_every_sparsity_measured():
+    table = study()
+    short = table[(table.pruner != "lottery") | (table.sparsity < 0.7)]
+    assert "lottery tickets kept at every sparsity measured, up to 59%; random" in str(
+        figures.answer(short, "accuracy")
+    )
+
+
+def test_what_is_undecided_and_worse_all_the_same_is_told():
+    said = figures.answer(study(others={"ece": (0.01, 0.01), "nll": (1.0, 0.0)}), "nll", "ece").sentences[1]
+    assert (
+        "At 59%, lottery tickets are worse than the dense network, perhaps within the tolerance (dense 0.01, "
+        in said
+    )
+
+
+def test_a_flat_valley_is_told_with_the_curvature_over_the_same_weights():
+    table = study()
+    own = table[(table.metric == "hessian_trace") & (table.pruner != "dense")]
+    control = own.assign(metric="hessian_trace:control", value=2.0, difference=np.nan)
+    said = figures.tale(pd.concat([table, control])).sentences[0]
+    assert "; over the same weights their loss is 2.5 times as curved." in said
+    assert "same weights" not in figures.tale(table).sentences[0]

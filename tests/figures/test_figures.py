@@ -114,7 +114,7 @@ def test_axes_say_what_they_show(axis):
         "95% interval",
         "beyond the axis",
     ]
-    assert [t.get_text() for t in legend.get_texts()] == named
+    assert sorted(t.get_text() for t in legend.get_texts()) == sorted(named)
 
 
 def test_each_panel_has_one_curve_in_colour_and_the_others_in_grey():
@@ -123,6 +123,24 @@ def test_each_panel_has_one_curve_in_colour_and_the_others_in_grey():
         colours = {line.get_color() for line in axis.lines} - {"black"}
         assert colours == {figures.look(pruner).colour, "#b8b8b8"}
         assert len(verticals(axis, pruner)) <= 1
+
+
+def legend_texts(figure):
+    return {t.get_text() for t in figure.legends[0].get_texts()}
+
+
+def test_a_legend_explains_what_is_drawn_and_nothing_else():
+    rows = table(spread=0.0001)
+    winning = rows[rows.pruner.isin(["dense", "lottery"]) & (rows.sparsity < 0.3)]
+    assert legend_texts(figures.sweep(winning)[0]) == {"dense", "Region I", "end of Region I", "95% interval"}
+    single = winning[winning.seed == winning.seed.min()]
+    assert legend_texts(figures.sweep(single)[0]) == {"dense", "Region I", "end of Region I"}
+
+
+def test_a_label_at_the_edge_says_that_its_curve_ends_beyond():
+    figure, _ = figures.sweep(table(), highlight="lottery")
+    whole, close = (texts(axis) for axis in figure.axes[:2])
+    assert "RP" in whole and "RP ↓" in close and "LTH" in whole
 
 
 def test_a_pruner_with_fewer_seeds_is_marked():

@@ -96,3 +96,19 @@ def test_a_name_belongs_to_one_class(own_metrics):
 def test_tolerances_by_hand():
     assert Tolerance(0.25, relative=True).of(-4.0) == 1.0 and Tolerance(0.02).of(-4.0) == 0.02
     assert [str(Tolerance(0.25, relative=True)), str(Tolerance(0.02))] == ["25% of dense", "0.02"]
+
+
+@pytest.mark.parametrize(
+    "name, dense, tolerance, nothing_to_lose",
+    [
+        ("pgd_accuracy", 0.01, 0.02, True),  # of 100 images one is right, and two may be lost
+        ("pgd_accuracy", 0.2, 0.02, False),
+        ("ood_auroc", 0.63, 0.19, True),  # guessing has .5
+        ("ood_auroc", 0.63, 0.01, False),
+        ("ood_fpr95", 0.89, 0.17, True),  # guessing lets in 95% of the outliers
+        ("ood_fpr95", 0.74, 0.05, False),
+        ("nll", 3.0, 5.0, False),  # may grow without end
+    ],
+)
+def test_where_a_network_that_knows_nothing_would_pass(name, dense, tolerance, nothing_to_lose):
+    assert metrics.describe(name).at_floor(dense, tolerance) == nothing_to_lose

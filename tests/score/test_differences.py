@@ -10,7 +10,6 @@ from lotterylib import metrics
 from lotterylib.metrics import Measurement, Subject
 from lotterylib.score.differences import (
     Difference,
-    at_the_floor,
     by_class,
     difference,
     hits,
@@ -91,13 +90,6 @@ def test_a_share_is_told_by_its_images():
     assert hits(share([1.0, 0.0, 1.0])).tolist() == [1, 0, 1]
     assert hits(Measurement.mean_of(torch.rand(20))) is None and hits(Measurement(0.5, None, 4)) is None
     assert hits(Measurement(0.5, 0.1, 4, draws=torch.rand(200))) is None
-
-
-def test_both_at_the_floor():
-    nothing, some = share([0.0] * 50), share([1.0] * 10 + [0.0] * 40)
-    about = metrics.describe("pgd_accuracy")
-    assert at_the_floor(about, nothing, 0.02) and not at_the_floor(about, some, 0.02)
-    assert not at_the_floor(metrics.describe("nll"), Measurement.mean_of(torch.rand(50)), 5.0)
 
 
 def test_recall_lost_of_a_single_image_is_not_certain():

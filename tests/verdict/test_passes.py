@@ -6,6 +6,7 @@ from scipy import stats
 
 from lotterylib import metrics, verdict
 from lotterylib.errors import DataError, SettingError, UnknownNameError
+from lotterylib.results import tidy
 from lotterylib.verdict import (
     Tolerance,
     judge,
@@ -153,3 +154,23 @@ def test_a_wide_interval_cannot_tell_a_good_network_from_a_worse_one():
 def test_one_fail_is_a_fail():
     assert verdict.together(["pass", "undecided", "fail"]) == "fail"
     assert verdict.together(["pass", "undecided"]) == "undecided" and verdict.together(["pass"]) == "pass"
+
+
+def test_what_nobody_could_fail_is_not_judged():
+    """Dense has an AUROC of .6: whoever forgives .12 forgives a guess, whose .5 the ticket has."""
+    rows = [
+        row("dense", 0.0, seed, dense, m)
+        for seed in range(3)
+        for m, dense in (("accuracy", 0.5), ("ood_auroc", 0.6))
+    ]
+    rows += ticket("lottery", 0.5, "ood_auroc", [-0.1, -0.1, -0.1], error=0.001, dense=0.6)
+    table = tidy(rows + ticket("lottery", 0.5, "accuracy", [0.0, 0.0, 0.0], error=0.001))
+    assert passes(table).set_index("metric").verdict.to_dict() == {"accuracy": "pass", "ood_auroc": "fail"}
+    assert lth_pass(table).fails.tolist() == ["ood_auroc"] and verdict.unjudged(table).empty
+    forgiving = table.assign(cost=table.metric.map({"ood_auroc": 0.12}))
+    for how in ({}, {"strict": True}):
+        assert passes(forgiving, **how).metric.tolist() == ["accuracy"]
+    assert lth_pass(forgiving)[["lth_pass", "passed"]].to_numpy().tolist() == [["pass", 1]]
+    found = verdict.unjudged(forgiving)[["metric", "dense", "tolerance", "floor"]]
+    assert found.to_numpy().tolist() == [["ood_auroc", pytest.approx(0.6), 0.12, 0.5]]
+    assert passes(table, tolerances={"ood_auroc": Tolerance(0.12)}).empty

@@ -176,7 +176,7 @@ class OodAuroc(_OutlierMetric):
     about = About(
         "ood_auroc", "Outlier detection, ROC-AUC", "generalization", "higher", "probability, chance .5", Tolerance(0.01),
         "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier AUROC",
-        words=("better at noticing outliers", "worse at noticing outliers"), version=2,
+        words=("better at noticing outliers", "worse at noticing outliers"), version=2, floor=0.5,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
@@ -204,7 +204,7 @@ class OodFpr95(_OutlierMetric):
 
     about = About(
         "ood_fpr95", "Outliers let in at 95% TPR", "generalization", "lower", "fraction of outliers", Tolerance(0.05),
-        "maximum softmax probability (Liang et al., 2018)", short="outliers let in", version=2,
+        "maximum softmax probability (Liang et al., 2018)", short="outliers let in", version=2, floor=0.95,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
@@ -220,7 +220,7 @@ class OodAupr(_OutlierMetric):
 
     about = About(
         "ood_aupr", "Outlier detection, average precision", "generalization", "higher", "area, chance .5", Tolerance(0.01),
-        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier precision", version=2,
+        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier precision", version=2, floor=0.5,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

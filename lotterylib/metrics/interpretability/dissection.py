@@ -536,7 +536,7 @@ class ExplainedUnits(_UnitMetric):
         "explained_units", "Explained units", "interpretability", "higher",
         "fraction of the dense network's units", Tolerance(0.05),
         "IoU with formulas of concepts (Bau et al., 2017; Mu & Andreas, 2020, section 2)", short="explained units",
-        words=("easier to explain unit by unit", "harder to explain unit by unit"), version=2,
+        words=("easier to explain unit by unit", "harder to explain unit by unit"), version=2, floor=0.0,
     )  # fmt: skip
     bulky = ("ious", "formulas", "concepts")
 
@@ -575,7 +575,7 @@ class UnitIou(_UnitMetric):
 
     about = About(
         "unit_iou", "Mean IoU of units", "interpretability", "higher", "0 to 1", Tolerance(0.1, relative=True),
-        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units", version=2,
+        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units", version=2, floor=0.0,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

@@ -439,7 +439,7 @@ class FidelityR2(_Lime):
 
     about = About(
         "fidelity_r2", "Fidelity as R² (LIME)", "interpretability", "higher", "share of variance, at most 1",
-        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="LIME R²", version=2,
+        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="LIME R²", version=2, floor=0.0,
     )  # fmt: skip
 
     def scores(self, fits: Fits) -> Tensor:
