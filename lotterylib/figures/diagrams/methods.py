@@ -122,9 +122,9 @@ def gradient_kept() -> Drawn:
     figure, axis = sheet(2.55)
     x = np.linspace(0, 1, 50)
     cases = (
-        (0.05, 1.0, "all weights", INK, "learns so fast"),
+        (0.05, 1.0, "all weights", INK, "learns this fast"),
         (1.75, 1.35, "remove the most\nnegative scores", GREEN, "at least as fast"),
-        (3.45, 0.35, "remove the most\npositive scores", RED, "hardly at all"),
+        (3.45, 0.35, "remove the most\npositive scores", RED, "more slowly"),
     )
     for left, slope, title, colour, words in cases:
         curve = 1.1 + 0.75 * slope * (1 - x) ** 1.6
@@ -145,7 +145,7 @@ def gradient_kept() -> Drawn:
     return figure, (
         "A ball on a slope, three times: the slope is how fast the loss falls at the first training step. With all weights it "
         "is middling. Without the weights of most negative score it is as steep or steeper. Without those of most "
-        "positive score it is nearly flat, and the network hardly learns."
+        "positive score it is less steep, and the network learns more slowly."
     )
 
 
