@@ -13,10 +13,11 @@ from ipywidgets.widgets.widget_link import Link
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 
-from lotterylib import pruners
+from lotterylib import models, pruners
 from lotterylib.errors import SettingError
 from lotterylib.figures import diagrams, frames, look
 from lotterylib.figures.diagrams.parts import weight_grid
+from lotterylib.pruners import channels
 
 matplotlib.use("Agg")
 OTHERS = {"bowls pixels": lambda: diagrams.bowls("pixels"), "bowls noise": lambda: diagrams.bowls("noise"),
@@ -126,8 +127,41 @@ def test_the_time_line_asks_the_pruners():
     figure, alt = diagrams.timeline()
     told = {t.get_text() for t, _ in words(figure)}
     assert {look(name).label for name in pruners.names()} <= told
-    assert "SNIP: before training" in alt and "RigL: again and again during training" in alt
+    assert "SNIP: before training;" in alt and "RigL: before training, and again and again during it" in alt
+    assert "Gradual: again and again during training" in alt
+    # the lefts of the triangles, by the height of their strip
+    decided = {}
+    for line in figure.axes[0].lines:
+        if line.get_marker() == "v":
+            decided.setdefault(round(line.get_ydata()[0] - 0.02, 2), []).append(line.get_xdata()[0])
+    rows = {t.get_text(): round(t.get_position()[1], 2) for t, _ in words(figure) if t.get_ha() == "right"}
+    begin = min(decided[rows["SNIP"]])
+    assert min(decided[rows["RigL"]]) == min(decided[rows["SET"]]) == begin < min(decided[rows["Gradual"]])
     assert "OMP: after a dense training" in alt and "LTH: after each of many trainings" in alt
+    plt.close(figure)
+
+
+def test_a_channel_goes_from_all_that_write_or_read_it():
+    """As the library groups it: the first layer and conv 2 write it, conv 1 and the next block read it."""
+    network = models.build("resnet8", classes=10, channels=1, size=32)
+    units, _ = channels.find_units(network, (1, 32, 32))
+    together = {name for name, _ in next(u for u in units if "net.stem.0.weight" in dict(u.places)).places}
+    convolutions = {"net.stem.0", "net.stages.0.conv2", "net.stages.0.conv1", "net.stages.1.conv1"}
+    assert {f"{name}.weight" for name in convolutions} <= together
+    figure, alt = diagrams.coupled_channels()
+    hatched = [p for p in figure.axes[0].patches if p.get_hatch()]
+    assert len(hatched) == len(convolutions) and "all four" in alt
+    plt.close(figure)
+
+
+def test_every_triangle_of_gradual_pruning_stands_on_its_step():
+    figure, _ = diagrams.gradually()
+    axis = figure.axes[1]
+    marks = next(line for line in axis.lines if line.get_marker() == "v")
+    left = next(line for line in axis.lines if line.get_marker() == "None")
+    heights = dict(zip(left.get_xdata()[1:], left.get_ydata(), strict=False))
+    above = [y - heights[x] for x, y in zip(*marks.get_data(), strict=True)]
+    assert above == pytest.approx([0.035] * len(above))
     plt.close(figure)
 
 

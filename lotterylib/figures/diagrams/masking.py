@@ -186,8 +186,14 @@ def timeline(names: tuple[str, ...] | None = None) -> Drawn:
     say(axis, 1.23, 0.2, "the mask is decided", ha="left")
     axis.add_patch(Rectangle((3.0, 0.1), 0.35, 0.2, color="#9CC4DE"))
     say(axis, 3.43, 0.2, "weights that learn", ha="left")
-    said = "; ".join(f"{look(name).label}: {_WHEN[when[name]]}" for name in order)
+    said = "; ".join(f"{look(name).label}: {_moment(name)}" for name in order)
     return figure, f"A time line, one strip per pruner, which is as high as the network has weights. {said}."
+
+
+def _moment(name: str) -> str:
+    start = pruners.PRUNERS[name].start
+    at_first = start is Start.DURING and not _begins_dense(name)
+    return "before training, and again and again during it" if at_first else _WHEN[start]
 
 
 _DENSE, _THIN = 0.3, 0.08
@@ -209,11 +215,16 @@ def _before(axis, left: float, middle: float, unit: float, name: str) -> None:
 
 
 def _during(axis, left: float, middle: float, unit: float, name: str) -> None:
-    begins_dense = pruners.build(name).dense_share(1000) > 0
+    begins_dense = _begins_dense(name)
     _strip(axis, left, left + 0.75 * unit, middle, _DENSE if begins_dense else _THIN, _THIN)
     _strip(axis, left + 0.75 * unit, left + unit, middle, _THIN, _THIN)
-    for share in (0.15, 0.3, 0.45, 0.6, 0.75):
+    # who begins sparse has a mask to begin with
+    for share in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)[begins_dense:]:
         _decision(axis, left + share * unit, middle)
+
+
+def _begins_dense(name: str) -> bool:
+    return pruners.build(name).dense_share(1000) > 0
 
 
 def _after(axis, left: float, middle: float, unit: float, name: str) -> None:

@@ -42,7 +42,7 @@ def one_cut() -> Drawn:
     say(axis, 2.53, low + scale * cut + 0.75, "one cut", RED)
     arrow(axis, (2.53, low + scale * cut + 0.63), (2.53, low + scale * cut + 0.05), RED)
     say(axis, 2.5, 2.55, r"size $|\theta|$ of each trained weight; a third stays")
-    say(axis, 2.5, 0.1, "blue: kept", QUIET)
+    say(axis, 2.5, 0.1, "blue, over the line: kept", QUIET)
     return figure, (
         "Bars of different height stand for the sizes of twelve weights in each of three layers. One horizontal line cuts "
         f"through all. Bars that reach over it are kept: {', '.join(shares)}. Layers of small weights lose most."
@@ -253,33 +253,40 @@ def coupled_channels() -> Drawn:
     figure, axis = sheet(3.25)
     gone = 2
 
-    def stack(x: float, y: float, words: str, marked: bool = True, up: float = 0.18) -> None:
+    def cells(x: float, y: float, width: float, marked: bool) -> None:
         for i in range(5):
-            face = ORANGE if marked and i == gone else PALE
-            hatch = "////" if marked and i == gone else ""
+            face, hatch = (ORANGE, "////") if marked and i == gone else (PALE, "")
             style = {"facecolor": face, "edgecolor": INK, "linewidth": 0.8, "hatch": hatch}
-            axis.add_patch(Rectangle((x, y + up * (4 - i)), 0.5, up, **style))
-        say(axis, x + 0.25, y - 0.15, words)
+            axis.add_patch(Rectangle((x, y + 0.18 * (4 - i)), width, 0.18, **style))
 
-    stack(0.15, 1.2, "first\nlayer".replace("\n", " "))
-    stack(1.35, 0.75, "conv 1", marked=False)
-    stack(2.4, 0.75, "conv 2")
-    stack(4.3, 1.2, "next")
+    def layer(x: float, y: float, words: str, *, reads: bool | None, writes: bool) -> None:
+        """Two columns of channels: the narrow one is read, the wide one written."""
+        if reads is not None:
+            cells(x - 0.2, y, 0.15, reads)
+        cells(x, y, 0.45, writes)
+        say(axis, x + 0.15, y - 0.15, words)
+
+    layer(0.2, 1.2, "first layer", reads=None, writes=True)
+    layer(1.4, 0.75, "conv 1", reads=True, writes=False)
+    layer(2.5, 0.75, "conv 2", reads=False, writes=True)
+    layer(4.5, 1.2, "next", reads=True, writes=False)
     axis.add_patch(Circle((3.55, 1.65), 0.17, facecolor="white", edgecolor=INK))
     say(axis, 3.55, 1.65, "+", fontsize=13)
-    arrow(axis, (0.7, 1.5), (1.3, 1.25))
-    arrow(axis, (1.9, 1.2), (2.35, 1.2))
-    arrow(axis, (2.95, 1.3), (3.4, 1.57))
+    arrow(axis, (0.7, 1.5), (1.16, 1.25))
+    arrow(axis, (1.89, 1.2), (2.26, 1.2))
+    arrow(axis, (2.99, 1.3), (3.4, 1.57))
     arrow(axis, (3.73, 1.65), (4.25, 1.65))
     axis.plot([0.4, 0.4, 3.55], [2.15, 2.5, 2.5], color=INK, linewidth=1.4)
     arrow(axis, (3.55, 2.51), (3.55, 1.83))
     say(axis, 2.0, 2.67, "shortcut: the same channels, added")
     say(axis, 2.5, 3.05, "the third channel goes from all of these, or from none", RED)
-    say(axis, 2.5, 0.27, "conv 1 writes channels of its own: they are free", QUIET)
+    say(axis, 2.5, 0.36, "narrow: what a layer reads; wide: what it writes", QUIET)
+    say(axis, 2.5, 0.12, "conv 1 writes channels of its own: they are free", QUIET)
     return figure, (
         "A residual block: the first layer's output goes through two convolutions, and by a shortcut to a plus sign, where "
-        "both are added; the next layer reads the sum. The third channel is hatched in the first layer, in the second "
-        "convolution and in the next layer: it can only go from all three. The first convolution's channels are its own."
+        "both are added; the next layer reads the sum. The third channel is hatched where the first layer and the second "
+        "convolution write it, and where the first convolution and the next layer read it: it can only go from all four. "
+        "The channels that the first convolution writes are its own."
     )
 
 
@@ -331,7 +338,8 @@ def gradually() -> Drawn:
     y = 1 - np.concatenate([[0], removed, [0.9]])
     inner.step(x, y, where="post", color=BLUE, linewidth=2)
     inner.fill_between(x, y, step="post", color="#BBD6E8", linewidth=0)
-    inner.plot(updates[1:], y[2:-1] + 0.07, "v", color=RED, markersize=7)
+    # each stands on the step that it ends
+    inner.plot(updates[1:], y[1:-2] + 0.035, "v", color=RED, markersize=7)
     inner.set(xlim=(0, 1), ylim=(0, 1.12))
     say(axis, 0.42, 1.95, "all")
     say(axis, 0.42, 0.75, "few")
@@ -341,5 +349,5 @@ def gradually() -> Drawn:
     inner.text(0.08, 0.12, "weights that learn", color=INK, fontsize=10)
     return figure, (
         "A staircase that falls from all weights to a tenth of them during one training. Its first steps are high: many "
-        "weights go early. Its last ones are low, and end at three quarters of the training."
+        "weights go early. Its last ones are so low that they can hardly be seen, and end at three quarters of the training."
     )
