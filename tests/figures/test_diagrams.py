@@ -145,7 +145,8 @@ def test_a_channel_goes_from_all_that_write_or_read_it():
     """As the library groups it: the first layer and conv 2 write it, conv 1 and the next block read it."""
     network = models.build("resnet8", classes=10, channels=1, size=32)
     units, _ = channels.find_units(network, (1, 32, 32))
-    together = {name for name, _ in next(u for u in units if "net.stem.0.weight" in dict(u.places)).places}
+    names = [{name for name, _ in unit.places} for unit in units]
+    together = next(found for found in names if "net.stem.0.weight" in found)
     convolutions = {"net.stem.0", "net.stages.0.conv2", "net.stages.0.conv1", "net.stages.1.conv1"}
     assert {f"{name}.weight" for name in convolutions} <= together
     figure, alt = diagrams.coupled_channels()
