@@ -238,7 +238,9 @@ def picture(figure: Figure, alt: str) -> str:
     canvas.draw()
     plt.close(figure)
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    drawn = drawn.quantize(_COLOURS, dither=Image.Dither.NONE).convert("RGB")
+    # the palette that lies nearest to each colour: the usual one mixes ink and frames to brown
+    palette = Image.Quantize.MAXCOVERAGE
+    drawn = drawn.quantize(_COLOURS, palette, dither=Image.Dither.NONE).convert("RGB")
     # a tenth smaller than the same pixels as PNG
     drawn.save(small, format="webp", lossless=True)
     data = base64.b64encode(small.getvalue()).decode()

@@ -46,7 +46,12 @@ def frames(drawn: Mapping[str, Drawn], description: str) -> Any:
             show,
             step=ipywidgets.SelectionSlider(options=list(pictures), description=description, style=style),
         )
-    chosen = ipywidgets.SelectionSlider(options=list(pictures), description=description, style=style)
-    stack = ipywidgets.Stack([ipywidgets.HTML(p) for p in pictures.values()], selected_index=0)
+    # in the middle of the page, as figures are
+    middle = {"margin": "2px auto"}
+    chosen = ipywidgets.SelectionSlider(
+        options=list(pictures), description=description, style=style, layout=middle
+    )
+    shown = [ipywidgets.HTML(p, layout=middle) for p in pictures.values()]
+    stack = ipywidgets.Stack(shown, selected_index=0)
     ipywidgets.jslink((chosen, "index"), (stack, "selected_index"))
     return ipywidgets.VBox([chosen, stack])

@@ -1,6 +1,9 @@
 """The drawings that explain: each has words that can be read on a phone, none upon another, and an alt text."""
 
+import base64
 import inspect
+import io
+import re
 from itertools import combinations
 
 import ipywidgets
@@ -10,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 from ipywidgets.widgets.widget_link import Link
+from matplotlib.colors import to_rgba_array
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
+from PIL import Image
 
 from lotterylib import models, pruners
 from lotterylib.errors import SettingError
 from lotterylib.figures import diagrams, frames, look
-from lotterylib.figures.diagrams.parts import weight_grid
+from lotterylib.figures.diagrams.parts import INK, weight_grid
 from lotterylib.pruners import channels
 
 matplotlib.use("Agg")
@@ -211,6 +216,11 @@ def test_a_slider_shows_the_picture_of_its_step():
     slider, stack = box.children
     assert list(slider.options) == ["round 1", "round 2", "round 3"]
     assert ["Round 1:" in p.value for p in stack.children] == [True, False, False]
+    assert all(part.layout.margin == "2px auto" for part in (slider, *stack.children)), "not in the middle"
+    picture = re.search(r"base64,([^\"]+)", stack.children[1].value)[1]
+    drawn = np.array(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")).reshape(-1, 3)
+    # letters have the colour of ink: a palette of few colours makes it brown
+    assert (drawn == (to_rgba_array(INK)[0, :3] * 255).round()).all(1).sum() > 500
     links = [w for w in ipywidgets.Widget.widgets.values() if isinstance(w, Link)]
     assert ((slider, "index"), (stack, "selected_index")) in [(w.source, w.target) for w in links]
 
