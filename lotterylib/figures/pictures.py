@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +24,8 @@ from .drawing import Drawn, draw_image, panels, spanned, stroke
 from .style import legible, look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
+# As many strokes: two pruners may share a marker, and in grey colours are alike.
+_STROKES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def images(pictures: Tensor, titles: Sequence[str], columns: int = 10) -> Drawn:
@@ -183,9 +186,9 @@ def _name_layers(axis: Axes, names: Sequence[str]) -> None:
     axis.set_xlabel("layer, input to output")
 
 
-def _legend_above(axis: Axes, count: int) -> None:
+def _legend_above(axis: Axes, count: int, most: int = 5) -> None:
     # At the left, which a phone shows first.
-    axis.legend(ncols=min(5, count), loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    axis.legend(ncols=min(most, count), loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
 
 
 def _layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool) -> Figure:
@@ -217,7 +220,8 @@ def _layer_marks(values: Mapping[str, Mapping[str, float]], label: str, log: boo
             x = np.arange(len(names)) + (i - (len(values) - 1) / 2) * 0.13
             name, colour, marker = look(pruner)
             row = np.where(row > 0, row, np.nan)
-            axis.plot(x, row, marker=marker, color=colour, linewidth=0.7, markersize=7, label=name)
+            style = {"marker": marker, "color": colour, "linewidth": 0.9, "linestyle": _STROKES[i]}
+            axis.plot(x, row, markersize=7, label=name, **style)
             nothing = x[np.isnan(row)]
             axis.plot(nothing, np.full(len(nothing), least / 1.5), "x", color=colour, markersize=8)
         axis.set_yscale("log")
@@ -462,7 +466,7 @@ def _drawn_lines(
             label, colour, marker = look(pruner)
             axis.plot(x, y, stroke(pruner), marker=marker, color=colour, label=label)
         axis.set(xlabel=xlabel, ylabel=ylabel)
-        axis.legend()
+        _legend_above(axis, len(found), 3)
         figure.tight_layout()
     return figure
 

@@ -393,6 +393,31 @@ def test_lines_on_log_axes_keep_their_zero_and_their_order():
     assert (axis.get_xscale(), axis.get_yscale()) == ("linear", "log") and axis.get_ylim()[0] < 0.2
 
 
+def test_pruners_in_layers_differ_without_colour():
+    """Two ways of random pruning share a marker: their strokes tell them apart."""
+    ways = ["random-global", "random-uniform", "random-erk"]
+    assert len({figures.look(way).marker for way in ways}) < len(ways)
+    layers = {"stem.0": 50.0, "head": 2.0}
+    (axis,) = figures.layer_bars({way: layers for way in ways}, "weights kept (%)", log=True)[0].axes
+    assert len({line.get_linestyle() for line in axis.lines if line.get_marker() != "x"}) == len(ways)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda: figures.curves({"dense": [2.0, 1.0], "lottery": [1.5]}),
+        lambda: figures.lines([1, 5], {"snip": [4.0, 0.2], "random": [4.0, 0.2]}, "kept", "least"),
+    ],
+)
+def test_a_legend_of_lines_stands_above_them_at_the_left(drawn):
+    """A phone shows the left of a wide figure first."""
+    figure = drawn()[0]
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    legend, inside = axis.get_legend().get_window_extent(), axis.get_window_extent()
+    assert legend.y0 >= inside.y1 and abs(legend.x0 - inside.x0) < 20 and legend.x1 < inside.x1
+
+
 def test_bars_begin_at_zero():
     (axis,) = figures.bars({"lottery": 4.0, "random": 0.2}, "cost")[0].axes
     assert [(bar.get_x(), bar.get_width()) for bar in axis.patches] == [(0, 4.0), (0, 0.2)]
