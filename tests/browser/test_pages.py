@@ -71,6 +71,12 @@ def test_a_long_name_breaks_at_dots_and_underscores(browser, address):
         assert text == "lotterylib.figures.diagrams.weight_grid 0.5"
 
 
+def test_a_long_word_of_a_neighbours_title_stays_whole_on_a_phone(browser, address):
+    lines = "e => { e.lang = ''; e.textContent = 'connections'; return e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight) }"
+    with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
+        assert round(visit.page.locator(".prev-next-title").first.evaluate(lines)) == 1
+
+
 WIDE_FIGURE = """async (classes) => {
   const [figure, canvas, image] = ["figure", "canvas", "img"].map((name) => document.createElement(name));
   Object.assign(canvas, { width: 1000, height: 100 });
