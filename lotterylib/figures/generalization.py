@@ -106,7 +106,8 @@ def attack_curves(
 def adversarial_examples(
     images: Tensor, adversarial: Tensor, before: Sequence[str], after: Sequence[str]
 ) -> Drawn:
-    """Draw one column per image: as it was, what was added (grey: nothing; black and white: the most), and the sum.
+    """Draw one column per image: as it was, what was added (white: the most that was added, black: the most that was taken
+    away, grey: nothing), and the sum. All are drawn as their pixels are, and no page turns them to negatives.
 
     ``images`` and ``adversarial``: [N, C, H, W]; ``before`` and ``after``: the network's answers to them.
 
@@ -126,9 +127,11 @@ def adversarial_examples(
         figure, axes = plt.subplots(3, len(images), figsize=size, squeeze=False)
         for row, (name, pictures) in zip(axes, rows.items(), strict=True):
             for axis, picture in zip(row, pictures, strict=True):
-                draw_image(axis, picture)
+                draw_image(axis, picture, "gray")
                 bare(axis)
-            row[0].set_ylabel(f"± {255 * most:.3g}/255" if name == "change" else name)
+            size = f"{255 * most:.3g}/255"
+            key = f"white + {size}\nblack − {size}\ngrey: unchanged"
+            row[0].set_ylabel(key if name == "change" else name, fontsize=9)
         for column, (old, new) in enumerate(zip(before, after, strict=True)):
             axes[0, column].set_title(old, fontsize=9)
             axes[2, column].set_xlabel(new, fontsize=9)
