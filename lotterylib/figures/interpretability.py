@@ -40,7 +40,7 @@ def superpixel_cuts(images: Tensor, cuts: Mapping[str, Tensor]) -> Drawn:
         for row, (name, segments) in zip(axes, cuts.items(), strict=True):
             counts = [int(cut.max()) + 1 for cut in segments]
             for axis, image, cut, count in zip(row, images, segments, counts, strict=True):
-                draw_image(axis, image)
+                draw_image(axis, image, "gray")
                 _borders(axis, cut, "#D62728")
                 axis.set_title(count, fontsize=9, pad=2)
             row[0].set_ylabel(name, fontsize=9)
@@ -75,7 +75,7 @@ def superpixel_maps(
     with styled():
         figure, axes = _grid(len(images), 1 + len(found), size=1.5, layout="constrained")
         for line, image, *row in zip(axes, images, *found.values(), strict=True):
-            draw_image(line[0], image)
+            draw_image(line[0], image, "gray")
             _borders(line[0], row[0].segments, "#666666")
             for axis, explanation in zip(line[1:], row, strict=True):
                 _heat(axis, explanation, top)
@@ -117,7 +117,7 @@ def one_explanation(
         for i, picture in enumerate((image, *samples)):
             axis = figure.add_subplot(top[i])
             bare(axis)
-            draw_image(axis, picture)
+            draw_image(axis, picture, "gray")
             axis.set_title(f"answer {answers[i - 1]:.0%}" if i else "the image", fontsize=10)
         fit = figure.add_subplot(below[0])
         fit.plot(fitted, answers, ".", color="#0072B2", markersize=3, alpha=0.5)

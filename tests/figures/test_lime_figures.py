@@ -84,6 +84,8 @@ def test_one_explanation_shows_samples_answers_and_fit():
     assert [axis.get_title() for axis in (first, *hidden)] == ["the image", "answer 90%", "answer 25%"]
     for axis, picture in zip((first, *hidden), (IMAGES[0], *samples), strict=True):
         assert axis.images[0].get_array().tolist() == picture.movedim(0, -1).squeeze(-1).tolist()
+        # what is hidden is black, on a dark page too, which turns all but photographs to negatives
+        assert axis.images[0].get_cmap().name == "gray"
     everything, above, _ = fit.lines
     assert (
         list(everything.get_ydata()) == answers.tolist() and list(everything.get_xdata()) == fitted.tolist()
