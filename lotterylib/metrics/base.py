@@ -115,7 +115,8 @@ class About:
             >>> metrics.describe("accuracy").axis, metrics.describe("ece").axis, metrics.describe("nll").axis
             ('Test accuracy (%) ↑', 'ECE (probability) ↓', 'NLL (nats) ↓')
         """
-        if self.label.endswith((f"({self.sign})", f", {self.sign})")):
+        # a variant's name stands behind the unit
+        if f"({self.sign})" in self.label or f", {self.sign})" in self.label:
             return f"{self.label} {self.arrow}"
         named = (
             f"{self.label[:-1]}; {self.sign})" if self.label.endswith(")") else f"{self.label} ({self.sign})"

@@ -112,3 +112,10 @@ def test_tolerances_by_hand():
 )
 def test_where_a_network_that_knows_nothing_would_pass(name, dense, tolerance, nothing_to_lose):
     assert metrics.describe(name).at_floor(dense, tolerance) == nothing_to_lose
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("variant", ["", ":control", ":per weight"])
+def test_an_axis_names_its_unit_once(name, variant):
+    about = metrics.describe(name + variant)
+    assert about.axis.count(f"{about.sign})") == 1, about.axis
