@@ -148,7 +148,7 @@ def recall_changes(
     errors: Mapping[str, Mapping[str, float | tuple[float, float]]],
 ) -> Drawn:
     """Draw who pays: change of recall of each class against dense, in percentage points, with 95% intervals. What lies far
-    outside is cut off: an arrow gives its value.
+    outside is cut off: an arrow gives its value; an interval that goes on beyond the frame has an open head there.
 
     ``changes``: pruner → class → share, None for a class without one; ``errors``: their standard errors, or the
     ends of their intervals where these are another's than a single change's.
@@ -177,7 +177,11 @@ def recall_changes(
             style = {"fmt": marker or "o", "color": colour, "markersize": 5, "linewidth": 1.3}
             axis.errorbar(list(known.values()), y, xerr=half, label=label, **style)
             ends += (values + 1.1 * half.T * [-1, 1]).ravel().tolist()
-            for place, change in zip(y, known.values(), strict=True):
+            for place, change, (low, high) in zip(y, known.values(), between, strict=True):
+                for edge, head in ((-reach, "<"), (reach, ">")):
+                    if low < edge < high and abs(change) <= reach:
+                        open_head = {"color": colour, "markerfacecolor": "white", "markersize": 5}
+                        axis.plot(edge, place, head, clip_on=False, zorder=4, **open_head)
                 if abs(change) > reach:
                     edge = math.copysign(reach, change)
                     axis.plot(edge, place, "<" if change < 0 else ">", color=colour, clip_on=False)

@@ -111,3 +111,11 @@ def test_recall_changes(pruners):
     given = {p: {"Shirt": (-0.3, -0.05), "Bag": (0.0, 0.15)} for p in pruners}
     [axis] = figures.recall_changes(changes, given)[0].axes
     assert [list(s[:, 0]) for s in axis.collections[0].get_segments()] == [[-30, -5], [0, 15]]
+
+
+def test_an_interval_of_recall_that_leaves_the_frame_has_an_open_head():
+    changes = {"random": {"Shirt": -0.04, "Bag": -0.01}}
+    wide = {"random": {"Shirt": (-0.3, 0.02), "Bag": (-0.02, 0.0)}}
+    [axis] = figures.recall_changes(changes, wide)[0].axes
+    heads = [ln for ln in axis.lines if ln.get_marker() == "<"]
+    assert [(ln.get_markerfacecolor(), ln.get_xdata()[0]) for ln in heads] == [("white", axis.get_xlim()[0])]
