@@ -160,9 +160,9 @@ def concept_counts(
 ) -> Drawn:
     """Draw which concepts vanish first: explained units that name a concept (row) at a sparsity (column), by pruner (panel).
 
-    The ``top`` concepts are the dense network's most frequent ones; those that the first pruner loses earliest stand on top.
-    Counted are records of ``explained_units``, of the first data set and model among them. Raises ``DataError`` if there are
-    none, or if no unit of the dense network is explained.
+    The ``top`` concepts are the dense network's most frequent ones; on top stand those of which the first pruner keeps the
+    smallest share, mean over its sparsities. Numbers are means over seeds. Counted are records of ``explained_units``, of the
+    first data set and model among them. Raises ``DataError`` if there are none, or if no unit of the dense network is explained.
 
     Example:
         >>> from ..study import records
