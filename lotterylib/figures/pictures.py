@@ -235,9 +235,15 @@ def _layer_marks(values: Mapping[str, Mapping[str, float]], label: str, log: boo
 
 
 def lines(
-    x: Sequence[float], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, log: str = ""
+    x: Sequence[float],
+    values: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    limits: Mapping[str, float] | None = None,
 ) -> Drawn:
-    """Draw one line per pruner (pruner → a value for each ``x``), in the order of ``x``.
+    """Draw one line per pruner (pruner → a value for each ``x``), in the order of ``x``, and dashed horizontal ones (``limits``: name
+    → height).
 
     ``log``: the axes with a log scale, of "x" and "y"; where the y axis has to show a zero, it is linear below the least positive value.
 
@@ -248,6 +254,9 @@ def lines(
     """
     figure = _drawn_lines({pruner: (x, row) for pruner, row in values.items()}, xlabel, ylabel)
     axis = figure.axes[0]
+    for name, height in (limits or {}).items():
+        axis.axhline(height, color="#D55E00", linestyle="--", linewidth=1.3, label=name)
+        axis.legend()
     if "x" in log:
         axis.set_xscale("log")
         axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
@@ -264,6 +273,7 @@ def lines(
     if x[0] > x[-1]:
         axis.invert_xaxis()
     ends = "; ".join(f"{look(p).label} from {row[0]:.3g} to {row[-1]:.3g}" for p, row in values.items())
+    ends += "".join(f"; {name} {height:.3g}" for name, height in (limits or {}).items())
     first, last = (f"{end:.3g}" if abs(end) < 1000 else f"{end:,.0f}" for end in (x[0], x[-1]))
     return figure, f"{ylabel} against {xlabel}, {first} to {last}: {ends}."
 

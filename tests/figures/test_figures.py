@@ -389,6 +389,10 @@ def test_lines_on_log_axes_keep_their_zero_and_their_order():
     left, right = axis.get_xlim()
     assert axis.get_xscale() == "log" and left > right
     assert axis.get_ylim()[0] < 0 < 4 < axis.get_ylim()[1]
+    figure, alt = figures.lines([1, 5], {"snip": [4.0, 0.2]}, "kept", "least", limits={"allowed": 0.5})
+    limit = figure.axes[0].lines[-1]
+    assert list(limit.get_ydata()) == [0.5, 0.5] and limit.get_marker() == "None" and "allowed 0.5" in alt
+    assert "allowed" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     (axis,) = figures.lines([1, 5], {"snip": [4.0, 0.2]}, "kept", "least", log="y")[0].axes
     assert (axis.get_xscale(), axis.get_yscale()) == ("linear", "log") and axis.get_ylim()[0] < 0.2
 
@@ -452,6 +456,9 @@ def test_a_readers_own_pruner_is_drawn_under_its_name_and_always_alike():
     mine = figures.look("largest-first")
     assert mine.label == "largest-first" and mine == figures.look("largest-first")
     assert mine.colour not in {figures.look(name).colour for name in ("dense", *pruners.names())}
+    # circles are lottery tickets, and hexagons and octagons look like circles
+    others = ("untrained", "random direction", "stability", *(f"mine {i}" for i in range(20)))
+    assert not {figures.look(name).marker for name in others} & set("ohH8")
 
 
 # --- show
