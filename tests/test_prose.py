@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lotterylib import metrics
+from lotterylib.study.reference import REFERENCE
 from tests.sources import DOCUMENTS, NOTEBOOKS, PAGES, ROOT, code, name, prose
 
 # A share, a difference in points, or a fraction with two digits: what a result looks like.
@@ -255,3 +256,9 @@ def test_the_first_screen_has_a_verdict_of_two_sentences_four_tiles_and_a_pictur
     screen = re.findall(r"::([\w-]+):s`|```\{(figure)\}", text)[:8]
     tiles = ["generalization-lead", "calibration-lead", "interpretability-lead", "geometry-lead"]
     assert [quoted or figure for quoted, figure in screen] == ["short", "count", "setting", *tiles, "figure"]
+
+
+@pytest.mark.parametrize("page", ["book/not_measured.md", "book/reproducibility.md"])
+def test_a_page_on_the_studies_names_each_whose_records_come_with_the_book(page):
+    shipped = {manifest.parent.name for manifest in REFERENCE.glob("*/manifest.json")}
+    assert set(re.findall(r"::state-([\w-]+):s", prose(ROOT / page))) == shipped

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pandas as pd
 
+from .. import metrics
 from ..text import signed
 from ..verdict import paired_change, paired_gap
 from .answers import percent
-from .style import called
+from .style import called, in_order
 
 # what twice the training may gain a network that has converged
 CONVERGED = 0.005
@@ -68,3 +72,38 @@ def convergence_in_words(table: pd.DataFrame, longer: pd.DataFrame, epochs: tupl
     if gain >= CONVERGED:
         return f"{said}not converged: a ticket that trains longer, as lottery tickets do in rounds, may beat it for that alone."
     return f"{said}converged{', in the mean; the interval reaches beyond that' if high > CONVERGED else ''}."
+
+
+def study_in_words(records: Iterable[Mapping[str, Any]], left: Iterable[tuple[str, str]]) -> str:
+    """Return what a study has and what it still lacks of what it asked for.
+
+    Args:
+        records: Those that are there, as from ``study.records``.
+        left: A pruner and a metric for each record that is not, as from ``study.outstanding``.
+
+    Example:
+        >>> study_in_words([{"pruner": "dense", "metric": "accuracy", "seed": 0}], [("snip", "accuracy")])
+        'The dense network alone, accuracy, 1 seed. Still without SNIP.'
+    """
+    seeds: dict[str, set[int]] = {}
+    kinds: dict[str, set[str]] = {}
+    for row in records:
+        seeds.setdefault(row["pruner"], set()).add(row["seed"])
+        kinds.setdefault(row["metric"], set()).add(row["pruner"])
+    asked = [(p, m) for p, m in left if p not in ("dense", "control")]
+    absent = in_order({p for p, _ in asked} - seeds.keys())
+    others = len(seeds.keys() - {"dense"})
+    blank = [metrics.describe(m).short for m in dict.fromkeys(m for _, m in asked)
+             if others and not kinds.get(m, set()) - {"dense"}]  # fmt: skip
+    few, most = (end((len(own) for own in seeds.values()), default=0) for end in (min, max))
+    parts = [
+        f"The dense network and {others} method{'s' * (others > 1)}" if others else "The dense network alone",
+        f"{len(kinds)} metrics" if len(kinds) > 1 else "".join(metrics.describe(m).short for m in kinds),
+        f"{f'{few} to ' * (few < most)}{most} seed{'s' * (most > 1)}",
+    ]
+    said = [
+        f"{', '.join(parts)}." if seeds else "No records yet.",
+        f"Still without {', '.join(map(called, absent))}." if absent else "",
+        f"Not measured yet of any pruned network: {', '.join(blank)}." if blank else "",
+    ]
+    return " ".join(filter(None, said))

@@ -1,6 +1,7 @@
 import pytest
 
-from lotterylib.figures import convergence_in_words, gap_in_words
+from lotterylib import study
+from lotterylib.figures import convergence_in_words, gap_in_words, study_in_words
 from lotterylib.results import tidy
 from tests.test_results import row
 
@@ -69,3 +70,26 @@ def test_a_network_that_gains_much_from_longer_training_has_not_converged(before
     sentence = convergence_in_words(dense(before), dense(after), (8, 16))
     assert sentence.startswith("Trained for 16 epochs instead of 8") and gain in sentence
     assert sentence.endswith(end) and ("not converged" in sentence) == (end == "may beat it for that alone.")
+
+
+def test_a_study_of_dense_networks_lacks_no_pruned_ones():
+    """It never asked for any."""
+    name = "laptop-twice"
+    said = study_in_words(study.records(name), study.outstanding(name))
+    assert said == "The dense network alone, accuracy, 3 seeds."
+
+
+def test_what_a_study_asked_for_and_has_not_is_named():
+    there = [
+        ("dense", "accuracy", 0),
+        ("dense", "fgsm_accuracy", 0),
+        ("dense", "accuracy", 1),
+        ("snip", "accuracy", 0),
+    ]
+    left = [("snip", "fgsm_accuracy"), ("rigl", "accuracy"), ("control", "ece"), ("dense", "brier")]
+    records = [{"pruner": p, "metric": m, "seed": s} for p, m, s in there]
+    assert study_in_words(records, left) == (
+        "The dense network and 1 method, 2 metrics, 1 to 2 seeds. Still without RigL. "
+        "Not measured yet of any pruned network: FGSM."
+    )
+    assert study_in_words([], left) == "No records yet. Still without SNIP, RigL."
