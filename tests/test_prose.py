@@ -81,7 +81,7 @@ def test_the_list_holds_no_more_than_is_needed():
         ("The ticket gets 91.2% right.", True),
         ("It loses 3 points.", True),
         ("two per cent, 2 per cent", True),
-        ("an AUROC of .93", True),
+        ("a ROC-AUC of .93", True),
         ("an ECE of 0.016", True),
         ("ResNet-20, CIFAR-10, version 1.15.2, in 2019", False),
         ("a temperature of 200 and a width of 0.5", False),
@@ -262,3 +262,9 @@ def test_the_first_screen_has_a_verdict_of_two_sentences_four_tiles_and_a_pictur
 def test_a_page_on_the_studies_names_each_whose_records_come_with_the_book(page):
     shipped = {manifest.parent.name for manifest in REFERENCE.glob("*/manifest.json")}
     assert set(re.findall(r"::state-([\w-]+):s", prose(ROOT / page))) == shipped
+
+
+def test_preprints_are_links():
+    """The style links an eprint, not a note."""
+    text = (ROOT / "book/references.bib").read_text(encoding="utf-8")
+    assert not re.search(r"arXiv:\d", text) and len(re.findall(r"^\s*eprint\s*=", text, re.MULTILINE)) > 40
