@@ -105,6 +105,7 @@ DIALECT = {
     "say expensive": r"\b(?:too )?dear(?:er)?\b",
     "say stop …ing": r"\bstops? to\b",
     "say billion": r"\bthousand million\b",
+    "say ROC-AUC": r"\bAUROC\b",
     "say cannot": r"\bcan not\b",
     "write 79%": r"\d %(?=[^\w ]| [a-z])",
 }

@@ -28,7 +28,7 @@ class Row:
     - "images": for shares of images Newcombe's interval of paired shares, which knows when there are few (recall loss: for
       all classes at once); else Student's, from the standard error of the paired bootstrap, which draws the images anew
       and shows both networks the same ones. Means over images (NLL …) have it in closed form; so have corruption error
-      (delta method) and AUROC (DeLong), for large samples; all others take the spread of 200 resamples.
+      (delta method) and ROC-AUC (DeLong), for large samples; all others take the spread of 200 resamples.
     - "images, by fifths": a metric that belongs to a whole set of images (curvature in the weights, the noise that they
       bear) is measured again on five disjoint fifths of it, ± 2.78 standard errors.
     - "… and random probes", "… and random draws of noise": what these add is in the interval. Without images in front:

@@ -327,7 +327,7 @@ def intervals(card: Scorecard) -> list[str]:
         "95% intervals of the difference by images, both networks on the same ones: for shares of images (accuracy, also under "
         "attack) Newcombe's, which knows when there are few; recall loss holds for all classes at once. The others are "
         "Student's, from the standard error of the paired bootstrap over images: in closed form for means, corruption error "
-        f"and AUROC, from 200 resamples for the rest. From fewer than {FEW} images nothing is called as good."
+        f"and ROC-AUC, from 200 resamples for the rest. From fewer than {FEW} images nothing is called as good."
     ]
     if named := [row.label for row in card.rows if "by fifths" in row.over]:
         lines.append(

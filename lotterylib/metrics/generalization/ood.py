@@ -45,7 +45,7 @@ def ood_auroc(in_scores: Tensor, out_scores: Tensor) -> float:
     """Return the area under the ROC curve: the probability that an image of the distribution scores higher than one from outside,
     ties counting half. In [0, 1], higher is better, .5 is chance; swapped sets give 1 − x.
 
-        AUROC = 1/(N M) · Σᵢⱼ ([sᵢ > tⱼ] + ½ [sᵢ = tⱼ])
+        ROC-AUC = 1/(N M) · Σᵢⱼ ([sᵢ > tⱼ] + ½ [sᵢ = tⱼ])
 
     ``in_scores`` [N] and ``out_scores`` [M]: higher = more like the distribution. Raises ``DataError`` for an empty set,
     another shape, or a NaN.
@@ -171,11 +171,11 @@ class _OutlierMetric(Metric):
 
 @register
 class OodAuroc(_OutlierMetric):
-    """Mean AUROC over sets of outliers; the error is DeLong's, over images."""
+    """Mean ROC-AUC over sets of outliers; the error is DeLong's, over images."""
 
     about = About(
         "ood_auroc", "Outlier detection, ROC-AUC", "generalization", "higher", "probability, chance .5", Tolerance(0.01),
-        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier AUROC",
+        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier ROC-AUC",
         words=("better at noticing outliers", "worse at noticing outliers"), version=2, floor=0.5,
     )  # fmt: skip
 
@@ -238,7 +238,7 @@ class OodAupr(_OutlierMetric):
 
 @dataclass(frozen=True)
 class _Placed:
-    """The AUROC of one set as a mean over either side: ``inside``, the placements of the distribution's images among the
+    """The ROC-AUC of one set as a mean over either side: ``inside``, the placements of the distribution's images among the
     outliers, as shares of a mean over all of them, and ``outside``, those of the outliers. ``samples``: images in both."""
 
     value: float
