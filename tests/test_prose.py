@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lotterylib import metrics
+from lotterylib import figures, metrics, study
 from lotterylib.study.reference import REFERENCE
 from tests.sources import DOCUMENTS, NOTEBOOKS, PAGES, ROOT, code, name, prose
 
@@ -29,9 +29,11 @@ ALLOWED = {
     "book/scale.md": {
         "94% in about a minute is the *aim*": "an aim, said to be one",
         "8 to 100% of its area": "a setting of the crop",
-        "54.5, 58.0, 62.5, 57.1% after 48 steps": "printed by `make gpu`; date, devices and versions stand below it",
-        "pixels differ by .0037": "the same",
-        ".04, 33.14, .209; the processor's .04, 33.14, .209": "the same",
+        "54.5% in float32, 58.0% in TF32, 62.5% in float16, 57.1% in bfloat16": "printed by `make gpu`; date, devices and "
+        "versions stand below it",
+        "differ by .0037": "the same",
+        ".04 of the images; on the processor .04": "the same",
+        ".209 of each weight; on the processor .209": "the same",
     },
     "book/sparsity.md": {
         "two rounds remove 36% of the weights, seven 79%, fourteen 96%": "1 − 0.8ⁿ, computed",
@@ -265,7 +267,80 @@ def test_a_page_on_the_studies_names_each_whose_records_come_with_the_book(page)
     assert set(re.findall(r"::state-([\w-]+):s", prose(ROOT / page))) == shipped
 
 
+def test_the_page_on_dimensions_has_a_row_for_every_metric():
+    """By the words of its figures."""
+    rows = re.findall(r"^\| ([^|]+) [↑↓] \|", prose(ROOT / "book/dimensions.md"), re.MULTILINE)
+    told = " ".join(rows).lower()
+    for metric in study.load_profile("laptop").metrics:
+        about = metrics.describe(metric)
+        assert about.short.lower() in told or about.label.lower() in told, metric
+
+
+def test_the_words_of_the_boards_have_entries_in_the_glossary():
+    entries = set(re.findall(r"^(\S.*)$", prose(ROOT / "book/glossary.md"), re.MULTILINE))
+    short = [figures.look(p).label for p in ("random", "magnitude", "lottery")]
+    words = [
+        "ROC-AUC",
+        "average precision",
+        "Brier score",
+        "fidelity",
+        "stability",
+        "explained units",
+        "R²",
+        "Hessian",
+    ]
+    assert {
+        *short,
+        *words,
+        "churn",
+        "corruption error",
+        "weight noise",
+        "ECE",
+        "NLL",
+        "IoU",
+        "FGSM",
+    } <= entries
+
+
 def test_preprints_are_links():
     """The style links an eprint, not a note."""
     text = (ROOT / "book/references.bib").read_text(encoding="utf-8")
     assert not re.search(r"arXiv:\d", text) and len(re.findall(r"^\s*eprint\s*=", text, re.MULTILINE)) > 40
+
+
+MATHS = re.compile(r"^```\{math\}.*?^```|\$\$.*?\$\$|(?<!\$)\$[^$\n]+\$", re.MULTILINE | re.DOTALL)
+
+
+def first_page(symbol: str) -> str:
+    """Where a reader who begins at the beginning meets a symbol in a formula."""
+    sign = re.compile(rf"(?<![a-zA-Z\\]){re.escape(symbol)}(?![a-zA-Z])")
+    for place in re.findall(r"(?:file|root): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")):
+        path = next(path for path in (ROOT / f"{place}.md", ROOT / f"{place}.ipynb") if path.is_file())
+        text = re.sub(
+            r"^\|.*$|^:label:.*$|\\(?:text|operatorname)\{.*?\}", "", prose(path), flags=re.MULTILINE
+        )
+        if any(sign.search(formula) for formula in MATHS.findall(text)):
+            return name(path)
+    raise AssertionError(f"{symbol} is in no formula")
+
+
+def test_notation_links_to_where_a_symbol_is_first_seen():
+    labelled = {
+        label: name(page)
+        for page in PAGES
+        for label in re.findall(r"^:label: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    table = prose(ROOT / "book/notation.md").partition("Three formulas")[0]
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", table.replace("\\lvert", ""), re.MULTILINE)
+    for symbols, seen in rows:
+        for symbol in re.findall(r"\$([^$]+)\$", symbols):
+            if r"\cdot" not in symbol:
+                label, link = re.search(r"\{eq\}`(.+)`|\]\((.+)\)", seen).groups()
+                there = labelled[label] if label else name((ROOT / "book" / link).resolve())
+                assert first_page(symbol) == there, symbol
+
+
+def test_gradual_pruning_and_set_are_on_one_list():
+    """As the page on pruners says."""
+    lists = {profile: study.load_profile(profile).pruners for profile in study.profile_names()}
+    assert [profile for profile, names in lists.items() if {"gradual", "set"} & set(names)] == ["smoke"]
