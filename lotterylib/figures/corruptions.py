@@ -13,7 +13,7 @@ from torch import Tensor
 from ..datasets import CORRUPTIONS, corrupt
 from ..errors import DataError
 from .drawing import Drawn, bare, draw_image, panels
-from .style import look, styled
+from .style import ink_on, look, styled
 
 COMMON = CORRUPTIONS[:15]
 
@@ -86,9 +86,9 @@ def corruption_heatmap(
         size = min(9.6, 1.7 + 3.1 * len(tables)), 0.29 * len(names) + 1.2
         figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False)
         for axis, (network, table) in zip(axes[0], tables.items(), strict=True):
-            axis.imshow(100 * table, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+            drawn = axis.imshow(100 * table, cmap="viridis", vmin=0, vmax=100, aspect="auto")
             for (row, column), share in np.ndenumerate(table):
-                shade = "black" if share > 0.6 else "white"
+                shade = ink_on(drawn.cmap(share))
                 middle = {"ha": "center", "va": "center", "fontsize": 9}
                 axis.text(column, row, f"{100 * share:.0f}", color=shade, **middle)
                 if floor is not None and share <= floor:

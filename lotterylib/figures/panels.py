@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..verdict import over_seeds
 from .drawing import Drawn, legend_below, logarithmic, marked, panels, spanned
 from .paper import FAR
-from .style import in_order, look, styled
+from .style import in_order, ink_on, look, styled
 from .sweep import cut_off, draw_panel, legend_of, span
 
 # Of more pruners or named values than these an alt text says only the first and the last.
@@ -122,7 +122,7 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
     }
     with styled():
         figure, axis = plt.subplots(figsize=(size, size))
-        axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
+        drawn = axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
         for (i, j), value in np.ndenumerate(shown.to_numpy(dtype=float)):
             if not math.isnan(value):
                 text = f"{round(10 * value)}" if many else f"{value:.2f}"
@@ -130,7 +130,7 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
                     # the scale's two ends are equally dark
                     about = {"fill": False, "hatch": "////", "edgecolor": "#8a8a8a", "linewidth": 0}
                     axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **about))
-                axis.text(j, i, text, color="white" if abs(value) > 0.6 else "black", **numbers)
+                axis.text(j, i, text, color=ink_on(drawn.cmap(drawn.norm(value))), **numbers)
         slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 9}
         axis.set_xticks(range(len(order)), labels, **slanted)
         axis.set_yticks(range(len(order)), labels, fontsize=9)

@@ -21,7 +21,7 @@ from ..errors import DataError, SettingError
 from ..masks import Mask
 from ..masks.mask import inner_layer
 from .drawing import Drawn, draw_image, panels, spanned, stroke
-from .style import legible, look, styled
+from .style import ink_on, legible, look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 # As many strokes: two pruners may share a marker, and in grey colours are alike.
@@ -166,11 +166,10 @@ def _layer_table(values: Mapping[str, Mapping[str, float]], label: str, log: boo
     shades = np.log(numbers.clip(min=least)) if log else numbers
     with styled():
         figure, axis = plt.subplots(figsize=(8, 0.32 * len(values) + 1.8))
-        axis.imshow(shades, cmap="Blues", aspect="auto")
-        middle = (shades.min() + shades.max()) / 2
+        drawn = axis.imshow(shades, cmap="Blues", aspect="auto")
         for (i, j), number in np.ndenumerate(numbers):
             text = "×" if number == 0 else f"{number:.0f}" if number >= 10 else f"{number:.2g}"
-            ink = "white" if shades[i, j] > middle else "black"
+            ink = ink_on(drawn.cmap(drawn.norm(shades[i, j])))
             axis.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
         _name_layers(axis, names)
         axis.set_yticks(range(len(values)), [look(p).label for p in values])
@@ -313,9 +312,9 @@ def overlap(shares: Mapping[str, Mapping[str, float]], chance: float) -> Drawn:
     with styled():
         size = 0.5 * len(names) + 1.4
         figure, axis = plt.subplots(figsize=(size + 0.6, size))
-        axis.imshow(values, cmap="Blues", vmin=0, vmax=1)
+        drawn = axis.imshow(values, cmap="Blues", vmin=0, vmax=1)
         for (i, j), share in np.ndenumerate(values):
-            ink = "white" if share > 0.6 else "black"
+            ink = ink_on(drawn.cmap(share))
             axis.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=10, color=ink)
         labels = [look(n).label for n in names]
         axis.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")

@@ -95,6 +95,39 @@ def _luminance(rgb: np.ndarray) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
+def ink_on(face: Any) -> str:
+    """Return black or white: what can be read better on a colour, on a light page and on a dark one.
+
+    Example:
+        >>> ink_on("#7ab4d8"), ink_on("#0072B2")
+        ('black', 'white')
+    """
+    rgb = np.array(to_rgb(face))
+
+    def least(ink: float) -> float:
+        pairs = ((rgb, np.full(3, ink)), (_in_the_dark(rgb), _in_the_dark(np.full(3, ink))))
+        return min(contrast(*pair) for pair in pairs)
+
+    return "black" if least(0.0) > least(1.0) else "white"
+
+
+def contrast(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the contrast of two colours (WCAG 2.2), from 1 to 21.
+
+    Example:
+        >>> contrast(np.zeros(3), np.ones(3))
+        21.0
+    """
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _in_the_dark(rgb: np.ndarray) -> np.ndarray:
+    """Return a colour of a figure as a dark page shows it: the filter of book.css."""
+    turned = np.array([[-0.574, 1.430, 0.144], [0.426, 0.430, 0.144], [0.426, 1.430, -0.856]])
+    return (1.2 * (turned @ (0.93 - 0.86 * rgb)).clip(0, 1)).clip(0, 1)
+
+
 def in_order(pruners: Iterable[str]) -> list[str]:
     """Return pruners, each once, as legends list them: dense and controls first, then by their rank and in the order of
     ``pruners.names()``, those with other settings behind their method, then those that are not known.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ipywidgets.widgets.widget_link import Link
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 from PIL import Image
@@ -22,6 +22,7 @@ from lotterylib import models, pruners
 from lotterylib.errors import SettingError
 from lotterylib.figures import diagrams, frames, look
 from lotterylib.figures.diagrams.parts import INK, weight_grid
+from lotterylib.figures.style import _in_the_dark, contrast, ink_on
 from lotterylib.pruners import channels
 
 matplotlib.use("Agg")
@@ -88,6 +89,26 @@ def test_a_mask_keeps_the_larger_half():
     # sixteen bits, and eight zeros of the product
     assert told.count("0") == 8 + 8 and told.count("1") == 8
     plt.close(figure)
+
+
+def test_numbers_on_blue_can_be_read_in_light_and_dark():
+    figure, _ = diagrams.mask_grid()
+    cells = [c for c in figure.axes[0].patches if c.get_width() == pytest.approx(0.36)]
+    assert len(cells) == 3 * 16
+    for cell, number in zip(cells, figure.axes[0].texts, strict=False):
+        face, ink = (np.array(to_rgb(c)) for c in (cell.get_facecolor(), number.get_color()))
+        assert contrast(face, ink) >= 4.5 and contrast(_in_the_dark(face), _in_the_dark(ink)) >= 4.5
+    plt.close(figure)
+
+
+def test_ink_is_what_can_be_read_on_both_pages():
+    """On mid blue white is faint in the light, on full blue black is in the dark."""
+    assert [ink_on(face) for face in ("white", "#66AAD1", "#0072B2", "black")] == [
+        "black",
+        "black",
+        "white",
+        "white",
+    ]
 
 
 @pytest.mark.parametrize("number, before, after", [(1, 36, 29), (2, 29, 23), (5, 15, 12)])

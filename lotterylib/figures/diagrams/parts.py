@@ -86,18 +86,21 @@ def weight_grid(
     marked: np.ndarray | None = None,
     full: float = 1.0,
 ) -> None:
-    """Draw a matrix of weights, darker blue for a larger size; removed ones are white with a dot, marked ones framed."""
+    """Draw a matrix of weights, darker blue for a larger size; removed ones are white with a dot, marked ones framed.
+
+    Behind ``words`` the blue stays pale, so that they can be read on a light page and on a dark one.
+    """
     rows, columns = values.shape
     kept = np.ones(values.shape, dtype=bool) if kept is None else kept
     for i, j in np.ndindex(rows, columns):
         left, low = x + j * cell, y + (rows - 1 - i) * cell
-        strength = min(1.0, abs(values[i, j]) / full) if kept[i, j] else 0.0
+        strength = min(1.0, abs(values[i, j]) / full) * (1.0 if words is None else 0.5) if kept[i, j] else 0.0
         shade = tuple(1 - strength * (1 - np.array((0.0, 0.447, 0.698))))
         face = shade if kept[i, j] else "white"
         axis.add_patch(Rectangle((left, low), cell, cell, facecolor=face, edgecolor="#9A9A9A", linewidth=0.7))
         middle = left + cell / 2, low + cell / 2
         if words is not None:
-            say(axis, *middle, str(words[i][j]), "white" if strength > 0.55 else INK)
+            say(axis, *middle, str(words[i][j]))
         elif not kept[i, j]:
             axis.plot(*middle, ".", color="#9A9A9A", markersize=3)
         if marked is not None and marked[i, j]:
