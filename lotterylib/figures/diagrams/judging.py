@@ -209,7 +209,7 @@ def lime_fit() -> Drawn:
     for place, sample in enumerate((15, 14, 11, 7, 6)):
         _shirt(axis, 0.12 + 0.98 * place, 3.3, shown[sample])
         say(axis, 0.5 + 0.98 * place, 3.12, f"{100 * answers[sample]:.0f}%", weight="bold")
-    say(axis, 2.5, 4.15, "hide parts, and ask the network: how sure of “shirt”?")
+    say(axis, 2.5, 4.15, "hide parts (hatched), and ask: how sure of “shirt”?")
     inner = plot(figure, 0.6, 0.6, 2.05, 2.05)
     for x, y in zip(fitted, answers, strict=True):
         inner.plot([x, x], [x, y], color=RED, linewidth=1.4)
@@ -221,20 +221,20 @@ def lime_fit() -> Drawn:
     say(axis, 1.62, 0.15, "short strokes: what the line misses (fidelity)", RED)
     _shirt(axis, 3.35, 1.45, np.ones(4), effects[:4])
     say(axis, 3.87, 2.75, "what each part adds")
-    names = ("body", "sleeves", "collar")
+    names = ("body", "each sleeve", "collar")
     values = (effects[0], effects[1], effects[3])
     for row, (name, value) in enumerate(zip(names, values, strict=True)):
         say(axis, 3.1, 1.15 - 0.22 * row, name, ha="left")
         say(axis, 4.8, 1.15 - 0.22 * row, f"{100 * value:+.0f} points", ha="right")
     return figure, (
-        "Above, five versions of a shirt, whole and with parts hidden; below each how sure the network is that it is a "
+        "Above, five versions of a shirt, whole and with parts hidden, which are hatched; below each how sure the network is that it is a "
         "shirt. Lower left, its answers for all sixteen versions against those of a fitted sum of parts: points near a "
         "line, with short strokes for what the line misses. Lower right, the parts by what each adds: the body most."
     )
 
 
 def _shirt(axis: Axes, x: float, y: float, shown: np.ndarray, effects: np.ndarray | None = None) -> None:
-    """Draw body, two sleeves and collar; hidden ones are black, effects are shades of orange."""
+    """Draw body, two sleeves and collar; hidden ones are hatched, effects are shades of orange."""
     scale = 0.75 if effects is None else 1.05
     parts = (
         [(0.28, 0), (0.72, 0), (0.72, 0.72), (0.28, 0.72)],
@@ -243,12 +243,13 @@ def _shirt(axis: Axes, x: float, y: float, shown: np.ndarray, effects: np.ndarra
         [(0.36, 0.72), (0.64, 0.72), (0.58, 0.86), (0.42, 0.86)],
     )
     for number, corners in enumerate(parts):
-        face: Any = "#8FB8D4" if shown[number] else "#222222"
+        face: Any = "#8FB8D4" if shown[number] else "none"
         if effects is not None:
             strength = min(1.0, max(0.0, effects[number]) / 0.55)
             face = tuple(1 - strength * (1 - np.array((0.9, 0.62, 0.0))))
         place = [(x + scale * a, y + scale * b) for a, b in corners]
-        axis.add_patch(Polygon(place, facecolor=face, edgecolor=INK, linewidth=0.9))
+        hatch = "" if shown[number] else "//////"
+        axis.add_patch(Polygon(place, facecolor=face, edgecolor=INK, linewidth=0.9, hatch=hatch))
 
 
 def shared_pixels() -> Drawn:
