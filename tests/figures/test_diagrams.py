@@ -192,6 +192,32 @@ def test_every_triangle_of_gradual_pruning_stands_on_its_step():
     plt.close(figure)
 
 
+def test_the_annotated_sweep_draws_what_the_page_describes():
+    """An arrow with a number, an open head, the paper's dots; and "dashed" points to a dash."""
+    figure, _ = diagrams.annotated_sweep()
+    words, curves = figure.axes
+    told = {t.get_text().partition(":")[0]: t for t in words.texts}
+    assert {"arrow", "open head", "small dots", "dashed", "dotted", "grey"} <= set(told)
+    assert "10" in {t.get_text() for t in curves.texts}
+    assert {r"$\downarrow$", "v"} <= {line.get_marker() for line in curves.lines}
+    (dashed,) = (line for line in curves.lines if line.get_linestyle() == "--")
+    ends = dashed.get_transform().transform(dashed.get_xydata())
+    at = words.transData.transform(told["dashed"].xy)
+    way = (at - ends[0]) @ (ends[1] - ends[0]) / np.sum((ends[1] - ends[0]) ** 2)
+    assert 0 < way < 1 and np.hypot(*(ends[0] + way * (ends[1] - ends[0]) - at)) < 2
+    plt.close(figure)
+
+
+def test_a_sleeve_is_one_sleeve_and_hidden_parts_are_hatched():
+    figure, _ = diagrams.lime_fit()
+    told = [t.get_text() for t, _ in words(figure)]
+    assert "each sleeve" in told and any("(hatched)" in t for t in told)
+    hatched = [p for p in figure.axes[0].patches if p.get_hatch()]
+    # of five versions: none, the body, a sleeve, the collar, and the body with the collar
+    assert len(hatched) == 0 + 1 + 1 + 1 + 2
+    plt.close(figure)
+
+
 def test_as_much_flows_through_each_layer():
     """The widths of the pipes of each of the three layers add up to the same."""
     figure, _ = diagrams.flow()

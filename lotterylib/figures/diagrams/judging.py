@@ -441,48 +441,64 @@ def annotated_sweep() -> Drawn:
         >>> annotated_sweep()[1][:14]
         'A sweep with w'
     """
-    figure, axis = sheet(4.0)
+    figure, axis = sheet(4.35)
     # so that the lines to the words lie above the curves
     axis.set_zorder(5)
-    inner = plot(figure, 0.75, 0.85, 3.35, 2.45)
-    # after 3, 6, … 18 rounds
-    levels = (49, 74, 87, 93, 96, 98)
-    x = np.arange(1, 7)
-    lead = np.array([90.3, 90.1, 90.0, 89.3, 83.5, 42])
-    doubt = np.array([1, 0.8, 1, 1.3, 3, 5])
+    left, low, width, height = 0.75, 1.15, 3.35, 2.45
+    inner = plot(figure, left, low, width, height)
+    # after 3, 6, … 21 rounds
+    levels = (49, 74, 87, 93, 96, 98, 99)
+    x = np.arange(1, 8)
+    lead = np.array([90.3, 90.1, 90.0, 89.3, 83.5, 38, 10])
+    doubt = np.array([1, 0.8, 1, 1.3, 3, 17, 0])
+    bottom, top, end = 24, 97, 7.05
     colour = look("lottery").colour
     inner.axhline(90, color=INK, linestyle="-.", linewidth=1.5)
-    others = {"random": [88.6, 85.5, 79, 66, 45, 20], "snip": [89.4, 87.8, 84, 77, 66, 35]}
+    others = {"random": [88.6, 85.5, 79, 66, 50, 42, 36], "snip": [89.4, 87.8, 84, 77, 68, 57, 48]}
     for name, values in others.items():
         inner.plot([0, *x], [90, *values], color="#B5B5B5", linewidth=1.2)
-        inner.text(6.12, max(values[-1], 26), look(name).label, color="#7A7A7A", fontsize=10, va="center")
+        inner.text(7.12, values[-1], look(name).label, color="#7A7A7A", fontsize=10, va="center")
     inner.plot([0, *x[:4]], [90, *lead[:4]], color=colour, linewidth=2)
     inner.plot(x[3:5], lead[3:5], "--", color=colour, linewidth=2)
     inner.plot(x[4:], lead[4:], ":", color=colour, linewidth=2.4)
-    inner.errorbar(x, lead, doubt, fmt="o", color=colour, markersize=6, capsize=3)
+    inner.errorbar(x[:6], lead[:6], doubt[:6], fmt="o", color=colour, markersize=6, capsize=3)
+    beyond: Any = {"color": colour, "clip_on": False, "zorder": 6}
+    inner.plot(6, bottom, "v", markerfacecolor="white", markersize=6, **beyond)
+    inner.plot(7, bottom + 2, marker=r"$\downarrow$", markersize=11, **beyond)
+    inner.text(7.12, bottom + 2, "10", color=colour, fontsize=10, va="center")
+    inner.plot(
+        x[:5], [89.2, 88.9, 87.9, 85.5, 74], ":", marker="o", color="black", markersize=2.5, linewidth=1
+    )
     inner.axvline(4, color=colour, linewidth=1.2, linestyle=":")
-    inner.set(xlim=(0, 6.05), ylim=(24, 97))
-    inner.text(6.12, lead[-1], look("lottery").label, color=colour, fontsize=10, va="center", weight="bold")
+    inner.set(xlim=(0, end), ylim=(bottom, top))
+    inner.text(
+        5.35, 59, look("lottery").label, color=colour, fontsize=10, ha="right", va="center", weight="bold"
+    )
     inner.set_xticks(x, [str(v) for v in levels])
     inner.set_yticks([30, 50, 70, 90])
-    say(axis, 2.42, 0.43, "sparsity (%), even steps: three rounds each")
-    say(axis, 0.2, 2.05, "metric (unit) ↑ more is better", rotation=90)
+    say(axis, 2.42, 0.17, "sparsity (%), even steps: three rounds each")
+    say(axis, 0.2, 2.35, "metric (unit) ↑ more is better", rotation=90)
     notes: tuple[tuple[str, tuple[float, float], tuple[float, float]], ...] = (
-        ("dash-dotted: the dense network", (1.45, 90.1), (1.8, 3.5)),
-        ("solid, up to the line:\nas accurate as dense", (1.5, 90.0), (1.6, 2.1)),
-        ("whisker: 95%\ninterval over seeds", (5.0, 85.6), (3.9, 3.68)),
-        ("dashed: less\naccurate", (4.65, 85.7), (4.55, 3.16)),
-        ("dotted:\ncollapsed", (5.55, 61), (4.6, 2.45)),
-        ("grey: the other\nmethods", (3.6, 71.5), (2.3, 1.2)),
+        ("dash-dotted: the dense network", (1.45, 90.1), (1.8, 3.8)),
+        ("solid, up to the line:\nas accurate as dense", (1.5, 90.0), (1.52, 2.62)),
+        ("whisker: 95%\ninterval over\nseeds", (5.05, 82.5), (4.53, 3.04)),
+        # the middle of a dash
+        ("dashed: less\naccurate", (4.6, 85.9), (3.9, 3.95)),
+        ("dotted:\ncollapsed", (5.5, 61), (4.6, 2.5)),
+        ("grey: the other\nmethods", (3.75, 69.3), (1.4, 1.85)),
+        ("small dots: the\npaper's curve", (4.5, 79.8), (2.03, 1.42)),
+        ("open head:\ngoes on beyond", (5.95, 23), (2.83, 0.58)),
+        ("arrow: far\nbelow, at 10", (7.1, 24), (4.4, 0.58)),
     )
     for words, (a, b), (at_x, at_y) in notes:
-        point = 0.75 + a / 6.05 * 3.35, 0.85 + (b - 24) / 73 * 2.45
+        point = left + a / end * width, low + (b - bottom) / (top - bottom) * height
         axis.annotate(
             words, point, (at_x, at_y), color=RED, fontsize=10, ha="center", va="center", zorder=10,
-            arrowprops={"arrowstyle": "-", "color": RED, "linewidth": 0.9, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": RED, "linewidth": 0.9, "shrinkB": 1},
         )  # fmt: skip
     return figure, (
         "A sweep with words at its parts. The dash-dotted line is the dense network. The coloured curve is solid while its "
         "network is as accurate as dense, up to a thin dotted vertical line, then dashed, then dotted where it has collapsed. "
-        "Whiskers at its points are intervals over seeds. Grey curves are the other methods, each with its name at the end."
+        "Whiskers at its points are intervals over seeds; an open head says that one goes on beyond the frame. An arrow at the edge "
+        "has the value of a point far below. Small dots are the paper's own curve. Grey curves are the other methods."
     )
