@@ -302,6 +302,18 @@ def test_the_words_of_the_boards_have_entries_in_the_glossary():
     } <= entries
 
 
+def test_a_drawing_on_a_page_fits_on_a_phone():
+    """Its letters have ten points (tests/figures/test_diagrams.py), which its class says: a picture that does not say so is
+    taken to have smaller ones, and scrolls (book.js). What has a form of its own for phones is not meant."""
+    figures = [
+        f for page in PAGES for f in re.findall(r"^```\{(?:figure|image)\}.*?^```", prose(page), re.M | re.S)
+    ]
+    assert len(figures) > 10
+    assert [
+        f for f in figures if not re.search(r"^:class: (?:letters-100|on-wide|on-narrow)$", f, re.M)
+    ] == []
+
+
 def test_preprints_are_links():
     """The style links an eprint, not a note."""
     text = (ROOT / "book/references.bib").read_text(encoding="utf-8")

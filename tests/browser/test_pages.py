@@ -98,6 +98,12 @@ def test_a_wide_figure_scrolls_on_a_phone_and_keeps_its_letters_readable(browser
         assert visit.page.evaluate(WIDE_FIGURE, "letters-100") == [540, True, PHONE]
         across, scrolls, page = visit.page.evaluate(WIDE_FIGURE, "letters-180")
         assert 300 < across < PHONE and not scrolls and page == PHONE
+        # a shadow at the edge that has more, under covers that scroll along; the paper lets it through
+        frame, paper = (visit.page.locator(where).last for where in ("figure.scrolls", "figure.scrolls img"))
+        assert (
+            frame.evaluate("e => getComputedStyle(e).backgroundAttachment") == "local, local, scroll, scroll"
+        )
+        assert paper.evaluate("e => getComputedStyle(e).mixBlendMode") in ("multiply", "lighten")
     with Visit(browser, address, "notebooks/sample.html", WIDE) as visit:
         across, scrolls, page = visit.page.evaluate(WIDE_FIGURE, "letters-100")
         assert 500 < across <= 1000 and not scrolls and page == WIDE
