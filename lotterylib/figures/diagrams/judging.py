@@ -227,7 +227,7 @@ def lime_fit() -> Drawn:
         say(axis, 3.1, 1.15 - 0.22 * row, name, ha="left")
         say(axis, 4.8, 1.15 - 0.22 * row, f"{100 * value:+.0f} points", ha="right")
     return figure, (
-        "Above, five versions of a shirt, whole and with parts hidden, which are hatched; below each how sure the network is that it is a "
+        "Above, five versions of a shirt, whole and with hatched parts hidden; below each how sure the network is that it is a "
         "shirt. Lower left, its answers for all sixteen versions against those of a fitted sum of parts: points near a "
         "line, with short strokes for what the line misses. Lower right, the parts by what each adds: the body most."
     )
