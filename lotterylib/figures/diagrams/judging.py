@@ -499,6 +499,6 @@ def annotated_sweep() -> Drawn:
     return figure, (
         "A sweep with words at its parts. The dash-dotted line is the dense network. The coloured curve is solid while its "
         "network is as accurate as dense, up to a thin dotted vertical line, then dashed, then dotted where it has collapsed. "
-        "Whiskers at its points are intervals over seeds; an open head says that one goes on beyond the frame. An arrow at the edge "
-        "has the value of a point far below. Small dots are the paper's own curve. Grey curves are the other methods."
+        "Whiskers at its points are intervals over seeds; an open head says that one goes on beyond the frame. An arrow at "
+        "the edge has the value of a point far below. Small dots are the paper's own curve. Grey curves are the other methods."
     )
