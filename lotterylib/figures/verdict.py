@@ -147,9 +147,14 @@ def _frame(axis: Axes, wide: pd.DataFrame, names: list[str], *, apart: bool) -> 
 
 def _board_words(wide: pd.DataFrame) -> str:
     words = ["Verdicts by ticket (rows, grouped by pruner, sparsity rising downwards) and metric (columns)."]
-    for pruner, group in wide.groupby(level="pruner", sort=False):
+    # LTH-PASS is no metric
+    squares = wide.drop(columns="LTH-PASS", errors="ignore")
+    for pruner, group in squares.groupby(level="pruner", sort=False):
         counts = pd.Series(group.to_numpy().ravel()).value_counts()
         said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
+        if "LTH-PASS" in wide:
+            together = wide.loc[group.index, "LTH-PASS"]
+            said += f"; in all at once {(together == 'pass').sum()} of {len(together)} pass"
         words.append(f"{look(str(pruner)).label}: {said}.")
     return " ".join(words)
 
