@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import measured
 from benchmarks.intervals import PARTS, cases, simulate, tickets
 from lotterylib.metrics import describe
-from lotterylib.verdict.coverage import coverage
+from lotterylib.verdict.coverage import coverage, too_narrow
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -28,6 +29,12 @@ def test_the_committed_table_is_of_this_simulation_and_within_bounds(part):
     assert (table.draws >= draws).all() and table[
         ["seed", "lotterylib", "numpy", "scipy"]
     ].notna().all().all()
+
+
+def test_too_narrow_is_what_no_chance_explains_and_tickets_of_a_study_count_once():
+    rows = [("few draws", 0.93, 100), ("many draws", 0.93, 4000), ("3 seeds, 16 tickets", 0.93, 4000)]
+    table = pd.DataFrame(rows, columns=["setting", "coverage", "draws"])
+    assert too_narrow(table).setting.tolist() == ["many draws"]
 
 
 @pytest.mark.parametrize("case", [c for c in cases() if not c[0].startswith("ticket")], ids=lambda c: c[1])
