@@ -297,7 +297,7 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
 
 
 def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
-    """Draw half the interval of a typical ticket as a multiple of the tolerance (``verdict.resolution``), one dot per metric, on
+    """Draw half the interval of a typical ticket as a multiple of the limit used (``verdict.resolution``), one dot per metric, on
     a logarithmic axis, with a thread to the line at 1.
 
     Open diamonds lie beyond it, where not even a network as good as dense would pass. Raises ``DataError`` where no metric has
@@ -307,7 +307,7 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
         >>> from lotterylib.results import example
         >>> from ..verdict import passes, resolution
         >>> resolution_bars(resolution(passes(example())))[1][:72]
-        'Half the interval of a typical ticket, in tolerances, above 1 for 0 metr'
+        'Half the interval of a typical ticket / limit used, above 1 for 0 metric'
     """
     shown = found.loc[found["ratio"] > 0].sort_values(by="ratio")
     if shown.empty:
@@ -325,8 +325,9 @@ def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
         axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
         axis.set_yticks(range(len(shown)), labels, fontsize=8)
         axis.set_ylim(-0.6, len(shown) - 0.4)
-        axis.set_xlabel("half the interval / tolerance, log axis")
+        axis.set_xlabel("half the interval / limit used, log axis")
         figure.tight_layout()
     said = _each(dict(zip(labels, shown.ratio, strict=True)), ".2g")
-    above = f"above 1 for {(~shown.able).sum()} metrics"
-    return marked(figure, f"Half the interval of a typical ticket, in tolerances, {above}: {said}.", smoke)
+    beyond = int((~shown.able).sum())
+    above = f"above 1 for {beyond} metric{'s' * (beyond != 1)}"
+    return marked(figure, f"Half the interval of a typical ticket / limit used, {above}: {said}.", smoke)

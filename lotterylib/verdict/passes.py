@@ -225,7 +225,8 @@ def limits(judged: pd.DataFrame) -> pd.DataFrame:
 def resolution(judged: pd.DataFrame) -> pd.DataFrame:
     """Tell whether a network as good as dense could pass here.
 
-    Where half an interval is wider than the tolerance, an interval around no difference at all reaches beyond it, so the
+    Where half an interval is wider than the limit (the column ``tolerance`` of ``judged``: the metric's own, or what a
+    retraining costs where that is more), an interval around no difference at all reaches beyond it, so the
     study cannot tell a good network from a worse one: only more seeds or more test images help.
 
     Returns:
