@@ -23,6 +23,8 @@ from .paper import FAR
 from .style import in_order, ink_on, look, styled
 from .sweep import cut_off, draw_panel, legend_of, span
 
+# That of the methods which ``draw_panel`` does not name.
+_GREY = "#b8b8b8"
 # Of more pruners or named values than these an alt text says only the first and the last.
 _TOLD, _MANY = 5, 12
 
@@ -69,6 +71,8 @@ def sweep_panels(
         shown = [
             Line2D([], [], color=look(p).colour, marker=look(p).marker, label=look(p).label) for p in own
         ]
+        if set(table.pruner) - {"dense", *own}:
+            shown.append(Line2D([], [], color=_GREY, linewidth=0.8, label="each other method"))
         figure.tight_layout()
         legend_below(figure, [*shown, *legend_of(figure)], 4, fontsize=9)
     return marked(figure, " ".join(words), smoke)

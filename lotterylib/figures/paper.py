@@ -48,7 +48,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         >>> from lotterylib.verdict.paper import digitised
         >>> _, alt = beside_paper(example(), digitised(), "accuracy")
         >>> print(alt)
-        Test accuracy against sparsity, higher is better. this study: LeNet on scikit-learn's digits:
+        Test accuracy against sparsity, higher is better. this book: LeNet on scikit-learn's digits:
         at 80.0% sparsity, from best to worst: LTH. the paper, digitised (other data or network): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
     """
     about = metrics.describe(metric)
@@ -72,7 +72,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
             shared = left[left.pruner.isin({"dense", *printed[setting].pruner})]
             left = shared if shared.sparsity.gt(0).any() else left
             begun = left.sparsity.gt(0).any()
-            whose = "this study" if begun else "this study (no pruned network measured yet)"
+            whose = "this book" if begun else "this book (no pruned network measured yet)"
             panels = [(f"{whose}:\n{setting_name(model, dataset)}", left)]
             if same or another not in drawn:
                 title = f"the paper, digitised ({note}):\n{setting_name(*setting[::-1])}"

@@ -50,6 +50,14 @@ def test_values_far_apart_are_on_a_logarithmic_axis():
     assert alt.count("RP is number 2 of 2") == 2
 
 
+def test_grey_curves_are_in_the_legend_where_there_are_some():
+    for highlight, grey in ((None, False), ("random", True)):
+        figure, _ = figures.sweep_panels(networks(), ["accuracy"], highlight=highlight)
+        labelled = {line.get_label(): line.get_color() for line in figure.legends[0].get_lines()}
+        assert ("each other method" in labelled) == grey
+    assert labelled["each other method"] in {line.get_color() for line in figure.axes[0].lines}
+
+
 def test_panels_refuse_what_they_cannot_show():
     table = networks()
     with pytest.raises(DataError, match="no records of ece"):
