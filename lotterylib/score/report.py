@@ -29,6 +29,10 @@ from .structure import in_words
 _SHOWN = 3
 # images with another answer that the page lists
 _LISTED = 50
+# columns of what is printed where there is no terminal: a page of the book holds so many
+_PAGE = 85
+# columns of a metric's name and of a network's in a table of several networks
+_NAME, _NETWORK = 34, 18
 # tolerances that the page's bars reach to either side
 _SPAN = 4
 _WORDS = {
@@ -113,8 +117,12 @@ class Comparison:
 
 def _framed(document: str) -> str:
     """Return a page for a notebook's output: in a frame, so that its style stays its own."""
-    how = 'title="Scorecard" loading="lazy" style="width:100%;height:36rem;border:1px solid #ccc"'
-    return f'<iframe srcdoc="{html.escape(document)}" {how}></iframe>'
+    how = 'title="Scorecard" loading="lazy" style="width:100%;height:46rem;border:1px solid #ccc;resize:vertical"'
+    # no browser of a phone shows a bar before a finger moves
+    more = (
+        '<p style="margin:0 0 .3rem"><small>The card is longer than its frame: scroll inside it.</small></p>'
+    )
+    return f'{more}<iframe srcdoc="{html.escape(document)}" {how}></iframe>'
 
 
 def _save(what: Report | Comparison, folder: str | Path, fail_on: str) -> list[Path]:
@@ -193,10 +201,15 @@ def _compared(card: Scorecard) -> str:
             f"{retrained}{tail}.{_wait(undecided)}"
         )
     if undecided:
+        good = f"; it is as good as its dense network in {len(well)}{better}{retrained}" if well else ""
+        than = (
+            f" than {card.about['trainings of dense']} trainings of the dense network"
+            if retrained and not well
+            else ""
+        )
         return (
-            f"no metric is shown to be worse, but {len(undecided)} of {_metrics(telling)} "
-            f"{'is' if len(undecided) == 1 else 'are'} undecided ({_named(undecided)}); it is as good as its dense network in "
-            f"{len(well)}{better}{retrained}.{_wait(undecided)}"
+            f"no metric is shown to be worse{than}, but {_of_all(len(undecided), telling)} "
+            f"{'is' if len(undecided) == 1 else 'are'} undecided ({_named(undecided)}){good}.{_wait(undecided)}"
         )
     if not telling:
         return "nothing can be told: both networks are at the floor in every metric."
@@ -225,21 +238,32 @@ def _named(rows: list[Row]) -> str:
 
 
 def _wait(undecided: list[Row]) -> str:
-    """Return how many more images would decide what is undecided."""
-    needs = sorted(row.needed for row in undecided if row.needed)
-    if not needs:
+    """Return how many more images would decide what is undecided, and of which metric the first are."""
+    decidable = sorted((row for row in undecided if row.needed), key=lambda row: row.needed or 0)
+    if not decidable:
         them = "them" if len(undecided) > 1 else "it"
         return f" A million more images would not decide {them}." if undecided else ""
-    first, last, open_still = _rounded(needs[0]), _rounded(needs[-1]), len(undecided) - len(needs)
-    most = f"{len(needs)} of them" if open_still else "all of them"
+    needs, open_still = [_rounded(row.needed or 0) for row in decidable], len(undecided) - len(decidable)
+    first = f"{needs[0]} more images than the {decidable[0].images:,} that it rests on would decide"
     if len(undecided) == 1:
-        said = f"{first} more images would decide it"
-    elif len(needs) == 1 or first == last:
-        said = f"{last} more images would decide {most}"
+        said = f"{first} it"
+    elif len(decidable) > 1 and needs[0] == needs[-1]:
+        said = f"{needs[0]} more images would decide {_how_many(len(decidable), open_still)}"
     else:
-        said = f"{first} more images would decide one of them, {last} {most}"
+        said = f"{first} {_named(decidable[:1])}"
+        if len(decidable) > 1:
+            said += f", {needs[-1]} {_how_many(len(decidable), open_still)}"
     others = f"the other{'s' * (open_still > 1)}"
     return f" About {said}{f'; even a million would not decide {others}' if open_still else ''}."
+
+
+def _how_many(count: int, others: int) -> str:
+    """Return how many metrics, in words; all where there are no ``others``."""
+    if not others:
+        return "both" if count == 2 else "all"
+    return dict(zip(range(1, 7), ("one", "two", "three", "four", "five", "six"), strict=True)).get(
+        count, str(count)
+    )
 
 
 def _rounded(number: int) -> str:
@@ -421,7 +445,7 @@ def _skipped(card: Scorecard) -> list[str]:
 
 
 def text(card: Scorecard, columns: int | None = None) -> str:
-    """Return the card for a terminal of so many ``columns``, 80 or more; by default as wide as it is, 100 at most."""
+    """Return the card for a terminal of so many ``columns``, 80 or more; by default as wide as it is, 100 at most, and 85 in a notebook."""
     columns = _columns(columns)
     lines = [*_wrapped(headline(card), columns, ""), *_wrapped(scope(card), columns, ""), ""]
     if len(card.doubts) > 1:
@@ -452,12 +476,12 @@ def beside(cards: list[Report], columns: int | None = None) -> str:
     for card in cards:
         lines += [*_wrapped(f"{card.about['ticket']}: {headline(card)}", columns, "")]
     dense = cards[0].compared
-    table = [["metric", *(["dense"] if dense else []), *(card.about["ticket"][:18] for card in cards)]]
+    table = _broken(["metric", *(["dense"] if dense else []), *(card.about["ticket"] for card in cards)])
     for name in dict.fromkeys(row.metric for card in cards for row in card.rows):
         known = [{row.metric: row for row in card.rows}.get(name) for card in cards]
         first = next(row for row in known if row)
         cells = [f"{number(r.ticket)} {_MARKS[r.word]}" if r else "-" for r in known]
-        table.append([_titled(first)[:34], *([number(first.dense)] if dense else []), *cells])
+        table += _broken([_titled(first), *([number(first.dense)] if dense else []), *cells])
     for what in ("file, survivors only", "time of a batch"):
         taken = [{row[0]: row for row in costs(card)}.get(what) for card in cards]
         if whole := next((row[1] for row in taken if row), None):
@@ -471,8 +495,18 @@ def beside(cards: list[Report], columns: int | None = None) -> str:
     return printable("\n".join(line.rstrip() for line in lines))
 
 
+def _broken(cells: Sequence[str]) -> list[list[str]]:
+    """Return a row of a table as several, in which no name is cut.
+
+    >>> _broken(["metric", "one-shot magnitude pruning"])
+    [['metric', 'one-shot magnitude'], ['', 'pruning']]
+    """
+    lines = [textwrap.wrap(cell, _NETWORK if i else _NAME) or [""] for i, cell in enumerate(cells)]
+    return [[(each[i : i + 1] or [""])[0] for each in lines] for i in range(max(map(len, lines)))]
+
+
 def _columns(columns: int | None) -> int:
-    return max(80, min(100, columns or shutil.get_terminal_size((100, 24)).columns))
+    return max(80, min(100, columns or shutil.get_terminal_size((_PAGE, 24)).columns))
 
 
 def _facts(card: Scorecard) -> list[str]:
@@ -484,7 +518,16 @@ def _facts(card: Scorecard) -> list[str]:
         files,
     ]
     lines += [f"what counts as comparable: {said}" if card.compared else ""]
+    lines += [f"images that a metric rests on: {_seen(card)}" if card.rows else ""]
     return [line for line in [*lines, ", ".join(f"{n} {v}" for n, v in about["versions"].items())] if line]
+
+
+def _seen(card: Scorecard) -> str:
+    """Return how many images each metric rests on, the same number once."""
+    counts = sorted({row.images for row in card.rows}, reverse=True)
+    return "; ".join(
+        f"{count:,} ({', '.join(row.label for row in card.rows if row.images == count)})" for count in counts
+    )
 
 
 def _table(card: Scorecard, columns: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lotterylib.score.report import _figures, breaks, headline, number, text
+from lotterylib.score.report import _figures, beside, breaks, headline, number, text
 
 
 def test_json_says_all_and_is_json(card):
@@ -136,11 +136,35 @@ def test_the_answer_does_not_praise_a_network_that_guesses(card):
 
 @pytest.mark.parametrize(
     "needed, said",
-    [({"nll": 1234}, "About 1,300 more images would decide 1 of them; even a million would not decide the other."),
-     ({"nll": 12, "ece": 99_900}, "About 12 more images would decide one of them, 100,000 all of them."),
-     ({"nll": 12, "ece": 12}, "About 12 more images would decide all of them."), ({}, "A million more images would not decide them.")],
+    [({"nll": 1234}, "About 1,300 more images than the {} that it rests on would decide NLL; even a million would not decide the other."),
+     ({"nll": 12, "ece": 99_900}, "About 12 more images than the {} that it rests on would decide NLL, 100,000 both."),
+     ({"nll": 12, "ece": 12}, "About 12 more images would decide both."), ({}, "A million more images would not decide them.")],
 )  # fmt: skip
 def test_the_answer_says_how_many_images_would_decide(card, needed, said):
-    assert told(card, needed, nll="undecided", ece="undecided").endswith(f" {said}")
+    seen = card["nll"].images
+    answer = told(card, needed, nll="undecided", ece="undecided")
+    assert answer.endswith(f" {said.format(seen)}")
+    # good in none is no news
+    assert "undecided (NLL, ECE). " in answer and "as good as" not in answer
+    three = told(card, {"nll": 12, "ece": 99_900}, nll="undecided", ece="undecided", accuracy="undecided")
+    assert three.endswith("decide NLL, 100,000 two; even a million would not decide the other.")
     alone = told(card, {"nll": 7}, nll="undecided", accuracy="holds")
-    assert alone.endswith("About 7 more images would decide it.")
+    assert alone.endswith(f"About 7 more images than the {seen} that it rests on would decide it.")
+    assert "as good as its dense network in 1. " in alone
+
+
+def test_the_card_says_on_how_many_images_each_metric_rests(card):
+    counts = {row.label: row.images for row in card.rows}
+    said = " ".join(str(card).split()).partition("images that a metric rests on: ")[2]
+    assert all(f"{counts[row.label]:,} images; tolerance" in card.to_html() for row in card.rows)
+    assert said.startswith(f"{max(counts.values()):,} (")
+
+
+def test_a_table_of_several_cuts_no_name_and_no_arrow(card):
+    long = dataclasses.replace(card, about={**card.about, "ticket": "one-shot magnitude pruning"})
+    lines = beside([long, card]).splitlines()
+    [head] = [i for i, line in enumerate(lines) if line.startswith("metric")]
+    assert "one-shot magnitude" in lines[head] and lines[head + 1].strip() == "pruning"
+    rows = lines[head + 2 : lines.index("", head)]
+    arrows = sum(line.count("↑") + line.count("↓") for line in rows)
+    assert arrows == len(card.rows) and max(map(len, lines)) <= 85
