@@ -197,8 +197,9 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
         choice = ipywidgets.Dropdown(options=names, value=name, description=side)
         outer = ipywidgets.Stack(rows, selected_index=names.index(name))
         ipywidgets.jslink((choice, "index"), (outer, "selected_index"))
-        # beside one another where a page is wide enough for two
-        columns.append(ipywidgets.VBox([choice, outer], layout={"flex": "1 1 320px", "min_width": "0"}))
+        # beside one another where a page is wide enough for two, and apart
+        layout = {"flex": "1 1 320px", "min_width": "0", "padding": "0 16px 0 0"}
+        columns.append(ipywidgets.VBox([choice, outer], layout=layout))
     return ipywidgets.VBox([removed, ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})])
 
 
@@ -303,8 +304,9 @@ def _superpixels(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
             y, x = (seen.explanation.segments == number).double().nonzero().double().mean(0).tolist()
             axis.text(x, y, "+" if effect > 0 else "−", ha="center", va="center", fontsize=8)
     if title:
-        axis.set_xlabel(f"answer given with {seen.explanation.prediction:.0%}", fontsize=8)
-    return "superpixels, + for"
+        given = f"given with {seen.explanation.prediction:.0%}"
+        axis.set_xlabel(f"+: speaks for the answer,\n{given}", fontsize=8)
+    return "superpixels"
 
 
 def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:

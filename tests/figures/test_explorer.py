@@ -170,6 +170,8 @@ def test_the_slider_needs_no_kernel(views, quick):
     )
     assert outer.children == other.children, "both sides show the same pictures, which are there once"
     assert list(removed.options) == ["dense", "50%", "90%"]
+    # the words below the left picture do not touch the right one
+    assert all(side.layout.padding == "0 16px 0 0" for side in sides.children)
     assert [len(stack.children) for stack in outer.children] == [3, 3]
     first = {stack.children[0].model_id for stack in outer.children}
     assert len(first) == 1, "the dense frame is there once"
