@@ -152,8 +152,8 @@ def test_the_answer_and_the_grades(dense):
     answer = str(card).splitlines()[0]
     assert answer.startswith("With ") and "worse than its dense network" in " ".join(str(card).split())
     found = json.loads(card.to_json())
-    assert (
-        found["grades"]["calibration"]["grade"] == "worse" and "more images would decide" in found["answer"]
+    assert found["grades"]["calibration"]["grade"] == "worse" and re.search(
+        "more images .*would decide", found["answer"]
     )
     assert all(image["dense"] != image["ticket"] for image in found["changed"])
     assert [share["name"] for share in found["classes"]] == ["a", "b", "c"]
