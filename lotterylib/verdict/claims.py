@@ -451,7 +451,8 @@ class CalibrationFirst(Claim):
 
     The unit is the seed: pruners that share a dense network are not independent, so nine pruners that agree on three dense
     networks are three witnesses. For each seed the sparsities at which a pruner's accuracy and its ECE first leave their
-    tolerance are compared, in the mean over pruners; what never leaves it counts as if at 100% removed. The grid of sparsities is an error that all seeds share.
+    tolerance are compared, in the mean over pruners; what never leaves it counts as if at 100% removed. The grid of sparsities
+    is an error that all seeds share.
     """
 
     rests_on = ("accuracy", "ece")
