@@ -301,8 +301,8 @@ def doubt_bars(shares: Mapping[str, float], *, smoke: bool = False) -> Drawn:
 
 
 def resolution_bars(found: pd.DataFrame, *, smoke: bool = False) -> Drawn:
-    """Draw half the interval of a typical ticket as a multiple of the limit used (``verdict.resolution``), one dot per metric, on
-    a logarithmic axis, with a thread to the line at 1.
+    """Draw half the interval of a typical ticket as a multiple of the limit used (``verdict.resolution``), one dot per metric,
+    on a logarithmic axis, with a thread to the line at 1.
 
     Open diamonds lie beyond it, where not even a network as good as dense would pass. Raises ``DataError`` where no metric has
     an interval.

@@ -445,7 +445,7 @@ def _skipped(card: Scorecard) -> list[str]:
 
 
 def text(card: Scorecard, columns: int | None = None) -> str:
-    """Return the card for a terminal of so many ``columns``, 80 or more; by default as wide as it is, 100 at most (85 in a notebook)."""
+    """Return the card for a terminal of so many ``columns``, 80 or more; by default its own, 100 at most (85 in a notebook)."""
     columns = _columns(columns)
     lines = [*_wrapped(headline(card), columns, ""), *_wrapped(scope(card), columns, ""), ""]
     if len(card.doubts) > 1:

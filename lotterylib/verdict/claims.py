@@ -475,7 +475,10 @@ class CalibrationFirst(Claim):
         # two readings of a grid, each uniform within its step; one seed says nothing about others
         grid = [step / math.sqrt(6)] if len(by_seed) > 1 else []
         found = interval(by_seed, grid)
-        effect = "Sparsity at which accuracy leaves its tolerance minus that at which ECE does (100% where one never does), points"
+        effect = (
+            "Sparsity at which accuracy leaves its tolerance minus that at which ECE does "
+            "(100% where one never does), points"
+        )
         said, verdict = _over_seeds(found, +1, effect, 100)
         up, down = (by_pruner > 0).sum(), (by_pruner < 0).sum()
         return (

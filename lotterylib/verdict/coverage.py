@@ -24,8 +24,8 @@ def coverage() -> pd.DataFrame:
 
 
 def too_narrow(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the cases of ``coverage`` in which intervals certainly hold too rarely: the interval of their share lies below what is
-    promised, at 5% for all cases together (after Bonferroni).
+    """Return the cases of ``coverage`` in which intervals certainly hold too rarely: the interval of their share lies below
+    what is promised, at 5% for all cases together (after Bonferroni).
 
     Example:
         >>> too_narrow(coverage()).interval.tolist()

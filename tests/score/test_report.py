@@ -136,7 +136,8 @@ def test_the_answer_does_not_praise_a_network_that_guesses(card):
 
 @pytest.mark.parametrize(
     "needed, said",
-    [({"nll": 1234}, "About 1,300 more images than the {} that it rests on would decide NLL; even a million would not decide the other."),
+    [({"nll": 1234}, "About 1,300 more images than the {} that it rests on would decide NLL; even a million would not decide "
+      "the other."),
      ({"nll": 12, "ece": 99_900}, "About 12 more images than the {} that it rests on would decide NLL, 100,000 both."),
      ({"nll": 12, "ece": 12}, "About 12 more images would decide both."), ({}, "A million more images would not decide them.")],
 )  # fmt: skip
