@@ -48,6 +48,12 @@ def modules(name: str) -> list[str]:
     return found
 
 
+def keep_colons(app, what, name, obj, options, lines) -> None:
+    """Let the first line of a property be a sentence: napoleon would take what stands before its colon for a type."""
+    if what in ("attribute", "data", "property") and lines and ":" in lines[0]:
+        lines[0] = f": {lines[0]}"
+
+
 def keep_bars(app, what, name, obj, options, lines) -> None:
     """Let ``|θ|`` be an absolute value: to docutils it would be a substitution."""
     for number, line in enumerate(lines):
@@ -88,6 +94,8 @@ def _without_stars(line: str) -> str:
 
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
+    # before napoleon
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("autodoc-process-docstring", drop_aliases)
     # after all other changes

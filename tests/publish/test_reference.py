@@ -1,6 +1,7 @@
 """The reference: every package has its page, and every docstring can be shown as it is written."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -80,3 +81,5 @@ def test_pages_show_signatures_fields_and_sections(built):
     assert "Registry" in base and ">>> shapes" in base
     every = "\n".join(path.read_text() for path in out.glob("*.txt"))
     assert "model_config" not in every and "Alias for field" not in every
+    # a sentence with a colon is no type
+    assert not re.search(r"Type:\n +Return ", every)

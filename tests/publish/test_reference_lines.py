@@ -9,19 +9,39 @@ EXTENSION = Path(__file__).parents[2] / "book/_ext/reference.py"
 
 
 @pytest.fixture
-def changed():
+def extension():
     pytest.importorskip("sphinx")
     spec = importlib.util.spec_from_file_location("reference", EXTENSION)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
 
+
+@pytest.fixture
+def changed(extension):
     def change(*lines):
         lines = list(lines)
-        module.keep_bars(None, "", "", None, None, lines)
-        module.keep_lines(None, "", "", None, None, lines)
+        extension.keep_bars(None, "", "", None, None, lines)
+        extension.keep_lines(None, "", "", None, None, lines)
         return lines
 
     return change
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Return whether figures show it times a hundred: it is a share.",
+        "Return ``a: b`` and so on: more",
+        "Return it.",
+    ],
+)
+def test_a_property_with_a_colon_is_a_sentence(extension, said):
+    napoleon = pytest.importorskip("sphinx.ext.napoleon")
+    lines = [said]
+    extension.keep_colons(None, "property", "percent", None, None, lines)
+    docstring = napoleon.GoogleDocstring(lines, napoleon.Config(), what="property", name="percent")
+    assert str(docstring).strip() == said
 
 
 def test_lines_of_formulas_stay_lines(changed):
