@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+from enum import EnumMeta
 from importlib.util import find_spec
 
 from docutils import nodes
@@ -62,6 +63,11 @@ def keep_bars(app, what, name, obj, options, lines) -> None:
             lines[number] = "".join(p if p.startswith("``") else p.replace("|", "\\|") for p in parts)
 
 
+def drop_constructor(app, what, name, obj, options, signature, returned):
+    """Say nothing of how an enumeration is called: that is Enum's own, and nobody makes further members."""
+    return ("", returned) if isinstance(obj, EnumMeta) else None
+
+
 def drop_aliases(app, what, name, obj, options, lines) -> None:
     """Say nothing of a named tuple's field but its type: Python says "Alias for field number 0" of it."""
     if lines and lines[0].startswith("Alias for field number"):
@@ -100,5 +106,6 @@ def setup(app):
     app.connect("autodoc-process-docstring", drop_aliases)
     # after all other changes
     app.connect("autodoc-process-docstring", keep_lines, priority=900)
+    app.connect("autodoc-process-signature", drop_constructor)
     app.add_directive("reference", Reference)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

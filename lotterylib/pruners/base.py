@@ -49,9 +49,16 @@ class Start(Enum):
     """The network that a method prunes, which says when its masks are decided."""
 
     UNTRAINED = "the untrained network"
+    """Masks are decided before training."""
+
     TRAINED = "the trained dense network"
+    """Masks are decided after a dense training."""
+
     ROUNDS = "its own ticket of the round before"
+    """Masks are decided after each of many trainings."""
+
     DURING = "the network while it trains"
+    """Masks are decided again and again during training."""
 
 
 @dataclass

@@ -14,11 +14,16 @@ TOLERANCE = 0.01
 
 
 class Region(IntEnum):
-    """I: winning ticket, drawn solid. II: degraded, dashed. III: collapsed, dotted."""
+    """One of the three regions of accuracy, see ``region``."""
 
     I = 1  # noqa: E741 (the paper's own name)
+    """A winning ticket, drawn solid."""
+
     II = 2
+    """A degraded one, drawn dashed."""
+
     III = 3
+    """A collapsed one, drawn dotted."""
 
     def __str__(self) -> str:
         return f"Region {self.name}"

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from lotterylib.datasets.base import BUILDERS
-from lotterylib.pruners import PRUNERS
+from lotterylib.pruners import PRUNERS, Start
 from lotterylib.pruners.set import RandomUpdate
+from lotterylib.verdict import Region
 from tests.publish.sample_book import REPOSITORY
 
 PAGES = REPOSITORY / "book" / "reference"
@@ -65,6 +66,14 @@ def test_no_method_inherits_words_that_are_true_of_its_base_alone():
     assert sorted(said) == []
 
 
+@pytest.mark.parametrize("kind", [Start, Region])
+def test_each_member_of_an_enumeration_says_what_it_is(kind):
+    analyzer = pytest.importorskip("sphinx.pycode").ModuleAnalyzer
+    # autodoc shows a member that has a docstring, with its value
+    said = analyzer.for_module(kind.__module__).find_attr_docs()
+    assert {member for owner, member in said if owner == kind.__name__} == set(kind.__members__)
+
+
 # `make test` builds these pages strictly, too, with the rest of the book
 @pytest.mark.long
 def test_no_docstring_trips_the_generator(built):
@@ -81,5 +90,11 @@ def test_pages_show_signatures_fields_and_sections(built):
     assert "Registry" in base and ">>> shapes" in base
     every = "\n".join(path.read_text() for path in out.glob("*.txt"))
     assert "model_config" not in every and "Alias for field" not in every
+    # how Enum is called
+    assert (
+        "qualname" not in every
+        and "class Start\n" in every
+        and "UNTRAINED = 'the untrained network'" in every
+    )
     # a sentence with a colon is no type
     assert not re.search(r"Type:\n +Return ", every)
