@@ -6,18 +6,27 @@ the order of its source. A new module is part of the page without an edit.
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 import re
 from enum import EnumMeta
+from fractions import Fraction
+from functools import reduce
 from importlib.util import find_spec
+from operator import or_
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx.ext.autodoc.preserve_defaults import DefaultValue
+from sphinx.util import inspect
 from sphinx.util.docutils import SphinxDirective
 
 # What pydantic adds to every class is no part of it.
 NOISE = "model_config, model_post_init, model_fields, model_fields_set, model_computed_fields, model_extra"
 OPTIONS = ("members:", "ignore-module-all:", "member-order: bysource", f"exclude-members: {NOISE}")
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 LITERAL = re.compile(r"(``.+?``)")
 
 
@@ -68,6 +77,76 @@ def drop_constructor(app, what, name, obj, options, signature, returned):
     return ("", returned) if isinstance(obj, EnumMeta) else None
 
 
+def shorten(app, what, name, obj, options, signature, returned):
+    """Show types and defaults of fields as one would write them: no checks, no ``<factory>``, 8/255 for 0.0313725…"""
+    if what != "class" or not (dataclasses.is_dataclass(obj) or hasattr(obj, "model_fields")):
+        return None
+    written = getattr(obj, "__signature__", None) or inspect.signature(obj.__init__, bound_method=True)
+    fields = getattr(obj, "__dataclass_fields__", {})
+    parameters = [
+        one.replace(annotation=unchecked(one.annotation), default=readable(one.default, fields.get(one.name)))
+        for one in written.parameters.values()
+    ]
+    short = written.replace(parameters=parameters)
+    return inspect.stringify_signature(
+        short, show_return_annotation=False, unqualified_typehints=True
+    ), returned
+
+
+def unchecked(hint):
+    """Return a type without what pydantic checks of its values."""
+    if get_origin(hint) is Annotated:
+        return unchecked(hint.__origin__)
+    parts = [unchecked(part) for part in get_args(hint)]
+    if parts == list(get_args(hint)):
+        return hint
+    return reduce(or_, parts) if get_origin(hint) in (Union, UnionType) else get_origin(hint)[tuple(parts)]
+
+
+def readable(default, field=None):
+    """Return a default whose repr is what one would write."""
+    if field and field.default_factory is not dataclasses.MISSING:
+        made = field.default_factory
+        return DefaultValue({list: "[]", dict: "{}"}.get(made, f"{made.__name__}()"))
+    if isinstance(default, float) and len(repr(default)) > 8:
+        share = Fraction(default).limit_denominator(1000)
+        return DefaultValue(str(share)) if float(share) == default else default
+    return default
+
+
+def name_limits(app, what, name, obj, options, lines) -> None:
+    """Say which numbers a setting may be: its type does not."""
+    if what != "class" or not hasattr(obj, "model_fields"):
+        return
+    hints = {
+        field: Annotated[(known.annotation, *known.metadata, None)]
+        for field, known in obj.model_fields.items()
+    }
+    found = {field: " and ".join(limits(hint)) for field, hint in hints.items()}
+    said = [
+        f"{'each of ' if get_origin(unchecked(hints[field])) in (list, tuple) else ''}``{field}`` {limit}"
+        for field, limit in found.items()
+        if limit
+    ]
+    if said:
+        lines += ["", f"Limits: {'; '.join(said)}.", ""]
+
+
+def limits(hint) -> list[str]:
+    """Return the limits of the numbers in a type, such as "≥ 0" and "< 1"."""
+    metadata = getattr(hint, "__metadata__", ())
+    checks = [check for one in metadata for check in getattr(one, "metadata", [one])]
+    own = [
+        f"{sign}\N{NO-BREAK SPACE}{getattr(check, kind):g}"
+        for check in checks
+        for kind, sign in SIGNS.items()
+        if getattr(check, kind, None) is not None
+    ]
+    return own + [
+        limit for part in ([hint.__origin__] if metadata else get_args(hint)) for limit in limits(part)
+    ]
+
+
 def drop_aliases(app, what, name, obj, options, lines) -> None:
     """Say nothing of a named tuple's field but its type: Python says "Alias for field number 0" of it."""
     if lines and lines[0].startswith("Alias for field number"):
@@ -106,6 +185,8 @@ def setup(app):
     app.connect("autodoc-process-docstring", drop_aliases)
     # after all other changes
     app.connect("autodoc-process-docstring", keep_lines, priority=900)
+    app.connect("autodoc-process-docstring", name_limits)
     app.connect("autodoc-process-signature", drop_constructor)
+    app.connect("autodoc-process-signature", shorten)
     app.add_directive("reference", Reference)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

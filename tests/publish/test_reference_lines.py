@@ -1,9 +1,12 @@
 """The reference of the package, as the book's extension makes it of docstrings."""
 
 import importlib.util
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import BaseModel, Field, PositiveInt
 
 EXTENSION = Path(__file__).parents[2] / "book/_ext/reference.py"
 
@@ -61,3 +64,45 @@ def test_lines_of_formulas_stay_lines(changed):
 )
 def test_all_else_stays_as_it_is(changed, lines):
     assert changed(*lines) == list(lines)
+
+
+class Settings(BaseModel):
+    share: Annotated[float, Field(ge=0, lt=1)] = 8 / 255
+    interval: Annotated[float, Field(gt=0)] | None = None
+    rounds: list[PositiveInt] = []
+    name: str = "none"
+
+
+@dataclass
+class Found:
+    path: Path
+    kept: dict[str, Path] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    weight: float = 0.1234567891
+
+
+@pytest.mark.parametrize(
+    "kind, shown",
+    [
+        (
+            Settings,
+            "(*, share: float = 8/255, interval: float | None = None, rounds: list[int] = [], name: str = 'none')",
+        ),
+        (
+            Found,
+            "(path: ~pathlib.Path, kept: dict[str, ~pathlib.Path] = {}, settings: ~"
+            f"{__name__}.Settings = Settings(), weight: float = 0.1234567891)",
+        ),
+    ],
+)
+def test_fields_have_the_types_and_defaults_that_one_would_write(extension, kind, shown):
+    assert extension.shorten(None, "class", "", kind, None, "(…)", None) == (shown, None)
+    # else Sphinx would break the line at every comma
+    compile(f"def parsed{shown.replace('~', '')}: ...", "", "exec")
+
+
+def test_settings_name_their_limits(extension):
+    lines = ["Say it."]
+    extension.name_limits(None, "class", "", Settings, None, lines)
+    said = lines[2].replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "Limits: ``share`` ≥ 0 and < 1; ``interval`` > 0; each of ``rounds`` > 0."
