@@ -154,27 +154,19 @@ def drop_aliases(app, what, name, obj, options, lines) -> None:
 
 
 def keep_lines(app, what, name, obj, options, lines) -> None:
-    """Let each line of an indented block, such as several formulas, be a line: to docutils it would be one paragraph."""
-    before, start = "", 0
-    while start < len(lines):
-        end = start
-        while end < len(lines) and lines[end].startswith("    "):
-            end += 1
-        block = lines[start:end]
-        quoted = start and not lines[start - 1].strip() and not before.startswith((" ", ".. ", ":"))
-        if len(block) > 1 and quoted and not block[0].lstrip().startswith((">>>", "..", ":", "-", "|")):
-            # what is deeper goes on with the line above
-            lines[start:end] = [
-                f"    {line[3:]}" if line.startswith("     ") else f"    | {line.strip()}"
-                for line in map(_without_stars, block)
-            ]
-        before = next((line for line in reversed(lines[start : end + 1]) if line.strip()), before)
-        start = end + 1
-
-
-def _without_stars(line: str) -> str:
-    """Return a line in which ``*.png`` is a pattern: to docutils it would begin an emphasis."""
-    return "".join(p if p.startswith("``") else p.replace("*", "\\*") for p in LITERAL.split(line))
+    """Show an indented block, such as formulas or a table, as it is written: to docutils it would be a paragraph."""
+    kept, before, inside = [], "", False
+    for line in lines:
+        indented = line.startswith("    ")
+        if indented and not inside and kept and not kept[-1].strip() and not line.lstrip().startswith(">>>"):
+            # what already belongs to a list, a field, a directive or a literal block is not a block of its own
+            inside = not before.startswith((" ", ".. ", ":", "- ", "* ")) and not before.endswith("::")
+            kept += [".. code-block:: text", ""] if inside else []
+        elif line.strip() and not indented:
+            inside = False
+        before = line if line.strip() else before
+        kept.append(line.replace("\\|", "|") if inside else line)
+    lines[:] = kept
 
 
 def setup(app):

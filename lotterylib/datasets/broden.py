@@ -1,9 +1,9 @@
 """Reader for Broden (Bau et al., 2017, arXiv:1704.05796): images with pixel-wise labels of objects, parts, materials,
 textures, colours and scenes, in the layout of broden1_224.zip and its sisters:
 
-    index.csv     image,split,ih,iw,sh,sw,<one column per category>: an image's labels in it, joined by ";"
-    label.csv     number,name,category,frequency,coverage,syns
-    images/…      photographs, and PNG files in which a pixel's label is red + 256 · green
+- ``index.csv``: image,split,ih,iw,sh,sw,<one column per category>: an image's labels in it, joined by ";"
+- ``label.csv``: number,name,category,frequency,coverage,syns
+- ``images/…``: photographs, and PNG files in which a pixel's label is red + 256 · green
 
 A label in index.csv that is a number holds for the whole image; else it names such a PNG. 0 is no label.
 """

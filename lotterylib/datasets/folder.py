@@ -1,7 +1,11 @@
 """Images of one's own, in a folder for each class:
 
-    root/train/cat/*.png      root/val/cat/*.png      root/test/cat/*.png
-    root/train/dog/*.png      root/val/dog/*.png      root/test/dog/*.png
+    root/train/cat/*.png
+    root/train/dog/*.png
+    root/val/cat/*.png
+    root/val/dog/*.png
+    root/test/cat/*.png
+    root/test/dog/*.png
 
 Splits go by their usual names, in any case. Hidden entries and what is no picture are ignored.
 """

@@ -1,7 +1,7 @@
 """ImageNet-1k (Russakovsky et al., 2015, arXiv:1409.0575), or any other folder of its layout, read image by image:
 
-    root/train/n01440764/*.JPEG        one folder per class, named by its WordNet id
-    root/val/n01440764/*.JPEG          the official validation images, sorted into such folders too
+- ``root/train/n01440764/*.JPEG``: one folder per class, named by its WordNet id
+- ``root/val/n01440764/*.JPEG``: the official validation images, sorted into such folders too
 
 Some of the training images serve as validation; the official validation images are the test set, since those of the
 official test set have no public labels.

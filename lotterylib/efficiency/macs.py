@@ -3,7 +3,8 @@
 With f the multiply-adds of one image's forward pass through all Conv2d and Linear layers, each layer's counted by its
 density d (hardware that skips zeros reaches it at best: a theoretical number),
 
-    f = Σ_l d_l · f_l          backward = 2 · forward: one pass for the inputs, one for the weights
+    f = Σ_l d_l · f_l
+    backward = 2 · forward: one pass for the inputs, one for the weights
 
     cost = [3·f·N + (f_dense − f)·U + f_dense·P] / (3·f_dense·N_dense) + cost of the tickets that it started from
 

@@ -162,7 +162,7 @@ def _board_words(wide: pd.DataFrame) -> str:
 def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: bool = False) -> Drawn:
     """Draw the paper's radar chart: one small chart per pruner with dense in black, one axis per metric, outward is better.
 
-        r = (v − worst) / (best − worst)    over the compared networks, each the mean over its seeds
+        r = (v − worst) / (best − worst), over the compared networks, each the mean over its seeds
 
     So 1 is the best of those shown and 0 the worst, not zero: a chart ranks, it does not measure. A metric that a network
     lacks counts as the worst.

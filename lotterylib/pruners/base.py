@@ -1,9 +1,10 @@
 """The base of all pruners. A pruner is four separate ideas, each a small method with a default:
 
-    score      scores()                      which weights are worth keeping
-    allocate   allocate()                    how many of them each layer keeps
-    schedule   steps, previous(), schedule() at once, in steps before training, in rounds, or while the network trains
-    start      start, state()                from which weights the survivors train
+- score, ``scores()``: which weights are worth keeping
+- allocate, ``allocate()``: how many of them each layer keeps
+- schedule, ``steps``, ``previous()`` and ``schedule()``: at once, in steps before training, in rounds, or while the network
+  trains
+- start, ``start`` and ``state()``: from which weights the survivors train
 
 ``find`` is the same for all of them.
 """

@@ -1,8 +1,8 @@
 """RigL: dynamic sparse training (Evci et al., 2020, arXiv:1911.11134). Sparse from the first step to the last, but not in
 the same places: every ΔT steps, until T_end, each layer of k kept weights
 
-    drops the ⌊f(t)·k⌋ of smallest |θ|,            f(t) = α/2 · (1 + cos(π·t / T_end))
-    grows as many of largest |∂L/∂θ| among those outside what stayed; they start at θ = 0.
+- drops the ⌊f(t)·k⌋ of smallest |θ|, where f(t) = α/2 · (1 + cos(π·t / T_end));
+- grows as many of largest |∂L/∂θ| among those outside what stayed; they start at θ = 0.
 
 A connection just dropped may come straight back, with its value. The gradient is that of one mini-batch for *all*
 weights: removed ones are stored as zeros, so they have one.

@@ -4,7 +4,8 @@ A filter cannot go alone (Fang et al., 2023, arXiv:2301.12900). With it go its b
 input slices of the layers that read its channel and, where a shortcut adds channels, the same filter of every layer that
 is added. Torch-Pruning's dependency graph says which. What goes together is a unit u of a group G:
 
-    score(u) = ‖θ_u‖₂ / mean of ‖θ_v‖₂ over v in G        θ_u: all prunable weights of the unit
+    score(u) = ‖θ_u‖₂ / mean of ‖θ_v‖₂ over v in G
+    θ_u: all prunable weights of the unit
 
 The weakest units of all groups go first; the last of a group stays. The small network is then trained as a magnitude
 ticket is. Its sparsity is the share of prunable weights that went with the filters.

@@ -1,7 +1,10 @@
 """SynFlow: iterative synaptic flow, without a look at the data (Tanaka et al., 2020, arXiv:2006.05467).
 
-    R = Σ f(1; |θ|)            the outputs' sum for an all-ones input, every parameter replaced by its absolute value
-    score(θ) = |θ| ⊙ ∂R/∂|θ|   how much of R flows through the weight
+    R = Σ f(1; |θ|)
+    score(θ) = |θ| ⊙ ∂R/∂|θ|
+
+R is the outputs' sum for an all-ones input, every parameter replaced by its absolute value; the score says how much of it
+flows through the weight.
 
 Without biases every layer that all paths pass through has scores that add up to the same R: a layer of few weights has
 large ones, and so is not emptied while another can give. That holds only if the scores follow the pruning: density ρ

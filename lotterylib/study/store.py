@@ -1,14 +1,14 @@
 """The store of tickets and records: a folder of small files, each whole or not there.
 
-    store.json                       the format's version
-    tickets/<cell>.safetensors       the trained network
-    cells/<cell>.json                how the ticket came to be, or why there is none
-    records/<cell>-<metric>-….json   one measurement: a row of the results
-    unmeasured/…                     why a measurement failed
-    generated/                       corrupted images, made once for all networks
-    checkpoints/                     of long trainings that are not done
-    choices/                         the precision that a burst chose for networks of one shape
-    index.sqlite                     what large stores hold, so that looking is quick; rebuilt if it is lost
+- ``store.json``: the format's version
+- ``tickets/<cell>.safetensors``: the trained network
+- ``cells/<cell>.json``: how the ticket came to be, or why there is none
+- ``records/<cell>-<metric>-….json``: one measurement: a row of the results
+- ``unmeasured/…``: why a measurement failed
+- ``generated/``: corrupted images, made once for all networks
+- ``checkpoints/``: of long trainings that are not done
+- ``choices/``: the precision that a burst chose for networks of one shape
+- ``index.sqlite``: what large stores hold, so that looking is quick; rebuilt if it is lost
 
 A file's name is the hash of all that determines its content, so two processes can only ever write the same thing. Each
 file carries its own checksum; one that is damaged counts as missing and is computed again. The folder may lie in an

@@ -91,6 +91,9 @@ def test_pages_show_signatures_fields_and_sections(built):
     every = "\n".join(path.read_text() for path in out.glob("*.txt"))
     assert "model_config" not in every and "Alias for field" not in every
     assert not re.search(r"FieldInfo|Annotated|<factory>|~\w|dict\[str,$", every, re.MULTILINE)
+    # what is aligned stays so
+    assert "t(ν) · √(v₁ + v₂),   ν = (v₁ + v₂)²" in every and "over v in G\n" in every
+    assert 'allocate, "allocate()": how' in every
     # how Enum is called
     assert (
         "qualname" not in every

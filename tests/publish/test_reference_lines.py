@@ -47,18 +47,19 @@ def test_a_property_with_a_colon_is_a_sentence(extension, said):
     assert str(docstring).strip() == said
 
 
-def test_lines_of_formulas_stay_lines(changed):
-    assert changed("Two of them:", "", "    a = |b|", "      + c", "    d = e", "", "More.") == [
-        "Two of them:", "", "    | a = \\|b\\|", "       + c", "    | d = e", "", "More.",
-    ]  # fmt: skip
+def test_formulas_and_tables_stay_as_they_are_written(changed):
+    block = ["    a = |b|        b: another", "      + c", "", "    d = e"]
+    lines = ["Two of |x|:", "", *block, "", "More."]
+    assert changed(*lines) == ["Two of \\|x\\|:", "", ".. code-block:: text", "", *block, "", "More."]
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        ("One formula:", "", "    a = b"),
-        (":param x: first", "    second", "    third"),
+        (":param x: first", "    second", "", "    third"),
         (".. rubric:: Example", "", "    text", "    more"),
+        ("Example::", "", "    text"),
+        ("- one", "", "    more of it"),
         ("Example:", "", "    >>> 1", "    1"),
     ],
 )

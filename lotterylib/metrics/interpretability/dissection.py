@@ -3,7 +3,9 @@
 Network dissection (Bau et al., 2017, arXiv:1704.05796) calls a channel of a layer a unit. A unit *fires* on the pixels
 where its activation is among its own top 0.5%, and is explained by the concept whose pixels agree best with those:
 
-    IoU(unit, concept) = |unit ∩ concept| / |unit ∪ concept|        in [0, 1], higher is better
+    IoU(unit, concept) = |unit ∩ concept| / |unit ∪ concept|
+
+It lies in [0, 1], higher is better.
 
 Compositional explanations (Mu & Andreas, 2020, arXiv:2006.14032) let the explanation be a formula of several concepts,
 found by beam search: the best formulas so far are each extended by AND, OR, AND NOT and OR NOT with every concept.
