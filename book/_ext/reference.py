@@ -1,11 +1,13 @@
 """Sphinx extension: the reference of a package, from its docstrings.
 
 ``.. reference:: lotterylib.masks`` documents the package and each public module below it: what a module defines itself, in
-the order of its source. A new module is part of the page without an edit.
+the order of its source. Modules come in the order in which the package imports them, so a package says what its page begins
+with; a new module is part of the page without an edit.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import pkgutil
 import re
@@ -14,6 +16,7 @@ from fractions import Fraction
 from functools import reduce
 from importlib.util import find_spec
 from operator import or_
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Union, get_args, get_origin
 
@@ -49,13 +52,31 @@ class Reference(SphinxDirective):
 
 
 def modules(name: str) -> list[str]:
-    """Return the name of a module and, of a package, those of the public modules below it."""
+    """Return the name of a module and, of a package, those of the public modules below it: in the order in which it imports
+    them, and then what these are made of."""
     spec = find_spec(name)
-    found = [name]
+    found = []
     for entry in pkgutil.iter_modules(spec.submodule_search_locations or (), f"{name}."):
         if not entry.name.rpartition(".")[2].startswith("_"):
             found += modules(entry.name)
-    return found
+    imported = _imported(name, Path(spec.origin).read_text("utf-8")) if found else []
+    return [name, *sorted(found, key=lambda module: _place(module, imported))]
+
+
+def _imported(package: str, source: str) -> list[str]:
+    """Return the names of the modules that a package imports from itself, in order."""
+    found = []
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.ImportFrom) and line.level == 1:
+            found += [line.module] if line.module else [one.name for one in line.names]
+    return [f"{package}.{one}" for one in found]
+
+
+def _place(module: str, imported: list[str]) -> int:
+    """Return where a module, or the package around it, stands among these names; the end if it does not."""
+    return next(
+        (place for place, name in enumerate(imported) if f"{module}.".startswith(f"{name}.")), len(imported)
+    )
 
 
 def keep_colons(app, what, name, obj, options, lines) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 from ..errors import SettingError
 from ..registry import configured
-from . import cifar, digits, fashion, folder, imagenet, mnist, svhn  # noqa: F401  they register
 from .base import BUILDERS, Dataset, DatasetBuilder, Shape, Split, data_root, register
 from .corruptions import CORRUPTIONS, corrupt
 from .lazy import Images, LazyImages
 from .ood import load_ood
 from .sources import Source
+
+# after what they are made with, in the reference as here
+from . import cifar, digits, fashion, folder, imagenet, mnist, svhn  # noqa: F401  they register  # isort: skip
 
 __all__ = [
     "CORRUPTIONS", "Dataset", "DatasetBuilder", "Images", "LazyImages", "Shape", "Source", "Split", "build",

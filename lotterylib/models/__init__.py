@@ -13,11 +13,13 @@ from typing import Any
 from ..errors import SettingError
 from ..registry import configured
 from ..rng import isolated
-from . import imagenet, lenet, resnet, vgg, wide  # noqa: F401  they register
 from .base import ARCHITECTURES, Architecture, register
 from .imagenet import load_torchvision_
 from .layers import Network, Normalize, scaled
 from .resize import resize_
+
+# after what they are made with, in the reference as here
+from . import imagenet, lenet, resnet, vgg, wide  # noqa: F401  they register  # isort: skip
 
 __all__ = [
     "Architecture", "Network", "Normalize", "architecture", "build", "label", "load_torchvision_", "named_width",

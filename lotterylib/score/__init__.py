@@ -7,12 +7,15 @@ Example::
     print(scorecard("pruned.pt", dense="dense.pt", data="images/", arch="torchvision:resnet18"))
 """
 
-from .card import Row, Scorecard
-from .foreign.modules import Network
-from .foreign.programs import Program, load_program
+# in the order in which the reference lists them: what is called comes before what it is made of
+# isort: off
 from .measure import compare, scorecard
+from .card import Row, Scorecard
 from .report import Comparison
 from .sources import dataset
+from .foreign.programs import Program, load_program
+from .foreign.modules import Network
+# isort: on
 
 __all__ = [
     "Comparison", "Network", "Program", "Row", "Scorecard", "compare", "dataset", "load_program", "scorecard",

@@ -47,6 +47,29 @@ def test_a_property_with_a_colon_is_a_sentence(extension, said):
     assert str(docstring).strip() == said
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package that imports some of its modules."""
+    folder = tmp_path / "ordered"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        "from .called import x\nfrom .sub.made import y\nfrom . import apart\n"
+    )
+    for name in ("apart", "aside", "called", "_own", "sub/__init__", "sub/made", "sub/inner"):
+        (folder / f"{name}.py").write_text("x = y = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder.name
+
+
+def test_modules_come_in_the_order_in_which_their_package_imports_them(extension, package):
+    found = [name.removeprefix(f"{package}.") for name in extension.modules(package)]
+    assert found == ["ordered", "called", "sub.made", "apart", "aside", "sub", "sub.inner"]
+
+
+def test_the_page_of_the_score_begins_with_what_a_user_calls(extension):
+    assert extension.modules("lotterylib.score")[1] == "lotterylib.score.measure"
+
+
 def test_formulas_and_tables_stay_as_they_are_written(changed):
     block = ["    a = |b|        b: another", "      + c", "", "    d = e"]
     lines = ["Two of |x|:", "", *block, "", "More."]
