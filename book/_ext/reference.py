@@ -22,6 +22,7 @@ from typing import Annotated, Union, get_args, get_origin
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx import addnodes
 from sphinx.ext.autodoc.preserve_defaults import DefaultValue
 from sphinx.util import inspect
 from sphinx.util.docutils import SphinxDirective
@@ -34,21 +35,32 @@ LITERAL = re.compile(r"(``.+?``)")
 
 
 class Reference(SphinxDirective):
-    """Each module under a title of its own; where one package has the page, its name is the page's title."""
+    """Each module under a title of its own; where one package has the page, its name is the page's title.
+
+    A title is the last part of a name, for the page's contents have room for no more; the whole name stands below it.
+    """
 
     required_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         names = self.arguments[0].split()
-        lines = []
+        parts = []
         for module in (module for name in names for module in modules(name)):
-            if [module] != names:
-                lines += [module, "-" * len(module), ""]
-            lines += [f".. automodule:: {module}", *(f"   :{option}" for option in OPTIONS), ""]
-        part = nodes.Element()
-        self.state.nested_parse(StringList(lines, names[0]), 0, part, match_titles=True)
-        return part.children
+            lines = [f".. automodule:: {module}", *(f"   :{option}" for option in OPTIONS), ""]
+            part = nodes.Element() if [module] == names else _titled(module)
+            self.state.nested_parse(StringList(lines, module), 0, part)
+            # no title over a package that only hands on what its modules define
+            if [module] == names or any(part.findall(addnodes.desc)):
+                parts += part.children if [module] == names else [part]
+        return parts
+
+
+def _titled(module: str) -> nodes.section:
+    title, name = module.rpartition(".")[2], nodes.literal("", module)
+    return nodes.section(
+        "", nodes.title("", title), nodes.paragraph("", "", name), ids=[nodes.make_id(module)]
+    )
 
 
 def modules(name: str) -> list[str]:

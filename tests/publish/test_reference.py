@@ -91,6 +91,10 @@ def test_pages_show_signatures_fields_and_sections(built):
     every = "\n".join(path.read_text() for path in out.glob("*.txt"))
     assert "model_config" not in every and "Alias for field" not in every
     assert not re.search(r"FieldInfo|Annotated|<factory>|~\w|dict\[str,$", every, re.MULTILINE)
+    # a title says the last part of a name; there is none above a package that only hands on names
+    metrics = (out / "metrics.txt").read_text()
+    assert '\nood\n===\n\n"lotterylib.metrics.generalization.ood"\n' in metrics
+    assert "generalization\n===" not in metrics and "dissection\n===" in metrics
     # what is aligned stays so
     assert "t(ν) · √(v₁ + v₂),   ν = (v₁ + v₂)²" in every and "over v in G\n" in every
     assert 'allocate, "allocate()": how' in every
