@@ -500,7 +500,21 @@ def least_sensitive(table: pd.DataFrame) -> Answer:
     nobody = [metrics.describe(m).short for m in judged.metric.unique() if longest(judged, m) is None]
     lost = f"Kept by no method even at the lowest sparsity: {_listed(nobody)}." if nobody else ""
     kept = "Every metric is certainly kept by some method at the lowest sparsity."
-    return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept))
+    left = [s for s in (not_judged(table),) if s]
+    return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept, *left))
+
+
+def not_judged(table: pd.DataFrame) -> str:
+    """Say in which metrics nothing is judged, since a network that knows nothing would pass; nothing where all are.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> not_judged(example())
+        ''
+    """
+    measured = set(table.metric[table.difference.notna()])
+    names = [metrics.describe(m).short for m in unjudged(table).metric.unique() if m in measured]
+    return f"Not judged: {_listed(names)}, since a network that guesses would pass." if names else ""
 
 
 def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
@@ -702,12 +716,8 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     if unknown:
         said += f" Undecided is whether they are {_listed(unknown, 'or')}."
     here = table[(table.dataset == at.dataset.iloc[0]) & (table.model == at.model.iloc[0])]
-    if blind := [
-        metrics.describe(m).short
-        for m in unjudged(here).metric
-        if m in set(here.metric[here.pruner != "dense"])
-    ]:
-        said += f" Not judged: {_listed(blind)}, since a network that guesses would pass."
+    if left := not_judged(here):
+        said += f" {left}"
     whole = lth_pass(here)
     counts = whole.lth_pass.value_counts()
     once = int((judged.groupby(["pruner", "sparsity"]).seeds.max() == 1).sum())
