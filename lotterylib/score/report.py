@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import shutil
 import tempfile
 import textwrap
@@ -500,7 +501,11 @@ def _broken(cells: Sequence[str]) -> list[list[str]]:
 
     >>> _broken(["metric", "one-shot magnitude pruning"])
     [['metric', 'one-shot magnitude'], ['', 'pruning']]
+    >>> [name for name, in _broken(["Largest loss of recall of a class ↓"])]
+    ['Largest loss of recall of a', 'class\xa0↓']
     """
+    # an arrow stays with the last word
+    cells = [re.sub(" ([↑↓])$", "\N{NO-BREAK SPACE}\\1", cell) for cell in cells]
     lines = [textwrap.wrap(cell, _NETWORK if i else _NAME) or [""] for i, cell in enumerate(cells)]
     return [[(each[i : i + 1] or [""])[0] for each in lines] for i in range(max(map(len, lines)))]
 
