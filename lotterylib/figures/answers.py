@@ -525,8 +525,8 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
         >>> from lotterylib.results import example
         >>> pruner_answer(example(), "lottery").sentences[0][:83]
         'In short: lottery tickets are certainly as accurate as the dense network up to 50% '
-        >>> pruner_answer(example(), "lottery").sentences[1][:82]
-        'Test accuracy of lottery tickets: kept up to 50%, lost from 80%; at 50%: dense 90%'
+        >>> pruner_answer(example(), "lottery").sentences[1][:73]
+        'Test accuracy of lottery tickets: kept up to 50% sparsity, lost at 80%; a'
     """
     sentences = []
     for setting, judged in _settings(table):
@@ -809,8 +809,8 @@ def alike(table: pd.DataFrame) -> Answer:
     Example:
         >>> from lotterylib.results import example
         >>> print(alike(pd.concat([example(), example().assign(dataset="cifar10")])))
-        LeNet on CIFAR-10 and LeNet on scikit-learn's digits judge the same method, sparsity and metric by the same kind of
-        limit 6 times. In 6 of these both are certain: they agree in 6.
+        LeNet on CIFAR-10 and LeNet on scikit-learn's digits share 6 verdicts: same method, sparsity and
+        metric, same kind of limit. In 6 both are certain: 6 agree.
     """
     settings = by_setting(judge_study(table))
     if len(settings) < 2:
