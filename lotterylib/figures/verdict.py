@@ -152,10 +152,9 @@ def _board_words(wide: pd.DataFrame) -> str:
     for pruner, group in squares.groupby(level="pruner", sort=False):
         counts = pd.Series(group.to_numpy().ravel()).value_counts()
         said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("pass", "undecided", "fail"))
-        if "LTH-PASS" in wide:
-            together = wide.loc[group.index, "LTH-PASS"]
-            said += f"; in all at once {(together == 'pass').sum()} of {len(together)} pass"
         words.append(f"{look(str(pruner)).label}: {said}.")
+    if "LTH-PASS" in wide:
+        words.append(f"In all at once {(wide['LTH-PASS'] == 'pass').sum()} of {len(wide)} pass.")
     return " ".join(words)
 
 
