@@ -743,7 +743,11 @@ def _over_same_weights(table: pd.DataFrame, at: pd.DataFrame) -> str:
     if not {"hessian_trace", "hessian_trace:control"} <= set(wide):
         return ""
     ratios = (wide["hessian_trace"] / wide["hessian_trace:control"]).dropna()
-    return f"; over the same weights their loss is {ratios.mean():.2g} times as curved" if len(ratios) else ""
+    return (
+        f"; over the same weights their loss is {ratios.mean():.2g} times as curved as dense's"
+        if len(ratios)
+        else ""
+    )
 
 
 def _told(at: pd.DataFrame, *, kept: bool = False) -> list[str]:

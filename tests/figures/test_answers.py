@@ -479,5 +479,5 @@ def test_a_flat_valley_is_told_with_the_curvature_over_the_same_weights():
     own = table[(table.metric == "hessian_trace") & (table.pruner != "dense")]
     control = own.assign(metric="hessian_trace:control", value=2.0, difference=np.nan)
     said = figures.tale(pd.concat([table, control])).sentences[0]
-    assert "; over the same weights their loss is 2.5 times as curved." in said
+    assert "; over the same weights their loss is 2.5 times as curved as dense's." in said
     assert "same weights" not in figures.tale(table).sentences[0]

@@ -68,7 +68,10 @@ def test_the_board_has_a_sign_for_every_verdict():
     assert signs == ["●", "●", "●", "●", "×", "×", "?", "●", "?", "×", "●", "×"]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["Test accuracy", "ECE", "LTH-PASS"]
     # of two metrics at two sparsities: LTH-PASS is no third metric
-    assert "LTH: 3 pass, 0 undecided, 1 fail. RP: 2 pass, 1 undecided, 1 fail. In all at once 1 of 4 pass." in alt
+    assert (
+        "LTH: 3 pass, 0 undecided, 1 fail. RP: 2 pass, 1 undecided, 1 fail. In all at once 1 of 4 pass."
+        in alt
+    )
 
 
 def test_the_board_asks_for_what_a_retraining_changes_where_it_is_known():
