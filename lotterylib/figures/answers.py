@@ -549,13 +549,13 @@ def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     level, kept = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     counts = at.verdict.value_counts()
-    at_ = f"At {percent(level)} sparsity, the highest at which it is certainly as accurate as dense,"
+    best = f"At {percent(level)} sparsity, the highest at which it is certainly as accurate as dense,"
     if not kept:
-        at_ = f"It is certainly as accurate as dense at no sparsity; at {percent(level)},"
+        best = f"It is certainly as accurate as dense at no sparsity; at {percent(level)},"
     lost = [metrics.describe(m).short for m in at.metric[at.verdict == "fail"]]
     unknown = int(counts.get("undecided", 0))
     return (
-        f"{at_} it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
+        f"{best} it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
         f"{'are' if unknown > 1 else 'is'} undecided, {len(lost) or 'none'} certainly lost{f': {_listed(lost)}' if lost else ''}."
     )
 

@@ -21,10 +21,8 @@ from ..verdict import over_seeds
 from .drawing import Drawn, legend_below, logarithmic, marked, panels, spanned
 from .paper import FAR
 from .style import in_order, ink_on, look, styled
-from .sweep import cut_off, draw_panel, legend_of, span
+from .sweep import QUIET, cut_off, draw_panel, legend_of, span
 
-# That of the methods which ``draw_panel`` does not name.
-_GREY = "#b8b8b8"
 # Of more pruners or named values than these an alt text says only the first and the last.
 _TOLD, _MANY = 5, 12
 
@@ -72,7 +70,7 @@ def sweep_panels(
             Line2D([], [], color=look(p).colour, marker=look(p).marker, label=look(p).label) for p in own
         ]
         if set(table.pruner) - {"dense", *own}:
-            shown.append(Line2D([], [], color=_GREY, linewidth=0.8, label="each other method"))
+            shown.append(Line2D([], [], color=QUIET, linewidth=0.8, label="each other method"))
         figure.tight_layout()
         legend_below(figure, [*shown, *legend_of(figure)], 4, fontsize=9)
     return marked(figure, " ".join(words), smoke)

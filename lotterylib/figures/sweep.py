@@ -34,7 +34,7 @@ _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 _TOLD = 4
 # Beside a highlighted pruner stand the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
-_QUIET = "#b8b8b8"
+QUIET = "#b8b8b8"
 # What lies beyond the axis: no method's own marker.
 _UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
 # What artists are, for the legend: it explains what is drawn, and nothing else.
@@ -279,7 +279,7 @@ def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: b
     x = np.array([0.0, *(rounds(s) for s in curve.sparsity)])
     y = np.array([start, *curve.value])
     if not (bold or named):
-        axis.plot(x, y, "-", color=_QUIET, linewidth=0.8, zorder=1)
+        axis.plot(x, y, "-", color=QUIET, linewidth=0.8, zorder=1)
         return
     won = [i + 1 for i, r in enumerate(curve.region) if r == Region.I]
     end = max(won, default=0)
