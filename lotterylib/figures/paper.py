@@ -84,8 +84,10 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 overlaid = [printed[setting]] if same and curves is left else []
                 limits = _limits([curves, *overlaid], wide)
                 axis.set_ylim(*limits)
+                # room for numbers right of the last points, where no curve passes
+                axis.margins(x=0.08)
                 _curves(axis, curves)
-                cut |= cut_off(axis, curves, limits)
+                cut |= cut_off(axis, curves, limits, side="right")
                 axis.set_title(f"{title}{', log axis' * wide}", loc="left", fontsize=9)
                 words.append(_order(curves, about, title.replace("\n", " ")))
             pair[1].set_visible(len(panels) > 1)

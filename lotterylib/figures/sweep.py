@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,7 +32,7 @@ _PRINTED: dict[str, Any] = {
 _STROKES: dict[Region, Any] = {Region.I: "-", Region.II: "--", Region.III: ":"}
 # Of more pruners than these an alt text says only between which values they lie.
 _TOLD = 4
-# Beside a highlighted pruner stand the paper's ticket and chance.
+# Beside a highlighted pruner stand, where nobody says otherwise, the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
 QUIET = "#b8b8b8"
 # What lies beyond the axis: no method's own marker.
@@ -51,13 +51,14 @@ def sweep(
     metric: str = "accuracy",
     *,
     highlight: str | None = None,
+    beside: Sequence[str] = _BESIDE,
     narrow: bool = False,
     smoke: bool = False,
 ) -> Drawn:
     """Draw a metric's mean over seeds against sparsity, with its 95% interval as whiskers.
 
-    Each pruner has a small panel in which the others are grey; with ``highlight``, that one stands beside lottery tickets and
-    random pruning, with a close-up. The x axis counts rounds of pruning (20% of the remaining weights each). A curve is
+    Each pruner has a small panel in which the others are grey; with ``highlight``, that one stands beside a few others, with
+    a close-up. The x axis counts rounds of pruning (20% of the remaining weights each). A curve is
     solid up to the last sparsity of Region I, where a thin vertical line stands, then dashed (Region II), and dotted once
     collapsed (Region III). Dense is the black dash-dot line. What lies far outside is cut off: an arrow gives its value.
     Where the paper has printed the same curve, it is drawn dotted in black.
@@ -65,6 +66,8 @@ def sweep(
     Args:
         table: From ``results.tidy``; each data set and model has rows of panels of its own.
         metric: Name, or ``metric:variant``.
+        highlight: Name of the one pruner that the figure is about.
+        beside: Names of the pruners that stand beside it, as far as the table has them.
         narrow: Whether the panels of all pruners stand two abreast, for a phone, rather than three.
         smoke: Whether the numbers mean nothing, which figure and alt text then say.
 
@@ -85,13 +88,10 @@ def sweep(
     settings = [_Setting.of(d, m, rows, metric, percent) for d, m, rows in by_setting(means)]
     # a study under way may have measured its dense networks alone: nothing to see beside another's tickets
     settings = [s for s in settings if s.pruners] or settings
+    chosen = [] if highlight is None else list(dict.fromkeys((highlight, *beside)))
     with styled():
-        figure = (
-            _multiples(settings, about.axis, narrow)
-            if highlight is None
-            else _beside(settings, about.axis, highlight)
-        )
-    words = [_alt(s, about, highlight) for s in settings]
+        figure = _among(settings, about.axis, chosen) if chosen else _multiples(settings, about.axis, narrow)
+    words = [_alt(s, about, chosen) for s in settings]
     return marked(figure, " ".join(words), smoke)
 
 
@@ -161,15 +161,15 @@ def _multiples(settings: Sequence[_Setting], label: str, narrow: bool) -> Figure
     return figure
 
 
-def _beside(settings: Sequence[_Setting], label: str, highlight: str) -> Figure:
+def _among(settings: Sequence[_Setting], label: str, pruners: Sequence[str]) -> Figure:
     figure, axes = plt.subplots(len(settings), 2, figsize=(_WIDTH, 3.4 * len(settings)), squeeze=False)
     for row, setting in zip(axes, settings, strict=True):
-        bold = [p for p in dict.fromkeys((highlight, *_BESIDE)) if p in setting.pruners]
-        chosen = setting.means[setting.means["pruner"].isin([*bold, "dense"])]
-        for axis, limits in zip(row, (span(chosen, whole=True), span(chosen)), strict=True):
-            draw_panel(axis, chosen, bold[:1], limits, bold[1:])
+        bold = [p for p in pruners if p in setting.pruners]
+        means = setting.means[setting.means["pruner"].isin([*bold, "dense"])]
+        for axis, limits in zip(row, (span(means, whole=True), span(means)), strict=True):
+            draw_panel(axis, means, bold[:1], limits, bold[1:])
             _print(axis, setting, bold[:1])
-            _name_ends(axis, chosen, bold, limits)
+            _name_ends(axis, means, bold, limits)
             axis.set_xlabel("sparsity (% removed)", fontsize=_TEXT)
         row[0].set_ylabel(label, fontsize=_TEXT)
         row[0].set_title(setting.name, loc="left", fontsize=10)
@@ -313,22 +313,30 @@ def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float,
             )
 
 
-def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
-    """Point out of the axis to what of some pruners' curves lies beyond it, with its value; return whether anything does."""
+def cut_off(
+    axis: Axes, curves: pd.DataFrame, limits: tuple[float, float], *, side: Literal["left", "right"] = "left"
+) -> bool:
+    """Point out of the axis to what of some pruners' curves lies beyond it, with its values on one side of the arrow; return
+    whether anything does."""
     low, high = limits
-    beyond = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
-    for pruner, sparsity, value in beyond[["pruner", "sparsity", "value"]].itertuples(index=False, name=None):
-        below = value < low
-        at, colour = (rounds(sparsity), low if below else high), look(pruner).colour
-        tip = {"marker": _DOWN if below else _UP, "color": colour, "markersize": 10, "clip_on": False}
-        axis.plot(*at, linestyle="", zorder=5, gid=_BEYOND, **tip)
-        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    far: Any = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
+    for (sparsity, below), points in far.groupby(["sparsity", far["value"] < low]):
+        at = (rounds(sparsity), low if below else high)
+        tip: dict[str, Any] = {"marker": _DOWN if below else _UP, "markersize": 10, "clip_on": False}
+        for pruner in points["pruner"]:
+            axis.plot(*at, linestyle="", color=look(pruner).colour, zorder=5, gid=_BEYOND, **tip)
+        numbers = ", ".join(f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.3g}" for v in points["value"])
         box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        place = {"xytext": (-5, 2 if below else -2), "ha": "right", "va": "bottom" if below else "top"}
+        # away from the arrow, and inside the axis
+        place = {
+            "xytext": (-5 if side == "left" else 5, 2 if below else -2),
+            "ha": "right" if side == "left" else "left",
+            "va": "bottom" if below else "top",
+        }
         axis.annotate(
-            number, at, textcoords="offset points", fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **place
+            numbers, at, textcoords="offset points", fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **place
         )
-    return len(beyond) > 0
+    return len(far) > 0
 
 
 def _name_ends(axis: Axes, means: pd.DataFrame, pruners: Sequence[str], limits: tuple[float, float]) -> None:
@@ -407,7 +415,7 @@ def _spans(means: pd.DataFrame, sparsity: float) -> str:
     return f"At {_percent(sparsity)}, {len(at)} method{'s' * (len(at) > 1)}: {spanned(values, '.3g')}."
 
 
-def _alt(setting: _Setting, about: metrics.About, highlight: str | None) -> str:
+def _alt(setting: _Setting, about: metrics.About, chosen: Sequence[str]) -> str:
     unit = {"%": "%", "points": " points"}.get(about.sign, "")
     seeds = int(setting.means["seeds"].max())
     dense = curve_of(setting.means, "dense")["value"].iloc[0]
@@ -415,11 +423,11 @@ def _alt(setting: _Setting, about: metrics.About, highlight: str | None) -> str:
         f"{about.label} ({about.direction} is better) against sparsity, {setting.name}, mean of "
         f"{seeds} seed{'s' * (seeds > 1)}. Dense: {dense:.3g}{unit}."
     ]
-    shown = setting.pruners if highlight is None else [highlight, *_BESIDE]
+    shown = chosen or setting.pruners
     if len(shown) > _TOLD:
         words += [_spans(setting.means, s) for s in _ends(setting.means)]
         shown = _BESIDE
-    for pruner in [p for p in dict.fromkeys(shown) if p in setting.pruners]:
+    for pruner in [p for p in shown if p in setting.pruners]:
         curve: Any = curve_of(setting.means, pruner)
         first, last = curve.iloc[0], curve.iloc[-1]
         words.append(

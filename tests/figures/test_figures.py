@@ -193,6 +193,24 @@ def test_what_has_collapsed_is_cut_off_and_its_value_said():
     assert {t.get_text() for t in figure.axes[1].texts} == {"40", "20"}
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_numbers_beyond_an_axis_stand_once_for_a_place_on_the_side_asked_for(side):
+    from lotterylib.figures.sweep import cut_off
+
+    curves = pd.DataFrame(
+        [("lottery", 0.5, 90.0), ("lottery", 0.8, 12.5), ("random", 0.8, 1234.0), ("magnitude", 0.8, 30.0)],
+        columns=["pruner", "sparsity", "value"],
+    )
+    _, axis = plt.subplots()
+    axis.set_ylim(80, 95)
+    assert cut_off(axis, curves, (80, 95), side=side)
+    below, above = sorted(axis.texts, key=lambda t: t.xy[1])
+    assert below.get_text() == "12.5, 30" and above.get_text() == "1,234"
+    assert all(t.xy[0] == pytest.approx(rounds(0.8)) for t in axis.texts)
+    assert (below.xyann[0] > 0) == (side == "right") and below.xyann[1] > 0 > above.xyann[1]
+    assert not cut_off(axis, curves.iloc[:1], (80, 95))
+
+
 def test_the_close_up_holds_all_of_lottery_tickets_that_live():
     figure, _ = figures.sweep(table(), highlight="magnitude")
     low, high = figure.axes[1].get_ylim()
@@ -242,6 +260,13 @@ def test_a_highlight_stands_beside_tickets_and_chance_and_curves_are_named_at_th
     assert {"Dense", "OMP", "LTH", "RP"} <= named and "GraSP" not in named
     assert not verticals(figure.axes[0], "lottery") and not verticals(figure.axes[0], "random")
     assert "GraSP" not in alt and "OMP: 88 at 20%" in alt
+
+
+def test_who_stands_beside_a_highlight_may_be_chosen():
+    figure, alt = figures.sweep(table(), highlight="magnitude", beside=["random", "nobody", "magnitude"])
+    named = [t.get_text() for t in figure.axes[0].texts]
+    assert {"Dense", "OMP", "RP"} == {n.rstrip(" ↓↑") for n in named if not n[0].isdigit()}
+    assert "RP: 89.5 at 20%" in alt and "LTH" not in alt and alt.count("OMP:") == 1
 
 
 def test_the_alt_text_gives_the_facts_and_is_short():
