@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import pkgutil
 import re
+import sys
 from enum import EnumMeta
 from fractions import Fraction
 from functools import reduce
@@ -108,6 +109,31 @@ def keep_bars(app, what, name, obj, options, lines) -> None:
 def drop_constructor(app, what, name, obj, options, signature, returned):
     """Say nothing of how an enumeration is called: that is Enum's own, and nobody makes further members."""
     return ("", returned) if isinstance(obj, EnumMeta) else None
+
+
+def inherit_types(app, what, name, obj, options, signature, returned):
+    """Show a method that repeats no types with those of the method that it overrides."""
+    if what != "method" or not signature:
+        return None
+    *owner, method = obj.__qualname__.split(".")
+    kind = reduce(getattr, owner, sys.modules[obj.__module__])
+    own = _typed(obj)
+    overridden = (vars(base).get(method) for base in kind.__mro__[1:])
+    above = next((f for f in overridden if "return" in getattr(f, "__annotations__", {})), None)
+    if above is None or own.return_annotation is not own.empty:
+        return None
+    theirs = _typed(above)
+    types = {one.name: one.annotation for one in theirs.parameters.values()}
+    parameters = [
+        one.replace(annotation=types.get(one.name, one.annotation)) for one in own.parameters.values()
+    ]
+    parts = own.replace(parameters=parameters), theirs.replace(parameters=[])
+    shown = [inspect.stringify_signature(part, unqualified_typehints=True) for part in parts]
+    return shown[0], shown[1].partition(" -> ")[2] or returned
+
+
+def _typed(method):
+    return inspect.signature(method, bound_method=True)
 
 
 def shorten(app, what, name, obj, options, signature, returned):
@@ -213,5 +239,6 @@ def setup(app):
     app.connect("autodoc-process-docstring", name_limits)
     app.connect("autodoc-process-signature", drop_constructor)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("autodoc-process-signature", inherit_types)
     app.add_directive("reference", Reference)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -98,6 +98,11 @@ def test_pages_show_signatures_fields_and_sections(built):
     # what is aligned stays so
     assert "t(ν) · √(v₁ + v₂),   ν = (v₁ + v₂)²" in every and "over v in G\n" in every
     assert 'allocate, "allocate()": how' in every
+    # a method that overrides another has its types
+    pruners = (out / "pruners.txt").read_text()
+    typed = "scores( model: Module, data: Dataset, seed: int, ) -> dict[str, Tensor]"
+    assert re.sub(r"\s+", " ", pruners).count(typed) > 5
+    assert "scores(model, data, seed)" not in pruners
     # how Enum is called
     assert (
         "qualname" not in every
