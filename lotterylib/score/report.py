@@ -502,12 +502,16 @@ def _broken(cells: Sequence[str]) -> list[list[str]]:
     >>> _broken(["metric", "one-shot magnitude pruning"])
     [['metric', 'one-shot magnitude'], ['', 'pruning']]
     >>> [name for name, in _broken(["Largest loss of recall of a class ↓"])]
-    ['Largest loss of recall of a', 'class\xa0↓']
+    ['Largest loss of recall of a', 'class ↓']
     """
-    # an arrow stays with the last word
-    cells = [re.sub(" ([↑↓])$", "\N{NO-BREAK SPACE}\\1", cell) for cell in cells]
-    lines = [textwrap.wrap(cell, _NETWORK if i else _NAME) or [""] for i, cell in enumerate(cells)]
+    lines = [_lines(cell, _NETWORK if i else _NAME) for i, cell in enumerate(cells)]
     return [[(each[i : i + 1] or [""])[0] for each in lines] for i in range(max(map(len, lines)))]
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Break a name into lines; an arrow stays with the last word."""
+    bound = re.sub(" ([↑↓])$", "\N{NO-BREAK SPACE}\\1", text)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(bound, width)] or [""]
 
 
 def _columns(columns: int | None) -> int:

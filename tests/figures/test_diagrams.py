@@ -266,8 +266,9 @@ def test_a_slider_shows_the_picture_of_its_step():
     assert all(part.layout.margin == "2px auto" for part in (slider, *stack.children)), "not in the middle"
     picture = re.search(r"base64,([^\"]+)", stack.children[1].value)[1]
     drawn = np.array(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")).reshape(-1, 3)
-    # letters have the colour of ink: a palette of few colours makes it brown
-    assert (drawn == (to_rgba_array(INK)[0, :3] * 255).round()).all(1).sum() > 500
+    # letters have the colour of ink, a grey: a palette of few colours makes it brown
+    near = np.abs(drawn - 255 * to_rgba_array(INK)[0, :3]).max(1) <= 8
+    assert near.sum() > 500 and (np.ptp(drawn[near], axis=1) == 0).all()
     links = [w for w in ipywidgets.Widget.widgets.values() if isinstance(w, Link)]
     assert ((slider, "index"), (stack, "selected_index")) in [(w.source, w.target) for w in links]
 
