@@ -523,8 +523,8 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
 
     Example:
         >>> from lotterylib.results import example
-        >>> pruner_answer(example(), "lottery").sentences[0][:83]
-        'In short: lottery tickets are certainly as accurate as the dense network up to 50% '
+        >>> pruner_answer(example(), "lottery").sentences[0][:91]
+        'In short: lottery tickets are certainly at most 1 point less accurate than dense up to 50% '
         >>> pruner_answer(example(), "lottery").sentences[1][:73]
         'Test accuracy of lottery tickets: kept up to 50% sparsity, lost at 80%; a'
     """
@@ -534,9 +534,11 @@ def pruner_answer(table: pd.DataFrame, pruner: str, *others: str) -> Answer:
         if rows.empty:
             continue
         level, _ = headline(judged, pruner)
-        gap = _gap(_row(judged, pruner, "accuracy", level), metrics.describe("accuracy"))
+        row = _row(judged, pruner, "accuracy", level)
+        gap = _gap(row, metrics.describe("accuracy"))
         said = f"Test accuracy of {called(pruner)}: {_of_sparsity(_reach_of(rows, judged.sparsity.max()))}"
-        said += f"; at {percent(level)}: {gap}."
+        limit = f"{_points(row)} below dense, {'what ' * bool(row.widened)}{_forgiven(row.widened)}"
+        said += f"; at {percent(level)}: {gap}. Kept means at most {limit}."
         rivals = [p for p in others if p in set(judged.pruner)] or [_BESIDE]
         of_setting = table[(table.dataset == rows.dataset.iloc[0]) & (table.model == rows.model.iloc[0])]
         gaps = {rival: _gaps(of_setting, pruner, rival, rows.sparsity) for rival in rivals}
@@ -549,9 +551,9 @@ def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     level, kept = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     counts = at.verdict.value_counts()
-    best = f"At {percent(level)} sparsity, the highest at which it is certainly as accurate as dense,"
+    best = f"At {percent(level)} sparsity, the highest up to which it certainly keeps test accuracy,"
     if not kept:
-        best = f"It is certainly as accurate as dense at no sparsity; at {percent(level)},"
+        best = f"It certainly keeps test accuracy at no sparsity; at {percent(level)},"
     lost = [metrics.describe(m).short for m in at.metric[at.verdict == "fail"]]
     unknown = int(counts.get("undecided", 0))
     return (
@@ -568,10 +570,12 @@ _COMPARED = {"pass": "certainly higher", "undecided": "undecided", "fail": "cert
 
 
 def _in_short(setting: str, rows: pd.DataFrame, gaps: Mapping[str, Mapping[float, Interval]]) -> str:
-    """Say where a pruner is certainly as accurate as dense, and certainly more or less accurate than others."""
-    known = [("as accurate as", "the dense network", dict(zip(rows.sparsity, rows.verdict, strict=True)))]
-    known += [("more accurate than", called(other), _signs(found)) for other, found in gaps.items() if found]
-    said = [_certainly(*one) for one in known]
+    """Say where a pruner is certainly within the tolerance of dense, and certainly more or less accurate than others."""
+    allowed, verdicts = _points(rows.iloc[0]), dict(zip(rows.sparsity, rows.verdict, strict=True))
+    said = [_certainly(f"at most {allowed} less", f"more than {allowed} less", "dense", verdicts)]
+    said += [
+        _certainly("more", "less", called(other), _signs(found)) for other, found in gaps.items() if found
+    ]
     return f"{setting}In short: {_is(rows.pruner.iloc[0])} {'; '.join(said)}."
 
 
@@ -580,14 +584,18 @@ def _of_sparsity(said: str) -> str:
     return said.replace("%", "% sparsity", 1)
 
 
-def _certainly(good: str, other: str, verdicts: Mapping[float, str]) -> str:
-    """Say where a comparison is certainly ``good``, or where it never is, where it is certainly bad."""
-    for verdict, word in (("pass", good), ("fail", "less accurate than")):
+def _points(row: Any) -> str:
+    """Return by how many points of accuracy a judged row may lie below dense."""
+    return _number(row.tolerance, metrics.describe("accuracy"), change=True)
+
+
+def _certainly(good: str, bad: str, other: str, verdicts: Mapping[float, str]) -> str:
+    """Say where a comparison is certainly ``good``, or where it never is, where it is certainly ``bad``."""
+    for verdict, word in (("pass", good), ("fail", bad)):
         if verdict in verdicts.values():
-            return _of_sparsity(
-                reach(list(verdicts), list(verdicts.values()), {verdict: f"certainly {word} {other}"})
-            )
-    return f"neither certainly {good} {other} nor certainly less"
+            words = {verdict: f"certainly {word} accurate than {other}"}
+            return _of_sparsity(reach(list(verdicts), list(verdicts.values()), words))
+    return f"neither certainly {good} accurate than {other} nor certainly {bad}"
 
 
 def _gaps(table: pd.DataFrame, pruner: str, other: str, levels: Iterable[float]) -> dict[float, Interval]:

@@ -110,15 +110,15 @@ def test_a_study_without_lottery_tickets_answers_for_its_own_pruner():
 def test_a_pruner_is_answered_for_beside_random_pruning():
     short, reach, best, beside = figures.pruner_answer(study(), "lottery").sentences
     assert short == (
-        "In short: lottery tickets are certainly as accurate as the dense network up to 59% sparsity; certainly more accurate than "
-        "random pruning up to 59% sparsity."
+        "In short: lottery tickets are certainly at most 1 point less accurate than dense up to 59% sparsity; certainly more "
+        "accurate than random pruning up to 59% sparsity."
     )
     assert reach == (
         "Test accuracy of lottery tickets: kept up to 59% sparsity, lost at 79%; at 59%: dense 90%, difference −0.20 points, "
-        "95% interval −0.40 to 0.00, 3 seeds."
+        "95% interval −0.40 to 0.00, 3 seeds. Kept means at most 1 point below dense, the tolerance."
     )
     assert best.startswith(
-        "At 59% sparsity, the highest at which it is certainly as accurate as dense, it keeps 2 of 3 metrics"
+        "At 59% sparsity, the highest up to which it certainly keeps test accuracy, it keeps 2 of 3 metrics"
     )
     assert best.endswith("none is undecided, 1 certainly lost: FGSM.")
     # .8 points above at 59%, 29 below at 79%
@@ -130,10 +130,10 @@ def test_a_pruner_is_answered_for_beside_random_pruning():
     mirrored = figures.pruner_answer(study(), "random", "lottery", "snip").sentences
     assert len(mirrored) == 4 and "beside lottery tickets: certainly higher at 79% sparsity" in mirrored[3]
     assert mirrored[0] == (
-        "In short: random pruning is neither certainly as accurate as the dense network nor certainly less; certainly more "
-        "accurate than lottery tickets at 79% sparsity."
+        "In short: random pruning is neither certainly at most 1 point less accurate than dense nor certainly more than 1 point "
+        "less; certainly more accurate than lottery tickets at 79% sparsity."
     )
-    assert mirrored[2].startswith("It is certainly as accurate as dense at no sparsity; at 79%, it keeps ")
+    assert mirrored[2].startswith("It certainly keeps test accuracy at no sparsity; at 79%, it keeps ")
     # where a pruner is nowhere better, it is said where it is worse
     worse = study()
     random = (worse.pruner == "random") & (worse.metric == "accuracy")
@@ -141,6 +141,25 @@ def test_a_pruner_is_answered_for_beside_random_pruning():
     short = figures.pruner_answer(worse, "random", "lottery").sentences[0]
     assert short.endswith("; certainly less accurate than lottery tickets at every sparsity.")
     assert figures.pruner_answer(study(), "lottery", "snip").sentences[3] == beside
+
+
+def test_an_answer_names_the_limit_it_judges_by():
+    """A ticket that is certainly worse than dense, but by less than what a retraining changes, is not called as accurate."""
+    widened = study().assign(cost=np.nan)
+    widened["cost"] = widened.cost.where(widened.metric != "accuracy", 0.0155)
+    said = figures.pruner_answer(widened, "random").sentences
+    assert said[0] == (
+        "In short: random pruning is certainly at most 1.55 points less accurate than dense at every sparsity."
+    )
+    assert said[1].endswith("Kept means at most 1.55 points below dense, what a retraining changes.")
+    lost = study().query("sparsity in (0.0, 0.79)")
+    assert (
+        figures.pruner_answer(lost, "lottery")
+        .sentences[0]
+        .startswith(
+            "In short: lottery tickets are certainly more than 1 point less accurate than dense at 79% sparsity"
+        )
+    )
 
 
 def test_where_nothing_is_certain_the_narrowest_interval_speaks():
