@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Rectangle
 
 from ... import pruners
 from ...pruners.base import Start
@@ -199,10 +201,9 @@ def _moment(name: str) -> str:
 _DENSE, _THIN = 0.3, 0.08
 
 
-def _strip(axis, start: float, end: float, middle: float, begin: float, finish: float) -> None:
-    """A stretch of training with so many weights at its begin and at its end."""
-    corners = [(start, middle - begin / 2), (end, middle - finish / 2), (end, middle + finish / 2)]
-    axis.add_patch(Polygon([*corners, (start, middle + begin / 2)], color="#9CC4DE", linewidth=0))
+def _strip(axis, start: float, end: float, middle: float, height: float) -> None:
+    """A stretch of training with so many weights."""
+    axis.add_patch(Rectangle((start, middle - height / 2), end - start, height, color="#9CC4DE", linewidth=0))
 
 
 def _decision(axis, x: float, middle: float) -> None:
@@ -210,17 +211,19 @@ def _decision(axis, x: float, middle: float) -> None:
 
 
 def _before(axis, left: float, middle: float, unit: float, name: str) -> None:
-    _strip(axis, left, left + unit, middle, _THIN, _THIN)
+    _strip(axis, left, left + unit, middle, _THIN)
     _decision(axis, left, middle)
 
 
 def _during(axis, left: float, middle: float, unit: float, name: str) -> None:
-    begins_dense = _begins_dense(name)
-    _strip(axis, left, left + 0.75 * unit, middle, _DENSE if begins_dense else _THIN, _THIN)
-    _strip(axis, left + 0.75 * unit, left + unit, middle, _THIN, _THIN)
-    # who begins sparse has a mask to begin with
-    for share in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)[begins_dense:]:
-        _decision(axis, left + share * unit, middle)
+    begins_dense, updates = _begins_dense(name), (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
+    for i, (update, end) in enumerate(pairwise((*updates, 1.0))):
+        # what goes little by little goes by a cube: many weights early, few late
+        height = _THIN + begins_dense * (_DENSE - _THIN) * (1 - update / updates[-1]) ** 3
+        _strip(axis, left + update * unit, left + end * unit, middle, height)
+        # who begins sparse has a mask to begin with
+        if i or not begins_dense:
+            _decision(axis, left + update * unit, middle)
 
 
 def _begins_dense(name: str) -> bool:
@@ -228,15 +231,15 @@ def _begins_dense(name: str) -> bool:
 
 
 def _after(axis, left: float, middle: float, unit: float, name: str) -> None:
-    _strip(axis, left, left + 0.94 * unit, middle, _DENSE, _DENSE)
+    _strip(axis, left, left + 0.94 * unit, middle, _DENSE)
     _decision(axis, left + 0.94 * unit, middle)
-    _strip(axis, left + unit, left + 2 * unit, middle, _THIN, _THIN)
+    _strip(axis, left + unit, left + 2 * unit, middle, _THIN)
 
 
 def _rounds(axis, left: float, middle: float, unit: float, name: str) -> None:
     for turn in range(4):
         height = max(_THIN, _DENSE * 0.75**turn)
-        _strip(axis, left + turn * unit, left + (turn + 0.94) * unit, middle, height, height)
+        _strip(axis, left + turn * unit, left + (turn + 0.94) * unit, middle, height)
         if turn < 3:
             _decision(axis, left + (turn + 0.94) * unit, middle)
 
