@@ -76,6 +76,9 @@ class Answer:
 def _folded(sentences: Sequence[str]) -> str:
     """Write what is said of one study as HTML: if it is long, what follows its first sentence opens on a click."""
     first, *others = _SENTENCE.split(sentences[0])
+    if first.endswith("?") and others:
+        # a question without its answer says nothing
+        first = f"{first} {others.pop(0)}"
     if len(others) + sum(len(_SENTENCE.split(s)) for s in sentences[1:]) < _SHORT:
         return _paragraphs(sentences)
     rest = _paragraphs([*([" ".join(others)] if others else []), *sentences[1:]])

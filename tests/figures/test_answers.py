@@ -334,6 +334,8 @@ def test_a_long_answer_shows_the_first_sentence_of_each_study_and_folds_the_rest
     assert str(answer) == "One: 1.5 is. Two. Three. Four. Other: five. Six."
     assert shown(answer.add("Seven.", shown=True))[1:] == ["Other: five. Six.", "Seven."]
     assert shown(answer.add("Seven."))[1:] == ["Other: five."]
+    asked = figures.Answer(("Is it? It is. By much. In truth.",))
+    assert shown(asked) == ["<strong>Answer from the records.</strong> Is it? It is."]
 
 
 @pytest.mark.parametrize(
