@@ -392,21 +392,33 @@ def _unit(about: metrics.About) -> str:
 def _difference(row: Any, about: metrics.About) -> str:
     # of two percentages, too, the difference is in points
     scale, unit = 100 if about.percent else 1, _unit(about).replace("%", " points")
-    change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)))
+    limit = scale * getattr(row, "tolerance", math.nan)
+    change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)), limit)
     over = f", {row.seeds} seeds" if row.seeds > 1 else " over the images of one training"
     interval = "no interval" if math.isnan(row.low) else f"95% interval {low} to {high}{over}"
     return f"difference {change}{unit}, {interval}"
 
 
-def _rounded(value: float, low: float, high: float) -> list[str]:
-    """Write a number and its interval with their signs, to the two digits of half the interval that count.
+def _rounded(value: float, low: float, high: float, limit: float = math.nan) -> list[str]:
+    """Write a number and its interval with their signs, to the two digits of half the interval that count; with more where an
+    end would else seem to lie on the other side of a limit, or on it.
 
     >>> _rounded(0.000023, -0.0101, 0.0104), _rounded(9.0, 3.6, 14.4)
     (['0.000', '−0.010', '+0.010'], ['+9.0', '+3.6', '+14.4'])
+    >>> _rounded(0.000023, -0.0101, 0.0104, 0.01)
+    ['0.0000', '−0.0101', '+0.0104']
     """
     if math.isnan(low) or high == low:
         return [_signed(v) for v in (value, low, high)]
     digits = max(0, 1 - math.floor(math.log10((high - low) / 2)))
+    if not math.isnan(limit):
+        ends, told = (abs(low), abs(high)), float(f"{limit:.3g}")
+        clear = (
+            more
+            for more in range(digits, digits + 4)
+            if all(np.sign(round(end, more) - told) == np.sign(end - limit) for end in ends)
+        )
+        digits = next(clear, digits)
     written = [signed(v, f".{digits}f") for v in (value, low, high)]
     # zero has no sign
     return [w if w.strip("+−0.") else w[1:] for w in written]

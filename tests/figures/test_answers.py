@@ -422,6 +422,23 @@ def test_a_difference_has_the_digits_of_its_interval():
     assert "difference 0.000, 95% interval −0.0" in str(figures.answer(table.assign(difference=moved), "ece"))
 
 
+@pytest.mark.parametrize(
+    "low, high, limit, said",
+    [
+        (-0.0101, 0.0102, 0.01, ["−0.0101", "+0.0102"]),
+        (-0.0098, 0.002, 0.01, ["−0.0098", "+0.0020"]),
+        (-0.0104, 0.0301, 0.01, ["−0.0104", "+0.0301"]),
+        (-32.44, -2.0, 32.4, ["−32.44", "−2.00"]),
+        (-0.02, 0.03, 0.01, ["−0.020", "+0.030"]),
+        # none could tell these apart
+        (-0.01, 0.01, 0.01, ["−0.010", "+0.010"]),
+        (-0.0100000001, 0.01, 0.01, ["−0.010", "+0.010"]),
+    ],
+)
+def test_no_end_of_an_interval_is_rounded_onto_the_limit_or_past_it(low, high, limit, said):
+    assert answers._rounded((low + high) / 2, low, high, limit)[1:] == said
+
+
 def test_the_name_carries_a_unit_that_does_not_stand_behind_the_numbers():
     found = str(figures.answer(study(others={"fidelity": (0.02, 0.001)}), "fidelity"))
     assert "(Fidelity ↓ [squared probability]: dense 0.02, difference +0.001" in found
