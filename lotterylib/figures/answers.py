@@ -499,8 +499,9 @@ def least_sensitive(table: pd.DataFrame) -> Answer:
     Example:
         >>> from lotterylib.results import example
         >>> print(str(least_sensitive(example())))
-        Kept longest, ties counted for each: generalization by lottery tickets (1 of 1 metrics); calibration
-        by lottery tickets (1 of 1). Every metric is certainly kept by some method at the lowest sparsity.
+        LeNet on scikit-learn's digits: kept longest (ties count for each) is generalization by lottery
+        tickets (1 of 1 metrics); calibration by lottery tickets (1 of 1); every metric is certainly kept by
+        some method at the lowest sparsity.
     """
     judged, counts = judge_study(table), leads(table)
     totals: Any = judged.groupby("dimension").metric.nunique()
@@ -513,10 +514,13 @@ def least_sensitive(table: pd.DataFrame) -> Answer:
             + f" ({most} of {totals[dimension]}{'' if said else ' metrics'})" * bool(most)
         )
     nobody = [metrics.describe(m).short for m in judged.metric.unique() if longest(judged, m) is None]
-    lost = f"Kept by no method even at the lowest sparsity: {_listed(nobody)}." if nobody else ""
-    kept = "Every metric is certainly kept by some method at the lowest sparsity."
+    lost = f"kept by no method, even at the lowest sparsity: {_listed(nobody)}" if nobody else ""
+    kept = "every metric is certainly kept by some method at the lowest sparsity"
+    where = _listed(setting_name(m, d) for d, m, _ in by_setting(judged))
     left = [s for s in (not_judged(table),) if s]
-    return Answer((f"Kept longest, ties counted for each: {'; '.join(said)}.", lost or kept, *left))
+    # one sentence, since a box may fold what follows
+    told = "; ".join([*said, lost or kept])
+    return Answer((f"{where}: kept longest (ties count for each) is {told}.", *left))
 
 
 def not_judged(table: pd.DataFrame) -> str:

@@ -296,9 +296,9 @@ def test_the_least_sensitive_pruner_keeps_a_metric_longest():
         "Weight curvature (Hessian trace, nats) ↓", "least sensitive"
     ] == ("every method, up to 79%")
     assert figures.least_sensitive(study()).sentences == (
-        "Kept longest, ties counted for each: generalization by lottery tickets (1 of 2 metrics); geometry by lottery "
-        "tickets and random pruning (1 of 1).",
-        "Kept by no method even at the lowest sparsity: FGSM.",
+        "ResNet-8 on a sample of Fashion-MNIST: kept longest (ties count for each) is generalization by lottery tickets "
+        "(1 of 2 metrics); geometry by lottery tickets and random pruning (1 of 1); kept by no method, even at the lowest "
+        "sparsity: FGSM.",
     )
 
 
