@@ -248,7 +248,7 @@ def draw_panel(
     named: Collection[str] = (),
 ) -> None:
     """Draw one setting's curves (from ``over_seeds``) on an axis that counts rounds: ``bold`` ones with markers, whiskers and the
-    end of their Region I, ``named`` ones in their colour, all others in quiet grey."""
+    end of their Region I, ``named`` ones in their colour with markers, all others in quiet grey."""
     axis.set_ylim(*limits)
     dense = means[means.pruner == "dense"].iloc[0]
     axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.1, zorder=2)
@@ -283,11 +283,12 @@ def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: b
         return
     won = [i + 1 for i, r in enumerate(curve.region) if r == Region.I]
     end = max(won, default=0)
-    style = {"color": colour, "linewidth": 1.9 if bold else 1.1, "zorder": 4 if bold else 3}
+    # without its colour, too, a named curve is no grey one
+    style = {"color": colour, "linewidth": 1.9 if bold else 1.4, "zorder": 4 if bold else 3}
     for i in range(1, len(x)):
         region = Region.I if i <= end else Region(curve.region.iloc[i - 1])
         axis.plot(x[i - 1 : i + 1], y[i - 1 : i + 1], _STROKES[region], gid=str(region), **style)
-    size = 5.5 if bold else 3.5
+    size = 5.5 if bold else 4.8
     axis.plot(
         x[1:], y[1:], linestyle="", marker=marker, color=colour, markersize=size, zorder=style["zorder"]
     )

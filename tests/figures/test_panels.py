@@ -118,6 +118,23 @@ def test_only_the_first_of_two_methods_has_whiskers_and_both_are_cut_off():
     assert {figures.look("lottery").colour, figures.look("random").colour} <= {
         line.get_color() for line in axis.lines
     }
+    others = networks().query("pruner == 'random'").assign(pruner="snip")
+    axis = figures.sweep_panels(pd.concat([networks(), others]), ["accuracy"])[0].axes[0]
+    colours = {name: figures.look(name).colour for name in ("lottery", "random")} | {"others": "#b8b8b8"}
+    thick = {
+        n: max(
+            li.get_linewidth() for li in axis.lines if li.get_color() == c and li.get_linestyle() != "None"
+        )
+        for n, c in colours.items()
+    }
+    marks = {
+        n: [li for li in axis.lines if li.get_color() == c and li.get_marker() != "None"]
+        for n, c in colours.items()
+    }
+    # in grey, too, a curve with a name is no other method's
+    assert thick["lottery"] > thick["random"] > 1.5 * thick["others"]
+    assert marks["lottery"] and max(li.get_markersize() for li in marks["random"]) > 4 and not marks["others"]
+    axis = figure.axes[0]
     low, high = axis.get_ylim()
     lost = [v for v in (80, 70, 60) if not low <= v - 0.05 <= high]
     assert lost and len(axis.texts) == len(lost)
