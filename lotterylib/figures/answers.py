@@ -31,6 +31,8 @@ SIGNS = {"pass": "●", "undecided": "?", "fail": "×"}
 _LEAD, _BESIDE = "lottery", "random"
 _WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
 _FALLBACK = 0.8
+# what a widened tolerance is
+_RETRAINED = "a retraining of the dense network may cost"
 # What an interval of 95% leaves on its good side.
 _LUCK = 0.025
 # Where a sentence ends and another begins, and how many a study may have in full.
@@ -230,8 +232,8 @@ def _unjudged(table: pd.DataFrame, judged: pd.DataFrame, names: Sequence[str]) -
     lead, (level, _) = _lead(row), headline(judged, _lead(row))
     return [
         f"Not judged: {_listed(metrics.describe(n).short for n in left.index)}, since a network that guesses would lie within "
-        f"{'what a retraining changes' if widened else 'the tolerance'} ({about.short} {about.arrow}: dense {dense}, "
-        f"guessing {guess}, limit {limit}). With {percent(level)} of the weights removed, {called(lead)}: "
+        f"{f'what {_RETRAINED}' if widened else 'the tolerance'} ({about.short} {about.arrow}: dense {dense}, "
+        f"guessing {guess}, tolerance {limit}). With {percent(level)} of the weights removed, {called(lead)}: "
         f"{_difference(_row(row, lead, about.name, level), about)}."
     ]
 
@@ -262,7 +264,7 @@ def _at_headline(judged: pd.DataFrame, pruner: str, metric: str) -> str:
     # a unit that does not stand behind each number stands behind the name
     unit = "" if _unit(about) else f" [{about.sign}]"
     allowed = f"; tolerance {_number(row.tolerance, about, change=True)}"
-    allowed += ", what a retraining changes" * bool(row.widened)
+    allowed += f", what {_RETRAINED}" * bool(row.widened)
     return (
         f"With {percent(level)} of the weights removed{where}, {_is(pruner)} {_against_dense(row, about)} "
         f"({_short(about)} {about.arrow}{unit}: {_gap(row, about)}{allowed})."
@@ -366,7 +368,7 @@ def _against_dense(row: Any, about: metrics.About) -> str:
 
 def _forgiven(widened: bool) -> str:
     """Return in words what a loss has to exceed."""
-    return "a retraining changes" if widened else "the tolerance"
+    return _RETRAINED if widened else "the tolerance"
 
 
 def _gap(row: Any, about: metrics.About) -> str:
