@@ -83,7 +83,12 @@ def test_a_certain_loss_and_a_gain_are_told_apart():
         "where test accuracy is certainly kept" in worse and "certainly worse than the dense network" in worse
     )
     assert "No method certainly keeps it" in worse
-    assert "are better than the dense network" in str(figures.answer(study(), "hessian_trace"))
+    assert "are flatter than the dense network" in str(figures.answer(study(), "hessian_trace"))
+    steep = study(others={"input_trace": (10.0, 20.0)})
+    assert "are certainly sharper than the dense network" in str(figures.answer(steep, "input_trace"))
+    assert "are better than the dense network" in str(
+        figures.answer(study(others={"nll": (0.3, -0.1)}), "nll")
+    )
 
 
 def test_one_seed_and_broken_networks_are_said_to_be_so():
