@@ -196,7 +196,7 @@ def recall_changes(
         axis.set_xlim(max(-reach, min(ends)), min(reach, max(5.0, *ends)))
         axis.set_yticks(range(len(classes)), classes)
         axis.invert_yaxis()
-        axis.set_xlabel("change of recall against dense (percentage points) ↑")
+        axis.set_xlabel("change of recall against dense (percentage points) →")
         axis.legend(ncols=min(4, len(changes)), loc="lower center", bbox_to_anchor=(0.4, 1.0))
         figure.tight_layout()
     return figure, f"Change of each class's recall against dense, in percentage points: {'; '.join(words)}."

@@ -190,7 +190,8 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         axis.set(xlim=(left, right), ylim=(low, high))
         outside = [_point_out(axis, row) for row in pair[~inside].itertuples()]
         named = [a.axis if scale == 100 else f"{a.label} {a.arrow}" for a in labels]
-        axis.set(xlabel=named[0], ylabel=named[1])
+        # along a horizontal axis, up is right
+        axis.set(xlabel=named[0].replace("↑", "→").replace("↓", "←"), ylabel=named[1])
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     tickets = pair[pair.pruner != "dense"]
     rank = tickets.value_1.corr(tickets.value_2, method="spearman")

@@ -92,6 +92,7 @@ def test_one_metric_against_another():
     figure, alt = figures.against(table, "accuracy", "accuracy")
     assert "0 of 7 lie below" in alt and "rank correlation 1.00 over the tickets" in alt
     assert len(figure.axes[0].collections) == 3  # dense and two pruners
+    assert figure.axes[0].get_xlabel()[-1] == "→" and figure.axes[0].get_ylabel()[-1] == "↑"
     with pytest.raises(DataError, match="'ece'"):
         figures.against(table, "accuracy", "ece")
 
