@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -131,8 +132,8 @@ def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = 
     """Draw the same without a slider: one row per panel, one column per network. Return the figure and its alt text."""
     scales = scales or Scales.of(views)
     with styled():
-        figure = plt.figure(figsize=(1.5 * len(views), 1.5 * len(_DRAWN)))
-        grid = figure.add_gridspec(len(_DRAWN), len(views), wspace=0.3, hspace=0.25)
+        figure = plt.figure(figsize=(1.6 * len(views), 1.5 * len(_DRAWN)))
+        grid = figure.add_gridspec(len(_DRAWN), len(views), wspace=0.4, hspace=0.25)
         for i, panel in enumerate(_DRAWN):
             for j, seen in enumerate(views):
                 axis = _draw(figure, grid[i, j], panel, seen, scales)
@@ -141,7 +142,11 @@ def sheet(views: Sequence[View], scales: Scales | None = None, *, smoke: bool = 
                     axis.set_title(f"{name}\n{removed or 'nothing removed'}", fontsize=8)
                 if j == 0:
                     style = {"rotation": 90, "va": "center", "fontsize": 9}
-                    axis.text(-0.42, 0.5, panel, transform=axis.transAxes, **style)
+                    axis.text(-0.52, 0.5, panel, transform=axis.transAxes, **style)
+        # names of ten spokes do not fit around a chart as small as these
+        named = [f"{i}\u00a0{metrics.describe(str(n)).short}" for i, n in enumerate(views[0].places, 1)]
+        key = textwrap.fill(f"radar, outward is better: {', '.join(named)}", 19 * len(views))
+        figure.text(0.5, 0.07, key, ha="center", va="top", fontsize=9)
     words = " ".join(f"{v.title}: {_words(v)}" for v in views)
     return marked(figure, words if len(views) <= _TOLD else _spans(views), smoke)
 
@@ -283,11 +288,13 @@ def _reliability(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
         axis.bar(held.low + width / 2, held.accuracy, width, color=heavy, edgecolor="#444444", linewidth=0.5)
     axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axis.tick_params(labelsize=8)
-    if title:
-        axis.set_xlabel("confidence", fontsize=8)
-        axis.set_ylabel("accuracy", fontsize=8)
-    else:
-        axis.tick_params(labelleft=False, labelbottom=False)
+    axis.set_xlabel("confidence", fontsize=8)
+    axis.set_ylabel("share right", fontsize=8)
+    if not title:
+        # in a small panel a name stands between the two numbers of its axis
+        axis.set(xticks=[0, 1], yticks=[0, 1])
+        axis.tick_params(length=0, pad=2)
+        axis.xaxis.labelpad = axis.yaxis.labelpad = -5
     return "reliability" if seen.error is None else f"reliability, ECE {seen.error:.3f}"
 
 
@@ -321,8 +328,8 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
 
 
 def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
-    labels = [metrics.describe(str(n)).short if title else "" for n in seen.places]
-    draw_radar(axis, seen.places, labels, fontsize=8, pad=-3, width=1.1)
+    labels = [metrics.describe(str(n)).short if title else str(i) for i, n in enumerate(seen.places, 1)]
+    draw_radar(axis, seen.places, labels, fontsize=8, pad=-3 if title else -5, width=1.1)
     return "outward is better"
 
 

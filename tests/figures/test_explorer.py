@@ -13,7 +13,7 @@ from PIL import Image
 
 from lotterylib import masks, models
 from lotterylib.errors import SettingError
-from lotterylib.figures import explorer
+from lotterylib.figures import explorer, notebook
 from lotterylib.metrics import geometry, interpretability
 from lotterylib.metrics.calibration import reliability
 
@@ -111,6 +111,20 @@ def test_a_sheet_is_a_row_a_panel_and_a_column_a_network(views):
     assert len(figure.axes) == 5 * 3
     assert alt.startswith("Smoke run") and alt.count("removed:") == 2 and "Dense:" in alt
     assert "SMOKE RUN" in figure._suptitle.get_text()
+
+
+def test_a_sheet_can_be_read_by_itself(views):
+    dense, tickets = views
+    figure, _ = explorer.sheet([dense, *tickets["lottery"]])
+    *_, radar = [axis for axis in figure.axes if axis.name == "polar"]
+    assert [label.get_text() for label in radar.get_xticklabels()] == ["1", "2", "3"]
+    key = " ".join(figure.texts[-1].get_text().replace("\N{NO-BREAK SPACE}", " ").split())
+    assert key == "radar, outward is better: 1 accuracy, 2 ECE, 3 NLL"
+    reliable = figure.axes[3:6]
+    for axis in reliable:
+        assert [t.get_text() for t in (*axis.get_xticklabels(), *axis.get_yticklabels())] == [*"0101"]
+        assert (axis.get_xlabel(), axis.get_ylabel()) == ("confidence", "share right")
+    assert notebook.smallest_letters(figure) >= 8
 
 
 def test_without_a_record_of_calibration_the_panel_stays_empty(views):
