@@ -165,6 +165,8 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
     if len(counts) != 1 or counts == {0}:
         raise SettingError("want the same number of tickets, one or more, for every pruner")
     scales = Scales.of([dense, *(v for row in tickets.values() for v in row)])
+    known = judged is not None and not judged.empty
+    legend = [ipywidgets.HTML(f"<p>Below each picture: {_legend()}.</p>")] if known else []
 
     def drawn(seen: View) -> str:
         return picture(*frame(seen, scales)) + verdicts_of(judged, seen)
@@ -189,7 +191,9 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
 
         level = ipywidgets.SelectionSlider(options=levels, value=levels[1])
         sides = {side: ipywidgets.Dropdown(options=names, value=name) for side, name in start.items()}
-        return ipywidgets.interactive(show, **sides, removed=level)
+        moved = ipywidgets.interactive(show, **sides, removed=level)
+        moved.children = (*legend, *moved.children)
+        return moved
     shared = ipywidgets.HTML(first)
     removed = ipywidgets.SelectionSlider(options=levels, value=levels[1], description="removed")
     rows = []
@@ -205,7 +209,7 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
         # beside one another where a page is wide enough for two, and apart
         layout = {"flex": "1 1 320px", "min_width": "0", "padding": "0 16px 0 0"}
         columns.append(ipywidgets.VBox([choice, outer], layout=layout))
-    return ipywidgets.VBox([removed, ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})])
+    return ipywidgets.VBox([*legend, removed, ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})])
 
 
 def verdicts_of(judged: pd.DataFrame | None, seen: View) -> str:
@@ -221,6 +225,16 @@ def verdicts_of(judged: pd.DataFrame | None, seen: View) -> str:
         said = ", ".join(_signed(str(m), str(v)) for m, v in zip(rows.metric, rows.verdict, strict=True))
         lines.append(f"{str(kind).capitalize()}: {said}")
     return f'<p style="max-width: 390px; line-height: 1.4; white-space: normal">{"<br>".join(lines)}</p>'
+
+
+def _legend() -> str:
+    """Say what the signs of verdicts mean.
+
+    >>> _legend()
+    '● kept, ? undecided, × lost (bold)'
+    """
+    said = ", ".join(f"{SIGNS[verdict]} {word}" for verdict, word in _WORDS.items())
+    return f"{said} (bold)"
 
 
 def _signed(metric: str, verdict: str) -> str:
@@ -321,10 +335,10 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     lines = axis.contour(at, at, losses.T, levels, colors="white", linewidths=0.4)
     if title:
         axis.clabel(lines, levels=levels[::3], fontsize=8, fmt="%.2g", colors="white")
-        axis.set_xlabel(f"± {at[-1]:g} of the weights' length", fontsize=8)
+        axis.set_xlabel(f"weights ± {at[-1]:g} of their length", fontsize=8)
     axis.plot(0, 0, "+", color="white", markersize=7)
     bare(axis)
-    return "loss around the weights"
+    return "loss in nats"
 
 
 def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:

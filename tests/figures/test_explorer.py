@@ -241,6 +241,22 @@ def test_verdicts_stand_below_their_ticket(views):
     assert explorer.verdicts_of(judged, views[0]) == explorer.verdicts_of(None, views[1]["lottery"][1]) == ""
 
 
+def test_signs_and_losses_are_named_where_they_are_seen_first(views, quick, monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets", minversion="8")
+    judged = pd.DataFrame([("lottery", 0.9, "ece", "fail", "calibration")])
+    judged.columns = ["pruner", "sparsity", "metric", "verdict", "dimension"]
+    first, *_ = explorer.slider(*views, judged).children
+    assert "● kept, ? undecided, × lost (bold)" in first.value
+    monkeypatch.delattr(ipywidgets, "Stack")
+    first, *_ = explorer.slider(*views, judged).children
+    assert "× lost" in first.value
+
+
+def test_a_surface_says_its_unit(views):
+    figure, _ = explorer.frame(views[0], explorer.Scales.of([views[0]]))
+    assert "loss in nats" in [axis.get_title(loc="left") for axis in figure.axes]
+
+
 def test_greys_of_a_frame_stay_grey_and_no_colour_moves_far():
     import matplotlib.pyplot as plt
 
