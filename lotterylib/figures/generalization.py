@@ -174,7 +174,7 @@ def recall_changes(
             between = [_between(change, errors[pruner][c]) for c, change in known.items()]
             values = np.array([*known.values()])[:, None]
             half = np.abs(np.reshape(between, (-1, 2)) - values).T
-            style = {"fmt": marker or "o", "color": colour, "markersize": 5, "linewidth": 1.3}
+            style = {"fmt": marker or "o", "color": colour, "markersize": 6.5, "linewidth": 1.3}
             axis.errorbar(list(known.values()), y, xerr=half, label=label, **style)
             ends += (values + 1.1 * half.T * [-1, 1]).ravel().tolist()
             for place, change, (low, high) in zip(y, known.values(), between, strict=True):

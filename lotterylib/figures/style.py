@@ -18,8 +18,8 @@ DENSE = Look("Dense", "#000000", "")
 CONTROL = Look("Dense anew", "#777777", "")
 
 _SPARE_COLOURS = ("#332288", "#117733", "#661100", "#44AA99", "#AA4499")
-# none that is nearly a circle, as that of lottery tickets is
-_SPARE_MARKERS = ("<", ">", "1", "2")
+# filled, so that one shows on a line of its colour; none that is nearly a circle, as that of lottery tickets is
+_SPARE_MARKERS = ("<", ">")
 
 _SETTINGS: dict[Any, Any] = {
     "figure.dpi": 120,

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 
 from lotterylib import figures, metrics, pruners
 from lotterylib.errors import DataError, SettingError, UnknownNameError
@@ -483,7 +484,10 @@ def test_a_readers_own_pruner_is_drawn_under_its_name_and_always_alike():
     assert mine.colour not in {figures.look(name).colour for name in ("dense", *pruners.names())}
     # circles are lottery tickets, and hexagons and octagons look like circles
     others = ("untrained", "random direction", "stability", *(f"mine {i}" for i in range(20)))
-    assert not {figures.look(name).marker for name in others} & set("ohH8")
+    markers = {figures.look(name).marker for name in others}
+    assert not markers & set("ohH8")
+    # one that is not filled is lost on a line of its colour
+    assert all(MarkerStyle(marker).is_filled() for marker in markers)
 
 
 # --- show
