@@ -184,10 +184,9 @@ def _compared(card: Scorecard) -> str:
     worse, undecided = ([r for r in card.rows if r.word == word] for word in ("worse", "undecided"))
     well = [row for row in card.rows if row.passes]
     telling = [row for row in card.rows if row.verdict != "floor"]
-    better = f" ({len(card.of('better'))} better)" if card.of("better") else ""
+    best = len([row for row in well if row.word == "better"])
     retrained = f" (by {card.about['trainings of dense']} trainings of it)" if _banded(card) else ""
     if worse:
-        best = len([row for row in well if row.word == "better"])
         rest = [f"better in {best}"] if best else []
         rest += [f"as good in {len(well) - best}"] if len(well) > best else []
         rest = (
@@ -202,7 +201,7 @@ def _compared(card: Scorecard) -> str:
             f"{retrained}{tail}.{_wait(undecided)}"
         )
     if undecided:
-        good = f"; it is as good as its dense network in {len(well)}{better}{retrained}" if well else ""
+        good = f"; {_standing(len(well), best)}{retrained}" if well else ""
         than = (
             f" than {card.about['trainings of dense']} trainings of the dense network"
             if retrained and not well
@@ -214,17 +213,32 @@ def _compared(card: Scorecard) -> str:
         )
     if not telling:
         return "nothing can be told: both networks are at the floor in every metric."
-    many = (
-        f"all of {_metrics(telling)}"
-        if len(telling) > 1
-        else f"the one metric that was measured ({telling[0].label})"
-    )
-    return f"it is as good as its dense network in {many}{better}{retrained}, within the tolerances that the card states."
+    many = _all(telling) if len(telling) > 1 else f"the one metric that was measured ({telling[0].label})"
+    stated = "the tolerances that the card states."
+    if best == len(telling):
+        return f"it is better than its dense network in {many}{retrained}, by more than {stated}"
+    better = f", and better in {best} of them" if best else ""
+    return f"it is as good as its dense network in {many}{better}{retrained}, within {stated}"
+
+
+def _standing(well: int, best: int) -> str:
+    """Say in how many of the metrics in which it stands ``well`` it is as good, and in how many better.
+
+    >>> _standing(2, 2), _standing(3, 1), _standing(3, 0)[-4:]
+    ('it is better than its dense network in 2', 'it is as good as its dense network in 2 and better in 1', 'in 3')
+    """
+    if best == well:
+        return f"it is better than its dense network in {best}"
+    return f"it is as good as its dense network in {well - best}{f' and better in {best}' if best else ''}"
 
 
 def _of_all(count: int, rows: list[Row]) -> str:
     """Return how many of the metrics, in words."""
-    return f"{count} of {_metrics(rows)}" if count < len(rows) else f"all of {_metrics(rows)}"
+    return f"{count} of {_metrics(rows)}" if count < len(rows) else _all(rows)
+
+
+def _all(rows: list[Row]) -> str:
+    return {1: "the one metric", 2: "both metrics"}.get(len(rows), f"all {len(rows)} metrics")
 
 
 def _metrics(rows: list[Row]) -> str:
@@ -243,28 +257,20 @@ def _wait(undecided: list[Row]) -> str:
     decidable = sorted((row for row in undecided if row.needed), key=lambda row: row.needed or 0)
     if not decidable:
         them = "them" if len(undecided) > 1 else "it"
-        return f" A million more images would not decide {them}." if undecided else ""
+        return f" Even a million more images would not decide {them}." if undecided else ""
     needs, open_still = [_rounded(row.needed or 0) for row in decidable], len(undecided) - len(decidable)
-    first = f"{needs[0]} more images than the {decidable[0].images:,} that it rests on would decide"
-    if len(undecided) == 1:
-        said = f"{first} it"
-    elif len(decidable) > 1 and needs[0] == needs[-1]:
-        said = f"{needs[0]} more images would decide {_how_many(len(decidable), open_still)}"
+    # where some stay open, those that do not are counted: "both" and "all" would count them in
+    last = f"{len(decidable)} of them" if open_still else "both" if len(decidable) == 2 else "all"
+    if len(decidable) > 1 and needs[0] == needs[-1]:
+        said = f"About {needs[0]} more images would decide {last}."
     else:
-        said = f"{first} {_named(decidable[:1])}"
+        name = "it" if len(undecided) == 1 else _named(decidable[:1])
+        seen = f"{decidable[0].images:,}"
+        said = f"About {needs[0]} more images would decide {name}, which was measured on {seen}."
         if len(decidable) > 1:
-            said += f", {needs[-1]} {_how_many(len(decidable), open_still)}"
+            said += f" About {needs[-1]} more would decide {last}."
     others = f"the other{'s' * (open_still > 1)}"
-    return f" About {said}{f'; even a million would not decide {others}' if open_still else ''}."
-
-
-def _how_many(count: int, others: int) -> str:
-    """Return how many metrics, in words; all where there are no ``others``."""
-    if not others:
-        return "both" if count == 2 else "all"
-    return dict(zip(range(1, 7), ("one", "two", "three", "four", "five", "six"), strict=True)).get(
-        count, str(count)
-    )
+    return f" {said}{f' Even a million more would not decide {others}.' if open_still else ''}"
 
 
 def _rounded(number: int) -> str:

@@ -94,7 +94,10 @@ def test_the_answer_is_a_sentence_to_sign(card):
     head = f"{removed} it is right on {row.ticket:.1%} of {card.about['test images']} images (dense {row.dense:.1%}), and "
     stated = "within the tolerances that the card states."
     assert told(card, accuracy="holds", nll="better") == (
-        f"{head}it is as good as its dense network in all of 2 metrics (1 better), {stated}"
+        f"{head}it is as good as its dense network in both metrics, and better in 1 of them, {stated}"
+    )
+    assert told(card, accuracy="better", nll="better") == (
+        f"{head}it is better than its dense network in both metrics, by more than the tolerances that the card states."
     )
     assert told(card, nll="holds") == (
         f"{removed}, it is as good as its dense network in the one metric that was measured ({card['nll'].label}), {stated}"
@@ -106,7 +109,7 @@ def test_the_answer_is_a_sentence_to_sign(card):
     )
     both = told(card, accuracy="worse", nll="better", ece="worse")
     assert "in 2 of 3 metrics (" in both and both.endswith("; better in 1.")
-    assert "worse than its dense network in all of 2 metrics" in told(card, accuracy="worse", nll="worse")
+    assert "worse than its dense network in both metrics" in told(card, accuracy="worse", nll="worse")
     assert told(card, accuracy="floor").endswith(
         "and nothing can be told: both networks are at the floor in every metric."
     )
@@ -136,10 +139,12 @@ def test_the_answer_does_not_praise_a_network_that_guesses(card):
 
 @pytest.mark.parametrize(
     "needed, said",
-    [({"nll": 1234}, "About 1,300 more images than the {} that it rests on would decide NLL; even a million would not decide "
+    [({"nll": 1234}, "About 1,300 more images would decide NLL, which was measured on {}. Even a million more would not decide "
       "the other."),
-     ({"nll": 12, "ece": 99_900}, "About 12 more images than the {} that it rests on would decide NLL, 100,000 both."),
-     ({"nll": 12, "ece": 12}, "About 12 more images would decide both."), ({}, "A million more images would not decide them.")],
+     ({"nll": 12, "ece": 99_900}, "About 12 more images would decide NLL, which was measured on {}. About 100,000 more would "
+      "decide both."),
+     ({"nll": 12, "ece": 12}, "About 12 more images would decide both."), ({}, "Even a million more images would not decide "
+      "them.")],
 )  # fmt: skip
 def test_the_answer_says_how_many_images_would_decide(card, needed, said):
     seen = card["nll"].images
@@ -148,10 +153,14 @@ def test_the_answer_says_how_many_images_would_decide(card, needed, said):
     # good in none is no news
     assert "undecided (NLL, ECE). " in answer and "as good as" not in answer
     three = told(card, {"nll": 12, "ece": 99_900}, nll="undecided", ece="undecided", accuracy="undecided")
-    assert three.endswith("decide NLL, 100,000 two; even a million would not decide the other.")
+    assert three.endswith(
+        "100,000 more would decide 2 of them. Even a million more would not decide the other."
+    )
     alone = told(card, {"nll": 7}, nll="undecided", accuracy="holds")
-    assert alone.endswith(f"About 7 more images than the {seen} that it rests on would decide it.")
-    assert "as good as its dense network in 1. " in alone
+    assert alone.endswith(f"About 7 more images would decide it, which was measured on {seen}.")
+    assert "; it is as good as its dense network in 1. " in alone
+    best = told(card, {"nll": 7}, nll="undecided", accuracy="better")
+    assert "; it is better than its dense network in 1. " in best
 
 
 def test_the_card_says_on_how_many_images_each_metric_rests(card):
