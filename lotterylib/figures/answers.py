@@ -35,8 +35,6 @@ _FALLBACK = 0.8
 _RETRAINED = "a retraining of the dense network may cost"
 # What an interval of 95% leaves on its good side.
 _LUCK = 0.025
-# What asks "flatter or sharper?" is answered in these words.
-_CURVATURES, _CURVED = ("hessian_", "input_"), ("flatter", "sharper", "flat")
 # Where a sentence ends and another begins, and how many a study may have in full.
 _SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")
 _SHORT = 2
@@ -355,7 +353,7 @@ def _against_dense(row: Any, about: metrics.About) -> str:
     if math.isnan(row.difference):
         return "broken: one answer to everything has no score"
     side = sign_of(row.low, row.high, about.direction)
-    better, worse, good = _CURVED if about.name.startswith(_CURVATURES) else ("better", "worse", "good")
+    better, worse, good = about.quality
     if row.verdict == "pass" and side < 0:
         return f"{worse} than the dense network, by less than {_forgiven(row.widened)}"
     if row.verdict == "pass":

@@ -38,6 +38,8 @@ Part = tuple[Tensor, Tensor]
 Wrt = Literal["weights", "inputs"]
 # before the stopping rule may speak: a spread of fewer is a guess
 LEAST_PROBES = 4
+# what less, more and equal curvature makes of a network
+_BENT = ("flatter", "sharper", "flat")
 # forward passes that a product with the Hessian takes
 PRODUCT: dict[Wrt, int] = {"weights": 7, "inputs": 4}
 
@@ -612,7 +614,8 @@ class HessianTrace(_Trace, _InWeights):
         "hessian_trace", "Weight curvature (Hessian trace, nats)", "geometry", "lower", "nats", Tolerance(0.25, relative=True),
         "curvature of the training loss in the surviving weights (Yao et al., 2020; Chen et al., 2022)",
         short="weight curvature", over="fifths", noise="random probes",
-        words=("in a valley that is flatter by the paper's measure", "in a valley that is sharper by the paper's measure"), version=2,
+        words=("in a valley that is flatter by the paper's measure", "in a valley that is sharper by the paper's measure"),
+        version=2, quality=_BENT,
     )  # fmt: skip
 
     steps: PositiveInt = 12
@@ -649,7 +652,7 @@ class HessianTop(_InWeights):
         "hessian_top", "Top weight curvature (Hessian eigenvalue, nats)", "geometry", "lower", "nats",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
-        short="top weight curvature", over="fifths", version=2,
+        short="top weight curvature", over="fifths", version=2, quality=_BENT,
     )  # fmt: skip
 
     steps: PositiveInt = 12
@@ -676,7 +679,7 @@ class InputTrace(_Trace):
         Tolerance(0.25, relative=True),
         "curvature of an image's loss in its pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
         short="pixel curvature", noise="random probes",
-        words=("less steep in the pixels", "steeper in the pixels"), version=2,
+        words=("less steep in the pixels", "steeper in the pixels"), version=2, quality=_BENT,
     )  # fmt: skip
     wrt = "inputs"
 
@@ -700,7 +703,7 @@ class InputTop(_Curvature):
         "input_top", "Top pixel curvature (Hessian eigenvalue, nats/pixel²)", "geometry", "lower", "nats/pixel²",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="top pixel curvature", version=2,
+        short="top pixel curvature", version=2, quality=_BENT,
     )  # fmt: skip
     wrt = "inputs"
 
