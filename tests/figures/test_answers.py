@@ -156,7 +156,9 @@ def test_an_answer_names_the_limit_it_judges_by():
     assert said[0] == (
         "In short: random pruning is certainly at most 1.55 points less accurate than dense at every sparsity."
     )
-    assert said[1].endswith("Kept means at most 1.55 points below dense, what a retraining changes.")
+    assert said[1].endswith(
+        "Kept means at most 1.55 points below dense, what a retraining of the dense network may cost."
+    )
     lost = study().query("sparsity in (0.0, 0.79)")
     assert (
         figures.pruner_answer(lost, "lottery")
