@@ -141,6 +141,12 @@ def test_every_figure_has_a_caption(path):
             assert "alt" in given or len(node.args) > 1 or isinstance(node.args[0], ast.Starred)
 
 
+@notebook
+def test_a_sweep_says_of_the_pruner_that_it_highlights_how_to_read_it(path):
+    drawn = re.findall(r"figures\.sweep\([^*]*?highlight=(\S+?),", code(path))
+    assert drawn == re.findall(r"figures\.sweep_caption\((\S+?)\)", code(path))
+
+
 def shown_figures() -> dict[str, list[Path]]:
     """Names of figures, with the notebooks that draw them."""
     names: dict[str, list[Path]] = {}

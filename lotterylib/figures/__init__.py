@@ -48,7 +48,7 @@ from .pictures import (
 )
 from .scorecard import differences, sparse_speed, trade_offs, worth
 from .style import Look, called, in_order, look
-from .sweep import region_table, sweep
+from .sweep import region_table, sweep, sweep_caption
 from .verdict import radar, verdict_board, verdict_boards
 from .words import convergence_in_words, gap_in_words, study_in_words
 
@@ -60,6 +60,6 @@ __all__ = [
     "kept_counts", "layer_bars", "layer_name", "leads", "least_sensitive", "lines", "look", "mask_change", "mask_picture", "not_judged", "one_explanation",
     "overlap", "pixel_directions", "price_answer", "pruner_answer", "radar", "recall_changes", "record",
     "region_table", "reliability_diagram", "resolution_bars", "save", "scatter", "score_histograms", "sensitivity", "shaken",
-    "show", "sparse_speed", "spectra", "study_in_words", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep", "sweep_panels",
+    "show", "sparse_speed", "spectra", "study_in_words", "superpixel_cuts", "superpixel_maps", "surfaces", "sweep", "sweep_caption", "sweep_panels",
     "tale", "tiles", "trade_offs", "unit_gallery", "unit_ious", "verdict_board", "verdict_boards", "weight_histogram", "worth",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from .. import metrics
 from ..results import setting_name
 from ..verdict import Region, over_seeds, paper
 from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, spanned
-from .style import in_order, legible, look, styled
+from .style import called, in_order, legible, look, styled
 
 # the paper's own curve: a dot at each sparsity that it printed
 _PRINTED: dict[str, Any] = {
@@ -93,6 +93,20 @@ def sweep(
         figure = _among(settings, about.axis, chosen) if chosen else _multiples(settings, about.axis, narrow)
     words = [_alt(s, about, chosen) for s in settings]
     return marked(figure, " ".join(words), smoke)
+
+
+def sweep_caption(pruner: str) -> str:
+    """Return what a page says below a sweep of test accuracy that highlights a pruner.
+
+    Example:
+        >>> sweep_caption("snip")[:58]
+        'Test accuracy against sparsity, SNIP as the thick curve, w'
+    """
+    return (
+        f"Test accuracy against sparsity, {called(pruner)} as the thick curve, which alone has whiskers (95% intervals). Its thin "
+        "vertical line, if it has one, marks the highest sparsity at which its mean is at most one point below dense. The answer "
+        "asks for more: that this be certain."
+    )
 
 
 class _Setting(NamedTuple):
