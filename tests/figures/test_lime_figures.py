@@ -24,7 +24,10 @@ def test_heat_maps_share_one_scale_and_say_what_they_show(networks):
     assert len(panels) == 3 * (1 + len(networks))
     heats = [axis.images[0] for i, axis in enumerate(panels) if i % (1 + len(networks))]
     assert {heat.get_clim() for heat in heats} == {(-top, top)}
-    assert bar.get_xlabel().startswith("coefficient") and figure.get_size_inches()[0] <= 9.7
+    figure.canvas.draw()
+    ticks = dict(zip(bar.get_xticks(), (t.get_text() for t in bar.get_xticklabels()), strict=True))
+    assert all(float(said.replace("−", "-")) == pytest.approx(100 * at) for at, said in ticks.items())
+    assert bar.get_xlabel().endswith("(percentage points)") and figure.get_size_inches()[0] <= 9.7
     assert panels[0].get_title() == "Image" and panels[1].get_title() == "Dense"
     first = found[0]
     assert panels[1].get_xlabel() == f"{'abc'[first.target]} {first.prediction:.0%}\nR² {first.r2:.2f}"
