@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 
 def duration(seconds: float) -> str:
@@ -46,6 +47,17 @@ def amount(number: float, unit: str = "") -> str:
         number /= 1000
         del prefixes[0]
     return f"{number:.3g} {prefixes[0]}{unit}".strip()
+
+
+def plain(number: float, digits: int = 3) -> str:
+    """Return a number of so many digits without an exponent, which few readers can take in.
+
+    >>> plain(2.05e-5), plain(24_310.0), plain(1.27e10), plain(-0.5)
+    ('0.0000205', '24,300', '12.7 billion', '−0.5')
+    """
+    sizes = (1e12, " trillion"), (1e9, " billion"), (0, "")
+    size, word = next(each for each in sizes if abs(number) >= each[0])
+    return f"{Decimal(f'{number / (size or 1):.{digits}g}'):,f}{word}".replace("-", "−")
 
 
 def table(rows: Sequence[Sequence[object]], left: Sequence[int] = (0,)) -> str:
