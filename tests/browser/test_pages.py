@@ -53,6 +53,8 @@ def test_a_table_is_stacked_on_a_phone(browser, address, width, display, title):
         # some versions of the browser join the two parts, some quote each
         before = cell.evaluate("e => getComputedStyle(e, '::before').content")
         assert before.replace('"', "") in (title, title.replace(": ", " : "))
+        # as dark as the words beside it, on whatever colour they stand
+        assert cell.evaluate("e => getComputedStyle(e, '::before').color === getComputedStyle(e).color")
 
 
 LONG_NAME = """() => {
