@@ -72,7 +72,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
             shared = left[left.pruner.isin({"dense", *printed[setting].pruner})]
             left = shared if shared.sparsity.gt(0).any() else left
             begun = left.sparsity.gt(0).any()
-            whose = "this book" if begun else "this book (no pruned network measured yet)"
+            whose = "this book" if begun else "this book, nothing pruned yet"
+            whose += " (dotted: the paper)" * same
             panels = [(f"{whose}:\n{setting_name(model, dataset)}", left)]
             if same or another not in drawn:
                 title = f"the paper, digitised ({note}):\n{setting_name(*setting[::-1])}"

@@ -19,9 +19,12 @@ def study(dataset, model):
 def test_the_same_data_and_network_stand_beside_the_paper_s():
     figure, alt = figures.beside_paper(study("cifar10", "resnet18"), paper.digitised(), "accuracy")
     assert [a.get_title("left") for a in figure.axes] == [
-        "this book:\nResNet-18 on CIFAR-10", "the paper, digitised (same data and network):\nResNet-18 on CIFAR-10",
+        "this book (dotted: the paper):\nResNet-18 on CIFAR-10", "the paper, digitised (same data and network):\nResNet-18 on CIFAR-10",
     ]  # fmt: skip
-    assert "this book: ResNet-18 on CIFAR-10: at 48.8% sparsity, from best to worst: LTH, RP." in alt
+    assert (
+        "this book (dotted: the paper): ResNet-18 on CIFAR-10: at 48.8% sparsity, from best to worst: LTH, RP."
+        in alt
+    )
 
 
 def test_another_setting_is_called_so():
@@ -38,9 +41,9 @@ def test_a_study_without_tickets_yet_has_the_paper_s_sparsities_on_its_axis():
     ours, theirs = ([t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes)
     assert ours == theirs != []
     assert [axis.get_title("left").splitlines()[0] for axis in figure.axes] == [
-        "this book (no pruned network measured yet):", "the paper, digitised (same data and network):",
+        "this book, nothing pruned yet (dotted: the paper):", "the paper, digitised (same data and network):",
     ]  # fmt: skip
-    assert "no pruned network measured yet): ResNet-18 on CIFAR-10. the paper" in alt
+    assert "nothing pruned yet (dotted: the paper): ResNet-18 on CIFAR-10. the paper" in alt
 
 
 def test_what_the_paper_does_not_show_is_refused():
