@@ -83,11 +83,13 @@ def title(label: str) -> str:
 
     Example:
         >>> title("resnet8"), title("resnet8-x0.5"), title("mine")
-        ('ResNet-8', 'ResNet-8 of width 0.5', 'mine')
+        ('ResNet-8', 'ResNet-8 of half the width', 'mine')
     """
     name, width = named_width(label)
     known = ARCHITECTURES[name].title if name in ARCHITECTURES else ""
-    return f"{known or name}{f' of width {width:g}' if width != 1 else ''}"
+    share = {0.25: "a quarter of the width", 0.5: "half the width", 2.0: "twice the width"}
+    said = "" if width == 1 else f" of {share.get(width, f'width {width:g}')}"
+    return f"{known or name}{said}"
 
 
 def stages(name: str, width: float | Sequence[float] = 1.0) -> list[int]:

@@ -319,7 +319,7 @@ def test_one_architecture_in_two_widths_is_compared_too_and_not_where_one_has_co
     family.loc[narrow, ["value", "difference"]] -= 0.2
     found = {f.claim: f for f in findings(family)}
     assert found["3b"].effect.startswith(
-        "Change of accuracy by pruning, ResNet-8 on CIFAR-10 minus ResNet-8 of width 0.5 on CIFAR-10, at equal sparsity, points: +2.94"
+        "Change of accuracy by pruning, ResNet-8 on CIFAR-10 minus ResNet-8 of half the width on CIFAR-10, at equal sparsity, points: +2.94"
     )
     assert found["3b"].word == "reproduced" and found["3a"].word == "not tested here"
 
@@ -340,7 +340,7 @@ COMMITTED = {
     ),
     "3b": (
         "reproduced",
-        "Change of accuracy by pruning, ResNet-8 on a sample of Fashion-MNIST minus ResNet-8 of width 0.5 on a sample of Fashion-MNIST, at equal sparsity, points: +3.98 (95% interval +1.43 to +6.52), 3 seeds. Accuracy certainly passes up to a higher sparsity for 1 of 2 pruners, up to a lower one for 0.",
+        "Change of accuracy by pruning, ResNet-8 on a sample of Fashion-MNIST minus ResNet-8 of half the width on a sample of Fashion-MNIST, at equal sparsity, points: +3.98 (95% interval +1.43 to +6.52), 3 seeds. Accuracy certainly passes up to a higher sparsity for 1 of 2 pruners, up to a lower one for 0.",
     ),
     "4": (
         "undecided",
