@@ -276,6 +276,18 @@ def test_the_page_on_dimensions_has_a_row_for_every_metric():
         assert about.short.lower() in told or about.label.lower() in told, metric
 
 
+@pytest.mark.parametrize("page", ["glossary", "references"])
+def test_a_page_of_entries_says_first_what_it_is(page):
+    """A shared link shows the first paragraph that is longer than a line."""
+    _, first, *_ = prose(ROOT / f"book/{page}.md").split("\n\n")
+    assert len(first) > 60 and not first.startswith("```")
+
+
+def test_methods_and_explanations_have_entries_in_the_glossary():
+    entries = set(re.findall(r"^(\S.*)$", prose(ROOT / "book/glossary.md"), re.MULTILINE))
+    assert {"LIME", "SNIP", "GraSP", "SynFlow", "RigL", "PAC-Bayes", "at the floor"} <= entries
+
+
 def test_the_words_of_the_boards_have_entries_in_the_glossary():
     entries = set(re.findall(r"^(\S.*)$", prose(ROOT / "book/glossary.md"), re.MULTILINE))
     short = [figures.look(p).label for p in ("random", "magnitude", "lottery")]
