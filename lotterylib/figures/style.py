@@ -51,9 +51,9 @@ def look(pruner: str) -> Look:
     number = zlib.crc32(pruner.encode())
     base, kind = _kind(pruner)
     label = f"{look(base).label} ({kind})" if kind else pruner
-    return own or Look(
-        label, _SPARE_COLOURS[number % len(_SPARE_COLOURS)], _SPARE_MARKERS[number % len(_SPARE_MARKERS)]
-    )
+    # the quotient and the rest, so that the one says nothing of the other
+    rest, colour = divmod(number, len(_SPARE_COLOURS))
+    return own or Look(label, _SPARE_COLOURS[colour], _SPARE_MARKERS[rest % len(_SPARE_MARKERS)])
 
 
 def _kind(pruner: str) -> tuple[str, str]:
