@@ -398,7 +398,7 @@ def costs(card: Scorecard) -> list[tuple[str, str, str, str]]:
         dense = card.costs.get("dense", ticket)
         for what, name, unit in (
             ("parameters kept", "kept", ""),
-            ("multiply-adds an image", "multiply_adds", ""),
+            ("multiply-adds per image", "multiply_adds", ""),
             ("… with a surviving weight", "needed", ""),
             ("file, survivors only", "stored", "B"),
         ):
