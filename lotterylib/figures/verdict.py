@@ -182,11 +182,11 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
     pruners = in_order(p for p in places.index if p != "dense")
     with styled():
         polar = {"projection": "polar"}
-        figure, axes = panels(len(pruners), min(3, len(pruners)), (3.1, 2.9), subplot_kw=polar)
+        figure, axes = panels(len(pruners), min(3, len(pruners)), (3.5, 3.0), subplot_kw=polar)
         for axis, pruner in zip(axes, pruners, strict=True):
             labels = [metrics.describe(n).short for n in names]
             draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=9.5, pad=-2)
-            axis.set_title(look(pruner).label, fontsize=11, pad=16)
+            axis.set_title(look(pruner).label, fontsize=11, pad=24)
         heading = f"{100 * sparsity:.3g}% sparsity; dash-dot: dense; outward is better"
         figure.suptitle(heading, fontsize=11)
         figure.tight_layout()
