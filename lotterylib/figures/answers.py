@@ -398,7 +398,7 @@ def _difference(row: Any, about: metrics.About) -> str:
     # of two percentages, too, the difference is in points
     scale, unit = 100 if about.percent else 1, _unit(about).replace("%", " points")
     limit = scale * getattr(row, "tolerance", math.nan)
-    change, low, high = _rounded(*(scale * v for v in (row.difference, row.low, row.high)), limit)
+    change, low, high = _rounded(scale * row.difference, scale * row.low, scale * row.high, limit)
     over = f", {row.seeds} seeds" if row.seeds > 1 else " over the images of one training"
     interval = "no interval" if math.isnan(row.low) else f"95% interval {low} to {high}{over}"
     return f"difference {change}{unit}, {interval}"
