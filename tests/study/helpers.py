@@ -102,7 +102,7 @@ def lottery(*arguments, **options) -> tuple[int, str, str]:
     return finish(start(*arguments, **options))
 
 
-def wait_for(what, seconds: float = 180) -> None:
+def wait_for(what, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited in vain"
