@@ -92,6 +92,43 @@ function keepFiguresReadable() {
   }
 }
 
+/* The tiles of the landing page say sparsity by sparsity what is kept; a slider shows one sparsity, with a light. */
+// A light is a word's sign on the board of verdicts; what is lost outweighs what is undecided.
+const LIGHTS = [["lost", "×"], ["undecided", "?"], ["kept", "●"]];
+
+function lightTiles() {
+  const told = [...document.querySelectorAll(".bd-content .tile .steps")].map((place) => {
+    const steps = place.textContent.trim().replace(/\.$/, "").matchAll(/([\d.]+%): ([^;]+)/g);
+    return { place, steps: new Map([...steps].map(([, sparsity, counts]) => [sparsity, counts])) };
+  });
+  const sparsities = [...new Set(told.flatMap(({ steps }) => [...steps.keys()]))];
+  if (sparsities.length < 2) return;
+  const slider = document.createElement("input");
+  const label = document.createElement("label");
+  const shown = document.createElement("output");
+  Object.assign(slider, { type: "range", min: 0, max: sparsities.length - 1, value: sparsities.length >> 1 });
+  label.className = "sparsity";
+  label.append("With this share of weights removed: ", slider, shown);
+  const show = () => {
+    const sparsity = sparsities[slider.value];
+    shown.value = sparsity;
+    slider.ariaValueText = sparsity;
+    for (const { place, steps } of told) {
+      const counts = steps.get(sparsity);
+      place.hidden = !counts;
+      if (!counts) continue;
+      const [word, sign] = LIGHTS.find(([word]) => counts.includes(word));
+      const light = document.createElement("span");
+      light.className = `light ${word}`;
+      light.textContent = sign;
+      place.replaceChildren(light, ` ${counts}`);
+    }
+  };
+  slider.addEventListener("input", show);
+  told[0].place.closest(".sd-container-fluid").before(label);
+  show();
+}
+
 /* What an answer folds opens for a print, and closes after it. */
 function unfoldForPrint() {
   let opened = [];
@@ -158,6 +195,7 @@ document.addEventListener("DOMContentLoaded", foldSidebar);
 document.addEventListener("DOMContentLoaded", stackTables);
 document.addEventListener("DOMContentLoaded", layOutOutputs);
 document.addEventListener("DOMContentLoaded", keepFiguresReadable);
+document.addEventListener("DOMContentLoaded", lightTiles);
 document.addEventListener("DOMContentLoaded", unfoldForPrint);
 document.addEventListener("DOMContentLoaded", breakNames);
 document.addEventListener("DOMContentLoaded", searchWithExcerpts);

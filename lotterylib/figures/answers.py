@@ -881,7 +881,7 @@ def alike(table: pd.DataFrame) -> Answer:
 
 def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Return what is kept of each dimension, all of its metrics together: dimension → sentences on lottery tickets ("lead"), on
-    random pruning ("beside"). Of the first setting of the table.
+    random pruning ("beside"), and on the first of them sparsity by sparsity ("steps"). Of the first setting of the table.
 
     Example:
         >>> from lotterylib.results import example
@@ -895,7 +895,7 @@ def tiles(table: pd.DataFrame) -> dict[str, dict[str, str]]:
 def _tile(judged: pd.DataFrame | None, dimension: str) -> dict[str, str]:
     rows = pd.DataFrame() if judged is None else judged.loc[judged.dimension == dimension]
     if judged is None or rows.empty:
-        return {"lead": "Not measured under this profile.", "beside": ""}
+        return {"lead": "Not measured under this profile.", "beside": "", "steps": ""}
     lead = _lead(judged)
     level, _ = headline(judged, lead)
     at = rows.loc[(rows.pruner == lead) & ((rows.sparsity - level).abs() < 1e-6)]
@@ -907,7 +907,18 @@ def _tile(judged: pd.DataFrame | None, dimension: str) -> dict[str, str]:
     return {
         "lead": f"{said[0].removesuffix('.')}; {kept}.",
         "beside": said[1] if len(said) > 1 else "This study has no random pruning.",
+        "steps": _steps(rows.loc[rows.pruner == lead]),
     }
+
+
+def _steps(rows: pd.DataFrame) -> str:
+    counts = rows.groupby("sparsity").verdict.value_counts().unstack(fill_value=0)
+    told = (
+        f"{percent(float(str(level)))}: "
+        + ", ".join(f"{count[v]} {word}" for v, word in _WORDS.items() if count.get(v, 0))
+        for level, count in counts.iterrows()
+    )
+    return f"Of {rows.metric.nunique()} metrics, {'; '.join(told)}."
 
 
 def _as_a_whole(rows: pd.DataFrame, pruner: str) -> str:
