@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from .. import metrics
-from ..text import printable
+from ..text import plain, printable
 from .card import Row, Scorecard
 
 _SIGNS = {"better": "🟢 better", "holds": "🟢 holds up", "floor": "⚪ at the floor", "undecided": "🟡 undecided",
@@ -90,7 +90,9 @@ def _sentence(row: Row) -> str:
 
 
 def _number(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.3g}" if math.isfinite(value) else "-"
+    if not math.isfinite(value):
+        return "-"
+    return (sign if value >= 0 else "") + plain(value)
 
 
 def _plain(text: str) -> str:

@@ -19,7 +19,7 @@ import jinja2
 from .. import metrics
 from ..errors import SettingError
 from ..files import write_whole
-from ..text import amount, opening, printable
+from ..text import amount, opening, plain, printable
 from ..text import table as aligned
 from . import exports
 from .card import TRAININGS, VERDICTS, Row, Scorecard, finite
@@ -741,15 +741,15 @@ def _png(figure: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return three significant digits, without a power of ten where it can be avoided.
+    """Return three significant digits, without a power of ten.
 
     Example:
         >>> number(0.0123), number(1234.5), number(1e-5)
-        ('0.0123', '1234', '1.00e-05')
+        ('0.0123', '1234', '0.00001')
     """
     if value == 0 or 0.001 <= abs(value) < 1e5:
         return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
-    return f"{value:.2e}"
+    return plain(value)
 
 
 def _titled(row: Row) -> str:

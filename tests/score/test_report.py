@@ -72,7 +72,15 @@ def test_images_that_changed_go_by_their_files(card):
 
 
 @pytest.mark.parametrize(
-    "value, text", [(0, "0.00"), (0.0123, "0.0123"), (99.96, "100"), (1234.5, "1234"), (1e-5, "1.00e-05")]
+    "value, text",
+    [
+        (0, "0.00"),
+        (0.0123, "0.0123"),
+        (99.96, "100"),
+        (1234.5, "1234"),
+        (1e-5, "0.00001"),
+        (2.4e7, "24,000,000"),
+    ],
 )
 def test_numbers(value, text):
     assert number(value) == text
