@@ -70,9 +70,14 @@ def png(figure: Figure) -> bytes:
     """Return the bytes of a figure as PNG, and close it."""
     import matplotlib.pyplot as plt
 
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    # laid out and measured once: told to find a tight box, matplotlib does both twice
+    figure.set_layout_engine("none")
+    box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
     buffer = io.BytesIO()
     # No version of matplotlib in the file: the same figure is the same bytes.
-    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", bbox_inches=box, metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
 

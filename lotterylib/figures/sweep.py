@@ -35,6 +35,8 @@ _TOLD = 4
 # Beside a highlighted pruner stand, where nobody says otherwise, the paper's ticket and chance.
 _BESIDE = ("lottery", "random")
 QUIET = "#b8b8b8"
+# Between two curves that are one line.
+_GAP = np.full((2, 1), np.nan)
 # What lies beyond the axis: no method's own marker.
 _UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
 # What artists are, for the legend: it explains what is drawn, and nothing else.
@@ -266,13 +268,17 @@ def draw_panel(
     axis.set_ylim(*limits)
     dense = means[means.pruner == "dense"].iloc[0]
     axis.axhline(dense.value, color="black", linestyle="-.", linewidth=1.1, zorder=2)
-    pruners = in_order(set(means["pruner"]) - {"dense"})
-    for pruner in sorted(pruners, key=lambda p: (p in bold, p in named)):
-        curve = curve_of(means, pruner)
-        _line(axis, curve, dense.value, pruner, bold=pruner in bold, named=pruner in named)
+    curves = dict(iter(means[means.pruner != "dense"].sort_values("sparsity").groupby("pruner")))
+    quiet = [_points(curve, dense.value) for p, curve in curves.items() if p not in {*bold, *named}]
+    if quiet:
+        # as one line with gaps: a figure of many panels has hundreds of them
+        x, y = np.concatenate([part for line in quiet for part in (line, _GAP)], axis=1)
+        axis.plot(x, y, "-", color=QUIET, linewidth=0.8, zorder=1)
+    for pruner in sorted(in_order(curves.keys() & {*bold, *named}), key=lambda p: p in bold):
+        _line(axis, curves[pruner], dense.value, pruner, bold=pruner in bold)
         if pruner in bold:
-            _whiskers(axis, curve, pruner, limits)
-            cut_off(axis, curve, limits)
+            _whiskers(axis, curves[pruner], pruner, limits)
+            cut_off(axis, curves[pruner], limits)
     levels = sorted(means["sparsity"].unique())
     shown = [s for s in levels if s > 0]
     shown = shown[:: max(1, -(-len(shown) // 7))]
@@ -288,13 +294,14 @@ def _short(levels: Sequence[float]) -> list[str]:
     )
 
 
-def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: bool, named: bool) -> None:
+def _points(curve: pd.DataFrame, start: float) -> np.ndarray:
+    """Return the places of a curve's points, from dense on: rounds and values."""
+    return np.array([[0.0, *(rounds(s) for s in curve.sparsity)], [start, *curve.value]])
+
+
+def _line(axis: Axes, curve: pd.DataFrame, start: float, pruner: str, *, bold: bool) -> None:
     _, colour, marker = look(pruner)
-    x = np.array([0.0, *(rounds(s) for s in curve.sparsity)])
-    y = np.array([start, *curve.value])
-    if not (bold or named):
-        axis.plot(x, y, "-", color=QUIET, linewidth=0.8, zorder=1)
-        return
+    x, y = _points(curve, start)
     won = [i + 1 for i, r in enumerate(curve.region) if r == Region.I]
     end = max(won, default=0)
     # without its colour, too, a named curve is no grey one
@@ -414,7 +421,8 @@ def legend_of(figure: Figure) -> list[Artist]:
         Line2D([], [], label=_BEYOND, marker=_DOWN, markersize=10, **grey),
         Line2D([], [], label=_PRINTED["gid"], **_PRINTED),
     ]
-    drawn = {"dense", *(part.get_gid() for part in figure.findobj(include_self=False))}
+    parts = (part for axis in figure.axes for part in (*axis.lines, *axis.collections, *axis.texts))
+    drawn = {"dense", *(part.get_gid() for part in parts)}
     return [line for line in lines if line.get_label() in drawn]
 
 
