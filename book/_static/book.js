@@ -101,12 +101,15 @@ function lightTiles() {
     const steps = place.textContent.trim().replace(/\.$/, "").matchAll(/([\d.]+%): ([^;]+)/g);
     return { place, steps: new Map([...steps].map(([, sparsity, counts]) => [sparsity, counts])) };
   });
-  const sparsities = [...new Set(told.flatMap(({ steps }) => [...steps.keys()]))];
+  const sparsities = [...new Set(told.flatMap(({ steps }) => [...steps.keys()]))].sort((a, b) => parseFloat(a) - parseFloat(b));
   if (sparsities.length < 2) return;
+  // it begins where the sentences of the tiles stop
+  const tiles = told.map(({ place }) => place.closest(".tile").textContent).join(" ");
+  const begin = sparsities.indexOf(tiles.match(/; at ([\d.]+%)/)?.[1]);
   const slider = document.createElement("input");
   const label = document.createElement("label");
   const shown = document.createElement("output");
-  Object.assign(slider, { type: "range", min: 0, max: sparsities.length - 1, value: sparsities.length >> 1 });
+  Object.assign(slider, { type: "range", min: 0, max: sparsities.length - 1, value: Math.max(begin, 0) });
   label.className = "sparsity";
   label.append("With this share of weights removed: ", slider, shown);
   const show = () => {
@@ -121,7 +124,7 @@ function lightTiles() {
       const light = document.createElement("span");
       light.className = `light ${word}`;
       light.textContent = sign;
-      place.replaceChildren(light, ` ${counts}`);
+      place.replaceChildren(light, ` At ${sparsity}: ${counts}`);
     }
   };
   slider.addEventListener("input", show);

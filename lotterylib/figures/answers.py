@@ -776,7 +776,7 @@ def _over_same_weights(table: pd.DataFrame, at: pd.DataFrame) -> str:
         return ""
     ratios = (wide["hessian_trace"] / wide["hessian_trace:control"]).dropna()
     return (
-        f"; over the same weights their loss is {ratios.mean():.2g} times as curved as dense's"
+        f"; over the same weights their loss is {ratios.mean():.2g} times as curved as the dense network's"
         if len(ratios)
         else ""
     )
@@ -831,7 +831,8 @@ def _better(table: pd.DataFrame, judged: pd.DataFrame) -> str:
     if part.empty:
         return f"{said}none. {chance}"
     most = _networks_named(part.index[part == part.max()])
-    return f"{said}{len(part)}, foremost {most} (better in {part.max()}). {chance}"
+    foremost = "foremost" if (part < part.max()).any() else "namely"
+    return f"{said}{len(part)}, {foremost} {most} (better in {part.max()}). {chance}"
 
 
 def _networks_named(which: pd.Index) -> str:

@@ -54,7 +54,8 @@ def kept_counts(
             total = rows.metric.nunique()
             _bars(axis, counts, shown)
             axis.set_title(f"{kind.capitalize()}: {total} metrics", loc="left", fontsize=11)
-            axis.set_yticks(range(0, total + 1, 1 if total < 7 else 3))
+            axis.set_yticks(range(total + 1))
+            axis.tick_params(axis="y", labelsize=9)
             words += [_said(kind, p, counts.loc[p]) for p in shown]
         handles = [Patch(facecolor=f, hatch=h, edgecolor="#444444", label=w) for w, f, h in _PARTS.values()]
         figure.supxlabel("sparsity (% of weights removed)", fontsize=10, y=0.01)

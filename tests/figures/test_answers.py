@@ -237,7 +237,7 @@ def test_which_networks_are_better_than_the_dense_one():
     flatter = study(others={"hessian_trace": (10.0, -5.0), "nll": (0.3, 0.0)})
     assert str(figures.better_than_dense(flatter)) == (
         "Certainly better than the dense network in all 3 metrics: none of 6 pruned networks. Certainly better in some, and "
-        "certainly lost in none: 5, foremost lottery tickets at 36%, lottery tickets at 59%, random pruning at 36%, random "
+        "certainly lost in none: 5, namely lottery tickets at 36%, lottery tickets at 59%, random pruning at 36%, random "
         "pruning at 59% and random pruning at 79% (better in 1). Of 18 comparisons, chance alone makes up to 0.45 look certainly "
         "better."
     )
@@ -524,5 +524,5 @@ def test_a_flat_valley_is_told_with_the_curvature_over_the_same_weights():
     own = table[(table.metric == "hessian_trace") & (table.pruner != "dense")]
     control = own.assign(metric="hessian_trace:control", value=2.0, difference=np.nan)
     said = figures.tale(pd.concat([table, control])).sentences[0]
-    assert "; over the same weights their loss is 2.5 times as curved as dense's." in said
+    assert "; over the same weights their loss is 2.5 times as curved as the dense network's." in said
     assert "same weights" not in figures.tale(table).sentences[0]
