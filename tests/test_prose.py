@@ -256,8 +256,9 @@ def test_every_equation_label_is_used_once_as_a_name():
 def test_the_first_screen_has_a_verdict_of_two_sentences_four_tiles_and_a_picture():
     """What fits into it; everything else stands below the picture."""
     text = (ROOT / "book/index.md").read_text(encoding="utf-8")
-    screen = re.findall(r"::([\w-]+):s`|```\{(figure)\}", text)[:8]
-    tiles = ["generalization-lead", "calibration-lead", "interpretability-lead", "geometry-lead"]
+    screen = re.findall(r"::([\w-]+):s`|```\{(figure)\}", text)[:12]
+    dimensions = "generalization", "calibration", "interpretability", "geometry"
+    tiles = [f"{dimension}-{part}" for dimension in dimensions for part in ("lead", "steps")]
     assert [quoted or figure for quoted, figure in screen] == ["short", "count", "setting", *tiles, "figure"]
 
 
