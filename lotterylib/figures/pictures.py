@@ -173,7 +173,7 @@ def _layer_table(values: Mapping[str, Mapping[str, float]], label: str, log: boo
             axis.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
         _name_layers(axis, names)
         axis.set_yticks(range(len(values)), [look(p).label for p in values])
-        axis.set_title(label, loc="left", fontsize=10)
+        axis.set_title(f"{label}, colours on a log scale" if log else label, loc="left", fontsize=10)
         axis.grid(False)
         figure.tight_layout()
     return figure
@@ -404,7 +404,11 @@ def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
     weights = dict(model.named_parameters())
     sizes = torch.cat([weights[n].detach().abs().flatten().cpu() for n in mask])
     kept = torch.cat([mask[n].flatten().cpu() for n in mask])
-    bins = np.geomspace(max(sizes.max().item() * 1e-4, 1e-12), sizes.max().item(), 60).tolist()
+    edge = sizes[kept].min().item() if kept.any() else float("nan")
+    low, high, width = max(sizes.max().item() * 1e-4, 1e-12), sizes.max().item(), 1.17
+    # one begins at the cut: none is both kept and removed
+    bins = max(low, edge) * width ** np.arange(-60.0, 61.0)
+    bins = bins[(bins > low / width) & (bins < max(low, high) * width)].tolist()
     with styled():
         figure, axis = plt.subplots(figsize=(6.4, 3.2))
         parts = [sizes[kept].numpy(), sizes[~kept].numpy()]
@@ -412,7 +416,6 @@ def weight_histogram(model: nn.Module, mask: Mask) -> Drawn:
         axis.set(xscale="log", xlabel="magnitude of the trained weight |θ|", ylabel="weights")
         axis.legend(loc="upper left")
         figure.tight_layout()
-    edge = sizes[kept].min().item() if kept.any() else float("nan")
     return figure, (
         f"Histogram of weight magnitudes on a log axis. {int(kept.sum()):,} of {len(kept):,} weights are kept, "
         f"all of magnitude {edge:.3g} or more in this mask."
