@@ -38,7 +38,7 @@ from .verdict import draw_radar
 # What the scale of losses shows.
 _LEAST, _MOST = 1e-4, 1e4
 _WORDS = {"pass": "kept", "undecided": "undecided", "fail": "lost"}
-# A frame's levels of red, green and blue, of 255, lie so far apart: half the bytes, no eye sees it, and grey stays grey.
+# A frame's levels of red, green and blue, of 255, lie so far apart: half the bytes, and grey stays grey.
 _STEP = 15
 # Pixels of letters that can be read.
 _READABLE = 9
@@ -245,10 +245,10 @@ def _signed(metric: str, verdict: str) -> str:
     return f'<{part} title="{escape(about.label)}: {word}">{sign}\u00a0{escape(about.short)}</{part}>'
 
 
-def picture(figure: Figure, alt: str) -> str:
+def picture(figure: Figure, alt: str, step: int = _STEP) -> str:
     """Return a figure as an HTML image that carries its own bytes, few of them, and its alt text; close the figure.
 
-    It keeps letters that can be read: in a narrower window the slider's box scrolls."""
+    It keeps letters that can be read: in a narrower window the slider's box scrolls. Levels of colour lie ``step`` apart."""
     from PIL import Image
 
     letters, inches = smallest_letters(figure) or _READABLE, figure.get_size_inches()[0]
@@ -257,7 +257,7 @@ def picture(figure: Figure, alt: str) -> str:
     canvas, small = FigureCanvasAgg(figure), io.BytesIO()
     canvas.draw()
     plt.close(figure)
-    levels = np.round(np.asarray(canvas.buffer_rgba())[..., :3] / _STEP) * _STEP
+    levels = np.round(np.asarray(canvas.buffer_rgba())[..., :3] / step) * step
     drawn = Image.fromarray(levels.astype(np.uint8))
     # a tenth smaller than the same pixels as PNG
     drawn.save(small, format="webp", lossless=True)

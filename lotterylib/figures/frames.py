@@ -32,7 +32,8 @@ def frames(drawn: Mapping[str, Drawn], description: str) -> Any:
 
     if len(drawn) < 2:
         raise SettingError(f"a slider needs two pictures or more, got {len(drawn)}")
-    pictures = {step: picture(*one) for step, one in drawn.items()}
+    # finer than a frame of the explorer: where tints of one colour say how much, none may take on another hue
+    pictures = {step: picture(*one, step=3) for step, one in drawn.items()}
     # wide enough for a step in words
     style = {"description_width": "initial"}
     if not hasattr(ipywidgets, "Stack"):
