@@ -44,7 +44,7 @@ def gap_in_words(table: pd.DataFrame, pruner: str, other: str, sparsity: float) 
     certain = low > 0 or high < 0
     reading = "more than luck" if certain else "luck alone could explain it"
     ends = " to ".join(signed(100 * end, ".1f") for end in (low, high))
-    return f"{said} (95% interval of the difference {ends}, {seeds} seeds): {reading}."
+    return f"{said}, with a 95% interval of {ends} ({seeds} seeds): {reading}."
 
 
 def convergence_in_words(table: pd.DataFrame, longer: pd.DataFrame, epochs: tuple[int, int]) -> str:
