@@ -1,4 +1,5 @@
 import base64
+from io import BytesIO
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -8,9 +9,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
+from PIL import Image
 
 from lotterylib import figures, metrics, pruners
 from lotterylib.errors import DataError, SettingError, UnknownNameError
+from lotterylib.figures.notebook import png
 from lotterylib.figures.sweep import rounds
 from lotterylib.masks import Mask
 from lotterylib.metrics.calibration import reliability
@@ -531,6 +534,25 @@ def test_pixels_drawn_as_they_are_stay_so_on_a_dark_page(shown, shades, kept):
     figures.show(figure, "Two pixels.")
     [(_, options)] = shown
     assert options["metadata"]["lotterylib"].get("photograph", False) is kept
+
+
+def test_figures_have_few_colours_that_none_can_tell_from_all_and_photographs_keep_theirs():
+    noise = np.random.default_rng(0).random((20, 20, 3))
+    for draw, mode in (
+        (lambda axis: axis.plot([1, 2], color="#0072B2"), "P"),
+        (lambda axis: axis.scatter(*noise[..., :2].T, c=noise.reshape(-1, 3)), "RGB"),
+        (lambda axis: axis.imshow(noise), "RGBA"),
+    ):
+        figure, axis = plt.subplots()
+        draw(axis)
+        figure.canvas.draw()
+        drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        with matplotlib.rc_context({"savefig.dpi": "figure", "savefig.pad_inches": 0}):
+            figure.get_tightbbox = lambda size=figure.bbox_inches: size
+            picture = Image.open(BytesIO(png(figure)))
+        assert picture.mode == mode
+        gap = np.abs(np.asarray(picture.convert("RGB")).astype(int) - drawn)
+        assert gap.max() <= (0 if mode == "RGBA" else 4)
 
 
 def test_show_wants_words_and_a_plain_name(shown):
