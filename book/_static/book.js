@@ -51,11 +51,13 @@ function layOutOutputs() {
     const lines = printed.textContent.split("\n");
     const gaps = lines.filter((line) => /\S {3,}\S/.test(line));
     printed.classList.toggle("columns", gaps.length >= COLUMNS);
-    if (gaps.length < COLUMNS || printed.children.length) continue;
+    // the highlighter leaves an empty mark at the start
+    const marked = [...printed.children].some((part) => part.textContent);
+    if (gaps.length < COLUMNS || marked) continue;
     // sentences beside the columns wrap
     printed.replaceChildren(
       ...lines.flatMap((line) => {
-        if (gaps.includes(line) || line.length <= SENTENCE) return [`${line}\n`];
+        if (gaps.includes(line) || line.trim().length <= SENTENCE) return [`${line}\n`];
         const sentence = document.createElement("span");
         sentence.textContent = line;
         return [sentence];
