@@ -170,7 +170,7 @@ def _multiples(settings: Sequence[_Setting], label: str, narrow: bool) -> Figure
             axis.tick_params(axis="x", labelbottom=True)
         block.supxlabel("sparsity (% of prunable weights removed)", fontsize=_TEXT)
     entries = legend_of(figure)
-    abreast = min(3 if narrow else 6, len(entries))
+    abreast = min(2 if narrow else 6, len(entries))
     figure.legend(
         handles=by_rows(entries, abreast), ncols=abreast, loc="outside lower center", fontsize=_TEXT
     )
