@@ -32,7 +32,7 @@ def corruption_grid(
         >>> import torch
         >>> _, alt = corruption_grid(torch.full((1, 32, 32), 0.5), corruptions=["brightness"])
         >>> print(alt)
-        One image as it is and under 1 corruption(s) at severity 3. Mean change of a pixel, of at most 1:
+        One image as it is and under 1 corruption at severity 3. Mean change of a pixel, of at most 1:
         brightness 0.15.
     """
     tiles = {c: [corrupt(image, c, s, scale=scale) for s in severities] for c in corruptions}
@@ -60,7 +60,7 @@ def corruption_grid(
         for name, pictures in tiles.items()
     )
     return figure, (
-        f"One image as it is and under {len(tiles)} corruption(s) at severity "
+        f"One image as it is and under {len(tiles)} corruption{'s' * (len(tiles) > 1)} at severity "
         f"{', '.join(str(s) for s in severities)}. Mean change of a pixel, of at most 1: {moved}."
     )
 
@@ -129,7 +129,7 @@ def _summary(label: str, table: np.ndarray, names: Sequence[str], floor: float |
     )
     if floor is None:
         return f"{text}."
-    return f"{text}; {int((table <= floor).sum())} of {table.size} cells are at or below {floor:.1%}."
+    return f"{text}; {int((table <= floor).sum())} of {table.size} squares are at or below {floor:.1%}."
 
 
 def _words(corruption: str) -> str:

@@ -32,7 +32,7 @@ def test_a_tile_for_each_corruption(channels):
     shown = drawn[10].images[0].get_array().data
     expected = corrupt(image, CORRUPTIONS[9], 2).movedim(0, -1).squeeze(-1).numpy()
     assert np.array_equal(shown, expected)
-    assert "under 15 corruption(s) at severity 2" in alt and "fog 0." in alt and figure.get_figwidth() <= 9.6
+    assert "under 15 corruptions at severity 2" in alt and "fog 0." in alt and figure.get_figwidth() <= 9.6
 
 
 def test_a_row_for_each_corruption_over_severities():
@@ -69,7 +69,7 @@ def test_the_heatmap_writes_its_numbers():
     assert len(left.lines) == 0 and len(right.lines) == 1  # one cell at the floor
     assert "Dense: 72.6% on average, 92.5% at severity 1 and 45.2% at the last" in alt
     assert "JPEG compression leaves 70.0% and fog 10.0%" in alt
-    assert "1 of 6 cells are at or below 10.0%" in alt
+    assert "1 of 6 squares are at or below 10.0%" in alt
     assert figure.get_figwidth() <= 9.6
 
 
