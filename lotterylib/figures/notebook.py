@@ -94,17 +94,9 @@ def _holds_photograph(figure: Figure) -> bool:
 def _fewer_colours(picture: Image.Image) -> Image.Image:
     """Return an opaque picture with 32 levels per channel, which look like 256 and weigh less; with a palette, which weighs
     a third, where that has room for its colours."""
-    levels = np.rint(np.asarray(picture.convert("RGB")) * np.float32(31 / 255)).astype(np.uint16)
-    codes = levels[..., 0] << 10 | levels[..., 1] << 5 | levels[..., 2]
-    used = np.flatnonzero(np.bincount(codes.ravel(), minlength=1 << 15))
-    if len(used) > 256:
-        return Image.fromarray(np.rint(levels * (255 / 31)).astype(np.uint8))
-    places = np.zeros(1 << 15, np.uint8)
-    places[used] = np.arange(len(used))
-    small = Image.fromarray(places[codes])
-    colours = np.stack([used >> 10, used >> 5 & 31, used & 31], axis=1)
-    small.putpalette(np.rint(colours * (255 / 31)).astype(np.uint8).tobytes())
-    return small
+    levels = np.rint(np.asarray(picture.convert("RGB")) * np.float32(31 / 255)) * np.float32(255 / 31)
+    fewer = Image.fromarray(np.rint(levels).astype(np.uint8))
+    return fewer.quantize(256, dither=Image.Dither.NONE) if fewer.getcolors(256) else fewer
 
 
 def smallest_letters(figure: Figure) -> float:
