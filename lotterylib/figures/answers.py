@@ -229,12 +229,13 @@ def _unjudged(table: pd.DataFrame, judged: pd.DataFrame, names: Sequence[str]) -
     limit = _number(first.tolerance, about, change=True)
     widened = first.tolerance > about.tolerance.of(first.dense)
     row = differences(found)
-    lead, (level, _) = _lead(row), headline(judged, _lead(row))
+    lead = _lead(row)
+    row = _row(row, lead, about.name, headline(judged, lead)[0])
     return [
         f"Not judged: {_listed(metrics.describe(n).short for n in left.index)}, since a network that guesses would lie within "
         f"{f'what {_RETRAINED}' if widened else 'the tolerance'} ({about.short} {about.arrow}: dense {dense}, "
-        f"guessing {guess}, tolerance {limit}). With {percent(level)} of the weights removed, {called(lead)}: "
-        f"{_difference(_row(row, lead, about.name, level), about)}."
+        f"guessing {guess}, tolerance {limit}). With {percent(row.sparsity)} of the weights removed, {called(lead)}: "
+        f"{_difference(row, about)}."
     ]
 
 
@@ -260,13 +261,14 @@ def _at_headline(judged: pd.DataFrame, pruner: str, metric: str) -> str:
     level, kept = headline(judged, pruner)
     row = _row(judged, pruner, metric, level)
     about = metrics.describe(metric)
+    kept = kept and bool(row.sparsity < level + 1e-6)
     where = ", where test accuracy is certainly kept" if kept and metric != "accuracy" else ""
     # a unit that does not stand behind each number stands behind the name
     unit = "" if _unit(about) else f" [{about.sign}]"
     allowed = f"; tolerance {_number(row.tolerance, about, change=True)}"
     allowed += f", what {_RETRAINED}" * bool(row.widened)
     return (
-        f"With {percent(level)} of the weights removed{where}, {_is(pruner)} {_against_dense(row, about)} "
+        f"With {percent(row.sparsity)} of the weights removed{where}, {_is(pruner)} {_against_dense(row, about)} "
         f"({_short(about)} {about.arrow}{unit}: {_gap(row, about)}{allowed})."
     )
 
@@ -283,9 +285,10 @@ def _short(about: metrics.About) -> str:
 
 def _over_levels(judged: pd.DataFrame, lead: str, metric: str) -> str:
     said = f"Over all sparsities: {_each(judged, lead, metric)}."
-    best = longest(judged, metric)
+    best, first = longest(judged, metric), judged.sparsity[judged.metric == metric].min()
     if not best:
-        return f"{said} No method certainly keeps it at the lowest sparsity."
+        lowest = f"lowest sparsity{' measured' * bool(first > judged.sparsity.min() + 1e-6)}"
+        return f"{said} No method certainly keeps it at the {lowest}."
     end, who = best
     there = judged.loc[judged.metric == metric]
     if len(who) == there.pruner.nunique():

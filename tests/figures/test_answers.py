@@ -10,7 +10,7 @@ import pytest
 from lotterylib import figures
 from lotterylib.errors import DataError
 from lotterylib.figures import answers
-from lotterylib.results import tidy
+from lotterylib.results import example, tidy
 from lotterylib.verdict import passes
 from tests.test_results import row
 
@@ -526,3 +526,22 @@ def test_a_flat_valley_is_told_with_the_curvature_over_the_same_weights():
     said = figures.tale(pd.concat([table, control])).sentences[0]
     assert "; over the same weights their loss is 2.5 times as curved as the dense network's." in said
     assert "same weights" not in figures.tale(table).sentences[0]
+
+
+def test_a_sentence_says_the_sparsity_of_its_own_record():
+    """Of a study under way a metric may lack the sparsity up to which accuracy is kept."""
+    table = example()
+    few = table[(table.metric != "ece") | ~table.sparsity.between(0.1, 0.6)]
+    said = str(answers.answer(few, "ece"))
+    assert said.startswith("With 80% of the weights removed, lottery tickets are")
+    assert "50%" not in said and "certainly kept" not in said
+    assert str(answers.answer(table, "ece")).startswith(
+        "With 50% of the weights removed, where test accuracy"
+    )
+
+
+def test_what_nobody_keeps_is_said_of_the_sparsities_that_were_measured():
+    table = example()
+    far = table[(table.metric != "accuracy") | ~table.sparsity.between(0.1, 0.6)]
+    assert "lowest sparsity measured" in str(answers.answer(far, "accuracy"))
+    assert "measured" not in str(answers.answer(table[table.pruner != "lottery"], "accuracy"))
