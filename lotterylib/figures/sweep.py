@@ -239,7 +239,8 @@ def span(means: pd.DataFrame, *, whole: bool = False) -> tuple[float, float]:
     alive = means if whole else means[means["region"] != Region.III]
     dense: Any = means.loc[means["pruner"] == "dense", "value"]
     values: Any = (alive if len(alive) > len(dense) else means)["value"].dropna()
-    if not whole:
+    # of two or three values, all
+    if not whole and len(values) > 3:
         far = (values - dense.iloc[0]).abs()
         values = values[far <= far.quantile(0.9)]
         always = alive["pruner"].isin(["lottery", "dense"])

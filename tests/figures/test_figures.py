@@ -647,3 +647,11 @@ def test_pairs_with_a_zero_have_no_place_on_logarithmic_axes():
     assert "3 pairs (1 with a zero are left out)" in alt and "a factor of 2 in the middle" in alt
     with pytest.raises(DataError, match="no pair of positive numbers"):
         figures.scatter([0.0, float("nan")], [1.0, 1.0], ("score", "change"))
+
+
+def test_of_two_or_three_values_all_are_on_the_axis():
+    from lotterylib.figures.sweep import span
+
+    means = pd.DataFrame({"pruner": ["dense", "random"], "value": [0.11, 0.05], "region": [1, 2]})
+    low, high = span(means.assign(low=np.nan, high=np.nan, sparsity=[0.0, 0.89]))
+    assert low < 0.05 and high > 0.11
