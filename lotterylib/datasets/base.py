@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import DataError, SettingError, UnknownNameError
 from ..files import content_of
 from ..registry import Registry
-from .concepts import Concepts, concepts
+from .concepts import GENERAL, Concepts, concepts
 from .lazy import Images, LazyImages, pick
 from .own import Corrupted
 
@@ -89,7 +89,7 @@ class DatasetBuilder(BaseModel, ABC):
     # whether ``load_ood`` knows the data by their name
     serves_as_outliers: ClassVar[bool] = False
     # rules of ``datasets.concepts`` that hold for the images; "class": what is not black is the object
-    concept_kinds: ClassVar[frozenset[str]] = frozenset({"edge", "tone", "texture"})
+    concept_kinds: ClassVar[frozenset[str]] = GENERAL
     # the published corrupted test images
     archive: ClassVar[Published | None] = None
     # whether ``root`` holds these images alone, so that nothing else is looked for or put there
@@ -217,7 +217,7 @@ class Dataset:
         return self.builder.archive if self.builder and self.whole else None
 
     def concepts(self, images: Tensor, labels: Tensor) -> Concepts:
-        """Return the concepts that some of the images show; for unknown data edges, tones and textures."""
+        """Return the concepts that some of the images show; for unknown data those that hold for all images."""
         if self.builder:
             return self.builder.concepts(images, labels, self.class_names)
         return concepts(images, labels, self.class_names, DatasetBuilder.concept_kinds)

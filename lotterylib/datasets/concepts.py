@@ -4,8 +4,9 @@ Network dissection asks which pixels a unit fires on, and compares them with the
 ``broden``) has such names from people; small data sets have none, so a rule stands in for each: "collar" is the top of
 the middle of a top's bounding box, and nothing more. Each rule is a function whose docstring is the rule.
 
-Outlines, brightness, texture and gradients exist for all images; the silhouette of each class where images are grey on
-black, as all grey data sets here are; parts of garments for Fashion-MNIST alone.
+Brightness, texture and gradients exist for all images, colours for those in colour. The class is a concept too: its
+silhouette where images are grey on black, as all grey data sets here are, else the whole image, as Broden's scenes are.
+Parts of garments exist for Fashion-MNIST alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ FOREGROUND = 0.1
 GARMENTS = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-# kinds of rules that need an object on black
+# kinds of rules that hold for all images, and those that need an object on black
+GENERAL = frozenset({"scene", "edge", "tone", "texture", "colour"})
 SILHOUETTE = frozenset({"class", "place", "part"})
+# more classes than these are no concepts of whole images: the search for formulas would take hours
+MOST_SCENES = 100
 
 # bool [N, H, W]
 Masks = np.ndarray
@@ -63,7 +67,8 @@ def concepts(
     """Return the concepts of a set of images: float32 [N, C, H, W] in [0, 1], with int64 labels [N].
 
     Args:
-        kinds: The kinds of rules that hold for the images; None takes grey images for objects on black.
+        kinds: The kinds of rules that hold for the images; None takes grey images for objects on black. Classes are
+            silhouettes ("class") or else, up to a hundred of them, whole images ("scene").
 
     Raises:
         DataError: for no images, or for labels that do not fit images or names.
@@ -74,19 +79,29 @@ def concepts(
         )
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise DataError(f"labels must lie in 0..{len(class_names) - 1}, got {labels.min()} to {labels.max()}")
+    grey = images.shape[1] == 1
     if kinds is None:
-        kinds = {"edge", "tone", "texture"} | (SILHOUETTE if images.shape[1] == 1 else set())
+        kinds = GENERAL | (SILHOUETTE if grey else set())
+    kinds = set(kinds) - ({"colour"} if grey else set())
     if tuple(class_names) != GARMENTS:
-        kinds = set(kinds) - {"part"}
-    view = View(images.mean(dim=1).cpu().numpy(), labels.cpu().numpy(), on_black="class" in kinds)
+        kinds -= {"part"}
+    view = View(images.cpu().numpy(), labels.cpu().numpy(), on_black="class" in kinds)
+    scenes = "scene" in kinds and not view.on_black and len(class_names) <= MOST_SCENES
     makers, category, rule = {}, {}, {}
 
     def add(name: str, kind: str, make: Callable[[View], Masks], about: str) -> None:
+        # orange is a class of CIFAR-100
+        name = f"{name} ({kind})" if name in makers else name
         makers[name], category[name], rule[name] = partial(make, view), kind, about
 
-    for index, name in enumerate(class_names if view.on_black else ()):
-        text = f"Foreground of images labelled {name}."
-        add(name.lower(), "class", lambda v, i=index: v.foreground & v.of(i), text)
+    for index, name in enumerate(class_names if view.on_black or scenes else ()):
+        kind, what = ("scene", "All") if scenes else ("class", "Foreground")
+        add(
+            name.lower(),
+            kind,
+            lambda v, i=index: v.foreground & v.of(i),
+            f"{what} of images labelled {name}.",
+        )
     for kind, make in _RULES:
         if kind in kinds:
             add(make.__name__.replace("_", " "), kind, make, make.__doc__ or "")
@@ -95,14 +110,28 @@ def concepts(
 
 @dataclass(frozen=True)
 class View:
-    """Images as the rules see them: ``grey`` float32 [N, H, W] (the mean of the colours) and ``labels`` [N].
+    """Images as the rules see them: ``pixels`` float32 [N, C, H, W] and ``labels`` [N].
 
     ``on_black``: the background is black, as in all grey data sets here, so that what is not black is the object.
     """
 
-    grey: np.ndarray
+    pixels: np.ndarray
     labels: np.ndarray
     on_black: bool
+
+    @cached_property
+    def grey(self) -> np.ndarray:
+        """Return the mean of the colours: float32 [N, H, W]."""
+        return self.pixels.mean(axis=1)
+
+    @cached_property
+    def hsv(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return hue in degrees (0 red, 120 green, 240 blue), saturation and value in [0, 1]: each [N, H, W]."""
+        # slow to import, and for images in colour alone
+        from skimage.color import rgb2hsv
+
+        hue, saturation, value = np.moveaxis(rgb2hsv(self.pixels, channel_axis=1), 1, 0)
+        return 360 * hue, saturation, value
 
     @cached_property
     def foreground(self) -> Masks:
@@ -320,3 +349,55 @@ def plain(view: View) -> Masks:
 def patterned(view: View) -> Masks:
     """Grey levels differ by more than 0.1 (standard deviation) in the 5×5 pixels around, all of them foreground."""
     return view.inside & (view.spread > 0.1)
+
+
+# --- what images in colour have
+
+
+def _hue(view: View, first: float, last: float) -> Masks:
+    """Return where a pixel is neither pale (saturation 0.25 and below) nor black (value 0.2 and below), and of a hue from
+    ``first`` up to ``last`` degrees."""
+    hue, saturation, value = view.hsv
+    return (saturation > 0.25) & (value > 0.2) & ((hue - first) % 360 < last - first)
+
+
+@_rule("colour")
+def red(view: View) -> Masks:
+    """Hue from 330° to 20°, not pale and not black."""
+    return _hue(view, -30, 20)
+
+
+@_rule("colour")
+def orange(view: View) -> Masks:
+    """Hue from 20° to 45°, not pale and not black; brown is dark orange."""
+    return _hue(view, 20, 45)
+
+
+@_rule("colour")
+def yellow(view: View) -> Masks:
+    """Hue from 45° to 70°, not pale and not black."""
+    return _hue(view, 45, 70)
+
+
+@_rule("colour")
+def green(view: View) -> Masks:
+    """Hue from 70° to 170°, not pale and not black."""
+    return _hue(view, 70, 170)
+
+
+@_rule("colour")
+def blue(view: View) -> Masks:
+    """Hue from 170° to 260°, not pale and not black."""
+    return _hue(view, 170, 260)
+
+
+@_rule("colour")
+def violet(view: View) -> Masks:
+    """Hue from 260° to 330°, not pale and not black."""
+    return _hue(view, 260, 330)
+
+
+@_rule("colour")
+def colourless(view: View) -> Masks:
+    """Saturation below 0.08: black, grey or white."""
+    return view.hsv[1] < 0.08

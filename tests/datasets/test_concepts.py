@@ -156,8 +156,40 @@ def test_other_data_have_the_concepts_that_need_no_garments():
     assert set(found.category.values()) == {"class", "place", "edge", "tone", "texture"}
     assert "7" in found and found["7"].any()
     colour = concepts(torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 0, 1]), ("cat", "dog"))
-    assert set(colour.category.values()) == {"edge", "tone", "texture"}  # no background to tell a cat from
+    assert set(colour.category.values()) == {"scene", "edge", "tone", "texture", "colour"}
     assert all(mask.shape == (4, 16, 16) for mask in colour.values())
+
+
+def test_without_a_background_the_class_is_the_whole_image():
+    found = concepts(torch.rand(3, 3, 8, 8), torch.tensor([0, 1, 0]), ("Cat", "dog"))
+    assert found.category["cat"] == "scene" and "All of images labelled Cat" in found.rule["cat"]
+    assert found["cat"].all(axis=(1, 2)).tolist() == [True, False, True]
+    assert not found["cat"][1].any() and (found["dog"] == ~found["cat"]).all()
+    many = concepts(torch.rand(1, 3, 8, 8), torch.tensor([0]), [str(i) for i in range(101)])
+    assert "scene" not in many.category.values()
+
+
+@pytest.mark.parametrize(
+    "colour, name",
+    [
+        ((255, 0, 0), "red"), ((200, 30, 60), "red"), ((255, 140, 0), "orange"), ((120, 70, 20), "orange"),
+        ((255, 255, 0), "yellow"), ((0, 128, 0), "green"), ((0, 0, 255), "blue"), ((100, 160, 220), "blue"),
+        ((160, 32, 240), "violet"), ((255, 255, 255), "colourless"), ((120, 120, 120), "colourless"),
+        ((20, 0, 0), None), ((200, 180, 180), None),
+    ],
+)  # fmt: skip
+def test_colours_by_what_people_call_them(colour, name):
+    picture = (torch.tensor(colour) / 255).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    found = concepts(picture, torch.tensor([0]), ("thing",))
+    seen = {k for k in found if found.category[k] == "colour" and found[k].any()}
+    assert seen == ({name} if name else set())
+    assert not seen or found[name].all()
+
+
+def test_a_class_called_like_a_colour_stays_a_class():
+    found = concepts(torch.zeros(1, 3, 8, 8), torch.tensor([0]), ("orange", "pear"))
+    assert found.category["orange"] == "scene" and found["orange"].all()
+    assert found.category["orange (colour)"] == "colour" and not found["orange (colour)"].any()
 
 
 @pytest.mark.parametrize(

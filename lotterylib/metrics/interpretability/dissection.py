@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from ...datasets import Dataset, broden
 from ...datasets.base import DatasetBuilder
-from ...datasets.concepts import Concepts
+from ...datasets.concepts import MOST_SCENES, Concepts
 from ...errors import DataError, SettingError
 from ...machine.devices import pick_device
 from ...rng import derive
@@ -489,10 +489,9 @@ class _UnitMetric(Metric):
         return Reads(broden=self.broden)
 
     def obstacle(self, data: Dataset) -> str:
-        if self.broden or data.builder is not None and "class" in data.builder.concept_kinds:
+        if self.broden or len(data.class_names) <= MOST_SCENES:
             return ""
-        known = "digits, fashion-mini, fashion-mnist, or, in colour, a folder of Broden (setting broden)"
-        return f"needs images whose concepts are known pixel by pixel: {known}"
+        return f"takes classes for concepts, at most {MOST_SCENES} of them; else a folder of Broden (setting broden)"
 
     @classmethod
     def suited(cls, data: Dataset, images: int) -> dict[str, int]:
