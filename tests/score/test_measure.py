@@ -38,7 +38,7 @@ def test_it_measures_what_the_metrics_measure(card, networks):
 
 
 def test_what_cannot_be_measured_is_skipped_with_a_reason(card):
-    assert set(card.skipped) == {"corruption_error", "explained_units"}
+    assert set(card.skipped) == {"corruption_error"}
     assert "32 pixels" in card.skipped["corruption_error"]
     assert not any(name.startswith("corrupted") for name in card["nll"].variants)
     assert [row.metric for row in card.rows] == [

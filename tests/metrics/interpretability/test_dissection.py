@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -442,3 +443,11 @@ def test_bad_settings_are_refused(fashion, settings, words):
         metrics.evaluate(
             Subject(small(fashion), fashion, device="cpu"), "explained_units", {"images": 20} | settings
         )
+
+
+def test_more_classes_than_concepts_of_whole_images_need_broden():
+    few = toy_data()
+    many = replace(few, class_names=tuple(str(i) for i in range(101)))
+    assert metrics.build("explained_units").obstacle(few) == ""
+    assert "at most 100" in metrics.build("explained_units").obstacle(many)
+    assert metrics.build("explained_units", broden="/a").obstacle(many) == ""
