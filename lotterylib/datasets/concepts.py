@@ -353,48 +353,31 @@ def patterned(view: View) -> Masks:
 
 # --- what images in colour have
 
-
-def _hue(view: View, first: float, last: float) -> Masks:
-    """Return where a pixel is neither pale (saturation 0.25 and below) nor black (value 0.2 and below), and of a hue from
-    ``first`` up to ``last`` degrees."""
-    hue, saturation, value = view.hsv
-    return (saturation > 0.25) & (value > 0.2) & ((hue - first) % 360 < last - first)
-
-
-@_rule("colour")
-def red(view: View) -> Masks:
-    """Hue from 330° to 20°, not pale and not black."""
-    return _hue(view, -30, 20)
+# hues in degrees; brown is dark orange
+_HUES = {
+    "red": (330, 380),
+    "orange": (20, 45),
+    "yellow": (45, 70),
+    "green": (70, 170),
+    "blue": (170, 260),
+    "violet": (260, 330),
+}
 
 
-@_rule("colour")
-def orange(view: View) -> Masks:
-    """Hue from 20° to 45°, not pale and not black; brown is dark orange."""
-    return _hue(view, 20, 45)
+def _hue(name: str, first: int, last: int) -> Callable[[View], Masks]:
+    """Return the rule for a colour: its hues, of pixels neither pale nor black."""
+
+    def colour(view: View) -> Masks:
+        hue, saturation, value = view.hsv
+        return (saturation > 0.25) & (value > 0.2) & ((hue - first) % 360 < last - first)
+
+    colour.__name__ = name
+    colour.__doc__ = f"Hue from {first}° to {last % 360}°, saturation above 0.25 and value above 0.2."
+    return colour
 
 
-@_rule("colour")
-def yellow(view: View) -> Masks:
-    """Hue from 45° to 70°, not pale and not black."""
-    return _hue(view, 45, 70)
-
-
-@_rule("colour")
-def green(view: View) -> Masks:
-    """Hue from 70° to 170°, not pale and not black."""
-    return _hue(view, 70, 170)
-
-
-@_rule("colour")
-def blue(view: View) -> Masks:
-    """Hue from 170° to 260°, not pale and not black."""
-    return _hue(view, 170, 260)
-
-
-@_rule("colour")
-def violet(view: View) -> Masks:
-    """Hue from 260° to 330°, not pale and not black."""
-    return _hue(view, 260, 330)
+for _colour, _range in _HUES.items():
+    _rule("colour")(_hue(_colour, *_range))
 
 
 @_rule("colour")
