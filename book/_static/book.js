@@ -117,7 +117,8 @@ function lightTiles() {
   const show = () => {
     const sparsity = sparsities[slider.value];
     shown.value = sparsity;
-    slider.ariaValueText = sparsity;
+    // who hears the page hears the tiles' counts with the sparsity
+    const heard = [sparsity];
     for (const { place, steps } of told) {
       const counts = steps.get(sparsity);
       place.hidden = !counts;
@@ -126,8 +127,11 @@ function lightTiles() {
       const light = document.createElement("span");
       light.className = `light ${word}`;
       light.textContent = sign;
+      light.ariaHidden = "true";
       place.replaceChildren(light, ` At ${sparsity}: ${counts}`);
+      heard.push(`${place.closest(".tile").querySelector(".sd-card-title").textContent.trim()}: ${counts}`);
     }
+    slider.ariaValueText = heard.join("; ");
   };
   slider.addEventListener("input", show);
   told[0].place.closest(".sd-container-fluid").before(label);
