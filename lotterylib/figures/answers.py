@@ -163,8 +163,8 @@ def answer(table: pd.DataFrame, *names: str) -> Answer:
 
     Example:
         >>> from lotterylib.results import example
-        >>> print(str(answer(example(), "accuracy"))[:83].rstrip())
-        With 50% of the weights removed, lottery tickets are as good as the dense network,
+        >>> print(str(answer(example(), "accuracy"))[:86])
+        With 50% of the weights removed, lottery tickets are as accurate as the dense network,
     """
     said = [
         (where, [*_metric_sentences(judged, names), *_unjudged(table, judged, names)])
@@ -578,13 +578,14 @@ def _at_its_best(judged: pd.DataFrame, pruner: str) -> str:
     level, kept = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
     counts = at.verdict.value_counts()
-    best = f"At {percent(level)} sparsity, the highest up to which it certainly keeps test accuracy,"
+    they, keep = ("they", "keep") if called(pruner).endswith("s") else ("it", "keeps")
+    best = f"At {percent(level)} sparsity, the highest up to which {they} certainly {keep} test accuracy,"
     if not kept:
-        best = f"It certainly keeps test accuracy at no sparsity; at {percent(level)},"
+        best = f"{opening(they)} certainly {keep} test accuracy at no sparsity; at {percent(level)},"
     lost = [metrics.describe(m).short for m in at.metric[at.verdict == "fail"]]
     unknown = int(counts.get("undecided", 0))
     return (
-        f"{best} it keeps {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
+        f"{best} {they} {keep} {counts.get('pass', 0)} of {len(at)} metrics, {unknown or 'none'} "
         f"{'are' if unknown > 1 else 'is'} undecided, {len(lost) or 'none'} certainly lost{f': {_listed(lost)}' if lost else ''}."
     )
 
@@ -833,9 +834,10 @@ def _better(table: pd.DataFrame, judged: pd.DataFrame) -> str:
     chance = f"Of {len(judged):,} comparisons, chance alone makes up to {_LUCK * len(judged):.2g} look certainly better."
     if part.empty:
         return f"{said}none. {chance}"
-    most = _networks_named(part.index[part == part.max()])
+    most = part.index[part == part.max()]
     foremost = "foremost" if (part < part.max()).any() else "namely"
-    return f"{said}{len(part)}, {foremost} {most} (better in {part.max()}). {chance}"
+    each = "each " * (len(most) > 1)
+    return f"{said}{len(part)}, {foremost} {_networks_named(most)} ({each}better in {part.max()}). {chance}"
 
 
 def _networks_named(which: pd.Index) -> str:

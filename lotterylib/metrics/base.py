@@ -55,7 +55,7 @@ class About:
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
         words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
             says the same as another of its dimension has none.
-        quality: What a better, a worse and an equally good network is, in one word each.
+        quality: What a better, a worse and an equally good network is, in a word or two each.
         floor: What a network gets that knows nothing, or does nothing right, where that is one number.
         points: Whether it is itself a difference of two shares, so that figures show it in percentage points.
         version: Rises when the same network would get another number.

@@ -65,7 +65,7 @@ def test_runs_of_sparsities_are_spans():
 def test_an_answer_names_verdict_interval_and_reach():
     first, second = figures.answer(study(), "accuracy", "fgsm_accuracy", "ece").sentences
     assert first.startswith(
-        "With 59% of the weights removed, lottery tickets are worse than the dense network, by less than the tolerance "
+        "With 59% of the weights removed, lottery tickets are less accurate than the dense network, by less than the tolerance "
         "(Test accuracy ↑: dense 90%, difference −0.20 points, 95% interval "
     )
     assert (
@@ -123,7 +123,7 @@ def test_a_pruner_is_answered_for_beside_random_pruning():
         "95% interval −0.40 to 0.00, 3 seeds. Kept means at most 1 point below dense, the tolerance."
     )
     assert best.startswith(
-        "At 59% sparsity, the highest up to which it certainly keeps test accuracy, it keeps 2 of 3 metrics"
+        "At 59% sparsity, the highest up to which they certainly keep test accuracy, they keep 2 of 3 metrics"
     )
     assert best.endswith("none is undecided, 1 certainly lost: FGSM.")
     # .8 points above at 59%, 29 below at 79%
@@ -238,7 +238,7 @@ def test_which_networks_are_better_than_the_dense_one():
     assert str(figures.better_than_dense(flatter)) == (
         "Certainly better than the dense network in all 3 metrics: none of 6 pruned networks. Certainly better in some, and "
         "certainly lost in none: 5, namely lottery tickets at 36%, lottery tickets at 59%, random pruning at 36%, random "
-        "pruning at 59% and random pruning at 79% (better in 1). Of 18 comparisons, chance alone makes up to 0.45 look certainly "
+        "pruning at 59% and random pruning at 79% (each better in 1). Of 18 comparisons, chance alone makes up to 0.45 look certainly "
         "better."
     )
     attacked = figures.better_than_dense(study(others={"fgsm_accuracy": (0.5, -0.2)}))
