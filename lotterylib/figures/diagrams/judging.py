@@ -180,8 +180,8 @@ def one_bin() -> Drawn:
         inner.axvline(number / 10, color="#D8D8D8", linewidth=0.6, zorder=0)
     say(axis, 3.25, 0.38, "confidence →", QUIET)
     say(axis, 2.0, 1.55, "accuracy →", QUIET, rotation=90)
-    say(axis, 3.9, 1.1, "6 of 10\nright", BLUE, ha="left")
-    say(axis, 3.9, 1.9, "gap: 15 points\ntoo sure", RED, ha="left")
+    say(axis, 4.22, 1.1, "6 of 10\nright", BLUE, ha="left")
+    say(axis, 4.22, 1.9, "gap:\n15 points\ntoo sure", RED, ha="left")
     say(axis, 3.25, 2.75, "the bin from 70 to 80%", weight="bold")
     say(axis, 2.5, 0.08, "10 of 100 images: adds 0.1 × 0.15 to the ECE")
     return figure, (
