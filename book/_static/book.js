@@ -54,13 +54,15 @@ function layOutOutputs() {
     // the highlighter leaves an empty mark at the start
     const marked = [...printed.children].some((part) => part.textContent);
     if (gaps.length < COLUMNS || marked) continue;
-    // sentences beside the columns wrap
+    // beside columns two blanks are a gap, too, where a name is long; sentences wrap
+    const rows = lines.filter((line) => /\S {2,}\S/.test(line));
     printed.replaceChildren(
-      ...lines.flatMap((line) => {
-        if (gaps.includes(line) || line.trim().length <= SENTENCE) return [`${line}\n`];
+      ...lines.map((line, i) => {
+        const whole = i < lines.length - 1 ? `${line}\n` : line;
+        if (rows.includes(line) || line.trim().length <= SENTENCE) return whole;
         const sentence = document.createElement("span");
-        sentence.textContent = line;
-        return [sentence];
+        sentence.textContent = whole;
+        return sentence;
       }),
     );
   }
