@@ -334,11 +334,25 @@ def _surface(axis: Axes, seen: View, scales: Scales, title: bool) -> str:
     axis.contourf(at, at, losses.T, levels, cmap="viridis", norm=LogNorm(*scales.loss))
     lines = axis.contour(at, at, losses.T, levels, colors="white", linewidths=0.4)
     if title:
-        axis.clabel(lines, levels=levels[::3], fontsize=8, fmt="%.2g", colors="white")
+        style: dict[str, Any] = {"fontsize": 8, "fmt": "%.2g", "colors": "white"}
+        axis.clabel(lines, levels=levels[::3], manual=_label_places(lines.allsegs[::3], at[-1]), **style)
         axis.set_xlabel(f"weights ± {at[-1]:g} of their length", fontsize=8)
     axis.plot(0, 0, "+", color="white", markersize=7)
     bare(axis)
     return "loss in nats"
+
+
+def _label_places(lines: Sequence[Sequence[np.ndarray]], span: float) -> list[tuple[float, float]]:
+    """Return one place on the lines of each level that has one where a number is neither cut by the edge nor on the cross."""
+    places = []
+    for level in lines:
+        points = np.concatenate([np.empty((0, 2)), *level]) / span
+        x, y = np.abs(points).T
+        points = points[(x < 0.6) & (y < 0.85) & (np.hypot(x, y) > 0.3)]
+        if len(points):
+            # the highest, where a closed line is level
+            places.append(tuple((span * points[points[:, 1].argmax()]).tolist()))
+    return places
 
 
 def _radar(axis: Axes, seen: View, scales: Scales, title: bool) -> str:

@@ -189,7 +189,8 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
             axis.set_title(look(pruner).label, fontsize=11, pad=24)
         heading = f"{100 * sparsity:.3g}% sparsity; dash-dot: dense; outward is better"
         figure.suptitle(heading, fontsize=11)
-        figure.tight_layout()
+        # one chart's labels end well before the next one's begin
+        figure.tight_layout(w_pad=2.5)
     return marked(figure, _radar_words(places, sparsity, pruners, names), smoke)
 
 
