@@ -94,7 +94,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
             pair[1].set_visible(len(panels) > 1)
             if same:
                 _overlay(pair[0], printed[setting])
-                if not begun:
+                # one tick is no axis
+                if left.sparsity[left.sparsity > 0].nunique() < 2:
                     _ticks(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
             pair[0].set_ylabel(_wrapped(about.axis))
@@ -103,6 +104,10 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         # Each pruner once, whichever panel it is in.
         named: dict[Any, Any] = {
             h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]
+        }
+        places = [look(p).label for p in in_order({*ours.pruner, *theirs.pruner})]
+        named = {
+            n: named[n] for n in [*(p for p in places if p in named), *(n for n in named if n not in places)]
         }
         if cut:
             arrow: dict[str, Any] = {"marker": _UP, "linestyle": "", "markersize": 10, "color": "#333333"}

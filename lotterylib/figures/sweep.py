@@ -454,10 +454,9 @@ def _alt(setting: _Setting, about: metrics.About, chosen: Sequence[str]) -> str:
     for pruner in [p for p in shown if p in setting.pruners]:
         curve: Any = curve_of(setting.means, pruner)
         first, last = curve.iloc[0], curve.iloc[-1]
-        words.append(
-            f"{_name(setting.means, pruner)}: {first.value:.3g} at {_percent(first.sparsity)}, "
-            f"{last.value:.3g} at {_percent(last.sparsity)}."
-        )
+        ends = (first,) if first.sparsity == last.sparsity else (first, last)
+        told = ", ".join(f"{end.value:.3g} at {_percent(end.sparsity)}" for end in ends)
+        words.append(f"{_name(setting.means, pruner)}: {told}.")
     if len(setting.printed):
         words.append("The paper's own curves are dotted.")
     return " ".join(words)
