@@ -126,7 +126,7 @@ OUTPUTS = """() => {
   const [printed, said] = [output.querySelector("pre"), output.querySelector("pre > span")];
   return [
     said.getBoundingClientRect().height > 30,
-    printed.textContent.replace(sentence, sentence + "\\n").trim() == text.trim(),
+    printed.textContent == text,
     getComputedStyle(output.querySelector("td")).display,
     output.querySelectorAll("td")[1].dataset.title,
   ];
