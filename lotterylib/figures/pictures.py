@@ -104,7 +104,9 @@ def mask_change(before: Mask, after: Mask, weight: str | None = None) -> Drawn:
         for axis, (label, part) in zip(axes, parts.items(), strict=True):
             shades = ListedColormap(["white", colours[label]])
             axis.imshow(part, cmap=shades, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
-            axis.set_title(f"{label}: {int(part.sum()):,} connections", loc="left", fontsize=9)
+            axis.set_title(
+                f"{label}: {int(part.sum()):,} connections of {layer_name(weight)}", loc="left", fontsize=9
+            )
             axis.set_ylabel("output channel")
             axis.grid(False)
         axes[-1].set_xlabel("incoming weight (input channel × kernel position)")
