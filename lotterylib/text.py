@@ -26,6 +26,15 @@ def signed(number: float, form: str = ".3g") -> str:
     return format(number, f"+{form}").replace("-", "−")
 
 
+def percent(sparsity: float) -> str:
+    """Return a sparsity as the book writes it.
+
+    >>> percent(0.8926258), percent(0.36)
+    ('89.3%', '36%')
+    """
+    return f"{100 * sparsity:.3g}%"
+
+
 def opening(words: str) -> str:
     """Return words as a sentence begins, with the rest as it is.
 

@@ -20,7 +20,7 @@ import pandas as pd
 from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
-from ..text import opening, signed
+from ..text import opening, percent, signed
 from ..verdict import Interval, differences, limits, lth_pass, paired_gap, passes, together, unjudged
 from .drawing import by_setting
 from .style import called, in_order, look
@@ -90,15 +90,6 @@ def _folded(sentences: Sequence[str]) -> str:
 def _paragraphs(sentences: Iterable[str]) -> str:
     written = "".join(f"<p>{escape(s)}</p>" for s in sentences)
     return written.replace(" ↑", "\N{NO-BREAK SPACE}↑").replace(" ↓", "\N{NO-BREAK SPACE}↓")
-
-
-def percent(sparsity: float) -> str:
-    """Return a sparsity as the book writes it.
-
-    >>> percent(0.8926258), percent(0.36)
-    ('89.3%', '36%')
-    """
-    return f"{100 * sparsity:.3g}%"
 
 
 def reach(levels: Sequence[float], verdicts: Sequence[str], words: Mapping[str, str] = _WORDS) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..metrics.dissection import Dissection
+from ..text import percent
 from .drawing import Drawn, panels, spanned, stroke
 from .style import look, styled
 
@@ -198,7 +199,7 @@ def concept_counts(
             axis.set_title(look(pruner).label, loc="left", fontsize=10)
             axis.grid(False)
             gone = {level: [n for n in names if grid.loc[n, level] == 0] for level in grid.columns[1:]}
-            lost = "; ".join(f"{', '.join(g) or 'none'} at {level:.1%}" for level, g in gone.items())
+            lost = "; ".join(f"{', '.join(g) or 'none'} at {percent(level)}" for level, g in gone.items())
             words.append(f"{look(pruner).label} names these no more: {lost}")
         figure.tight_layout()
     counts = ", ".join(f"{n} {first.loc[n, 0.0]:.2g}" for n in names)

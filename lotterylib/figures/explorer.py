@@ -28,6 +28,7 @@ from .. import metrics
 from ..errors import SettingError
 from ..metrics.geometry import Surface
 from ..metrics.interpretability import Explanation
+from ..text import percent
 from .answers import SIGNS
 from .calibration import binned_error
 from .drawing import Drawn, bare, draw_image, marked, spanned
@@ -63,7 +64,7 @@ class View:
     @property
     def title(self) -> str:
         name = look(self.pruner).label
-        return name if self.pruner == "dense" else f"{name}, {100 * self.sparsity:.3g}% removed"
+        return name if self.pruner == "dense" else f"{name}, {percent(self.sparsity)} removed"
 
     @property
     def error(self) -> float | None:
@@ -174,7 +175,7 @@ def slider(dense: View, tickets: Mapping[str, Sequence[View]], judged: pd.DataFr
     first = drawn(dense)
     tickets = {p: tickets[p] for p in in_order(tickets)}
     pictures = {p: [first, *(drawn(v) for v in row)] for p, row in tickets.items()}
-    levels = ["dense", *(f"{100 * v.sparsity:.3g}%" for v in next(iter(tickets.values())))]
+    levels = ["dense", *(percent(v.sparsity) for v in next(iter(tickets.values())))]
     names = [look(p).label for p in tickets]
     # the paper's ticket, where there is one, beside chance
     others = names[1:] or names

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from ..errors import DataError
-from .answers import DIMENSIONS, percent
+from ..text import percent
+from .answers import DIMENSIONS
 from .drawing import Drawn, marked, panels
 from .style import called, look, styled
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator
 
 from .. import metrics
 from ..errors import DataError
+from ..text import percent
 from ..verdict import over_seeds
 from .drawing import Drawn, legend_below, logarithmic, marked, panels, spanned
 from .paper import FAR
@@ -40,8 +41,8 @@ def sweep_panels(
         >>> from lotterylib.results import example
         >>> _, alt = sweep_panels(example(), ["accuracy", "ece"])
         >>> print(alt)
-        Test accuracy (higher is better) at 80.0% sparsity, best to worst: LTH. ECE (lower is better) at
-        80.0% sparsity, best to worst: LTH.
+        Test accuracy (higher is better) at 80% sparsity, best to worst: LTH. ECE (lower is better) at
+        80% sparsity, best to worst: LTH.
     """
     if len(table.groupby(["dataset", "model"])) > 1:
         raise DataError("panels of sweeps show one data set and one model: choose one of the table's")
@@ -87,11 +88,11 @@ def _ranked(means: pd.DataFrame, about: metrics.About, highlight: str | None) ->
     most = means["sparsity"].max()
     deepest = means.loc[(means["sparsity"] == most) & means["value"].notna()]
     order = list(deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"])
-    said = f"{about.label} ({about.direction} is better) at {most:.1%} sparsity"
+    said = f"{about.label} ({about.direction} is better) at {percent(most)} sparsity"
     if highlight is not None and highlight in order:
         return f"{said}: {look(highlight).label} is number {order.index(highlight) + 1} of {len(order)}."
     if len(order) > _TOLD:
-        return f"{about.label} at {most:.1%} sparsity: best {look(order[0]).label}, worst {look(order[-1]).label}."
+        return f"{about.label} at {percent(most)} sparsity: best {look(order[0]).label}, worst {look(order[-1]).label}."
     return f"{said}, best to worst: {', '.join(look(p).label for p in order)}."
 
 
@@ -224,7 +225,7 @@ def _point_out(axis: Axes, row: Any) -> str:
         (1, -1): "se", (1, 0): "right", (1, 1): "ne",
     }  # fmt: skip
     label, colour, _ = look(row.pruner)
-    said = f"{label} at {row.sparsity:.1%}, {x:.3g} and {y:.3g}"
+    said = f"{label} at {percent(row.sparsity)}, {x:.3g} and {y:.3g}"
     at = min(max(x, left), right), min(max(y, low), high)
     tip = rf"$\{names[across, up]}arrow$"
     axis.plot(*at, marker=tip, color=colour, markersize=13, clip_on=False, zorder=5)

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
+from ..text import percent
 from ..verdict import over_seeds
 from .drawing import Drawn, by_setting, curve_of, legend_below, logarithmic, marked
 from .style import in_order, look, styled
@@ -49,7 +50,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         >>> _, alt = beside_paper(example(), digitised(), "accuracy")
         >>> print(alt)
         Test accuracy against sparsity, higher is better. this book: LeNet on scikit-learn's digits:
-        at 80.0% sparsity, from best to worst: LTH. the paper, digitised (other data or network): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
+        at 80% sparsity, from best to worst: LTH. the paper, digitised (other data or network): ResNet-20s on CIFAR-10: at 99.1% sparsity, from best to worst: LTH, OMP.
     """
     about = metrics.describe(metric)
     percent = about.percent
@@ -180,4 +181,4 @@ def _order(curves: pd.DataFrame, about: metrics.About, title: str) -> str:
     deepest = curves.loc[curves["sparsity"] == most]
     order = deepest.sort_values(by="value", ascending=about.direction == "lower")["pruner"]
     named = ", ".join(look(p).label for p in order)
-    return f"{title}: at {most:.1%} sparsity, from best to worst: {named}."
+    return f"{title}: at {percent(most)} sparsity, from best to worst: {named}."

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..results import setting_name
+from ..text import percent
 from ..verdict import Region, over_seeds, paper
 from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, spanned
 from .style import called, in_order, legible, look, styled
@@ -218,7 +219,7 @@ def region_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _percent(sparsity: float) -> str:
-    return "none" if math.isnan(sparsity) else f"{100 * sparsity:.3g}%"
+    return "none" if math.isnan(sparsity) else percent(sparsity)
 
 
 def rounds(sparsity: float) -> float:

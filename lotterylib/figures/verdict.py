@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from .. import metrics
 from ..errors import DataError
+from ..text import percent
 from .drawing import Drawn, marked, panels, stroke
 from .style import in_order, look, styled
 
@@ -125,7 +126,7 @@ def _frame(axis: Axes, wide: pd.DataFrame, names: list[str], *, apart: bool) -> 
     axis.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor", fontsize=10)
     axis.xaxis.tick_top()
     rows = list(wide.index)
-    axis.set_yticks(range(len(rows)), [f"{100 * s:.3g}%" for _, s in rows], fontsize=10)
+    axis.set_yticks(range(len(rows)), [percent(s) for _, s in rows], fontsize=10)
     axis.grid(False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -175,7 +176,7 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
         >>> table = pd.concat([table, table[table.metric == "ece"].assign(metric="nll")])
         >>> _, alt = radar(table, 0.5, ["accuracy", "ece", "nll"])
         >>> print(alt)
-        Radar charts at 50.0% sparsity, min-max over the networks shown, 1 is best. Dense: mean 1.00, best
+        Radar charts at 50% sparsity, min-max over the networks shown, 1 is best. Dense: mean 1.00, best
         in Test accuracy, ECE, NLL (nats). LTH: mean 1.00. RP: mean 0.00.
     """
     places = scaled(table, sparsity, names)
@@ -187,7 +188,7 @@ def radar(table: pd.DataFrame, sparsity: float, names: Sequence[str], *, smoke: 
             labels = [metrics.describe(n).short for n in names]
             draw_radar(axis, places.loc[["dense", pruner], list(names)], labels, fontsize=9.5, pad=-2)
             axis.set_title(look(pruner).label, fontsize=11, pad=24)
-        heading = f"{100 * sparsity:.3g}% sparsity; dash-dot: dense; outward is better"
+        heading = f"{percent(sparsity)} sparsity; dash-dot: dense; outward is better"
         figure.suptitle(heading, fontsize=11)
         # one chart's labels end well before the next one's begin
         figure.tight_layout(w_pad=2.5)
@@ -230,7 +231,7 @@ def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.Dat
     at: Any = table[(table.pruner == "dense") | ((table.sparsity - sparsity).abs() < 1e-6)]
     means = at[at.metric.isin(names)].groupby(["pruner", "metric"]).value.mean().unstack("metric")
     if len(means) < 2 or "dense" not in means.index:
-        raise DataError(f"no dense network and ticket to compare at sparsity {sparsity:.1%}")
+        raise DataError(f"no dense network and ticket to compare at sparsity {percent(sparsity)}")
     signs = pd.Series({n: 1 if metrics.describe(n).direction == "higher" else -1 for n in names})
     good = means.reindex(columns=list(names)) * signs
     span = (good.max() - good.min()).replace(0, math.nan)
@@ -238,7 +239,7 @@ def scaled(table: pd.DataFrame, sparsity: float, names: Sequence[str]) -> pd.Dat
 
 
 def _radar_words(places: pd.DataFrame, sparsity: float, pruners: list[str], names: Sequence[str]) -> str:
-    words = [f"Radar charts at {sparsity:.1%} sparsity, min-max over the networks shown, 1 is best."]
+    words = [f"Radar charts at {percent(sparsity)} sparsity, min-max over the networks shown, 1 is best."]
     for who in ["dense", *pruners]:
         mean = places.loc[who].mean()
         best = [metrics.describe(n).label for n in names if places.loc[who, n] == 1]

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from .. import metrics
-from ..text import signed
+from ..text import percent, signed
 from ..verdict import paired_change, paired_gap
-from .answers import percent
 from .style import called, in_order
 
 # what twice the training may gain a network that has converged

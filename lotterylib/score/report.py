@@ -19,7 +19,7 @@ import jinja2
 from .. import metrics
 from ..errors import SettingError
 from ..files import write_whole
-from ..text import amount, opening, plain, printable
+from ..text import amount, opening, percent, plain, printable
 from ..text import table as aligned
 from . import exports
 from .card import TRAININGS, VERDICTS, Row, Scorecard, finite
@@ -164,7 +164,7 @@ def headline(card: Scorecard) -> str:
     skipped = f" {len(card.skipped)} could not be measured." if card.skipped else ""
     if not rows:
         return f"Nothing is known: no metric could be measured.{skipped}"
-    head = f"With {card.sparsity:.1%} of the weights removed"
+    head = f"With {percent(card.sparsity)} of the weights removed"
     if row := rows.get("accuracy"):
         dense = f" (dense {row.dense:.1%})" if card.compared else ""
         guesses = ", not measurably better than guessing" if card.about["guesses"] else ""

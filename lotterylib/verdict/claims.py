@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..models import named_width
 from ..pruners import PRUNERS, Start
 from ..results import setting_name
-from ..text import signed
+from ..text import percent, signed
 from . import paper
 from .intervals import Interval, differences, interval
 from .passes import judge, limits, lth_pass, passes, tolerances
@@ -310,7 +310,7 @@ class SomePassAll(Claim):
         open_ones = int((whole.lth_pass == "undecided").sum())
         effect = f"{len(won)} of {len(whole)} tickets certainly pass every metric, {open_ones} are undecided"
         if len(won):
-            sparsest = f"the sparsest has {won.sparsity.max():.1%} of its weights removed"
+            sparsest = f"the sparsest has {percent(won.sparsity.max())} of its weights removed"
             return f"{effect}; {sparsest}.", "reproduced"
         return f"{effect}.", "undecided" if open_ones else "not reproduced"
 

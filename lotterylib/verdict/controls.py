@@ -16,6 +16,7 @@ import pandas as pd
 
 from .. import metrics
 from ..errors import DataError
+from ..text import percent
 from .intervals import proportion
 from .passes import lth_pass, passes
 from .retraining import CONTROL, DENSE, Band, bands, within_retraining
@@ -182,7 +183,7 @@ def _positive(own: pd.DataFrame, again: pd.Series, drawn: pd.DataFrame, seeds: i
 
 def _negative(bad: pd.Series) -> str:
     return (
-        f"A ticket known to be worse ({bad.pruner} pruning at {bad.sparsity:.1%}): it fails {bad.failed} of "
+        f"A ticket known to be worse ({bad.pruner} pruning at {percent(bad.sparsity)}): it fails {bad.failed} of "
         f"{bad.passed + bad.failed + bad.undecided} metrics, so LTH-PASS says {bad.lth_pass}."
     )
 

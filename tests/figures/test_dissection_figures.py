@@ -99,7 +99,7 @@ def test_concepts_that_vanish_first_stand_on_top():
         [1.5, 2, 0],
     ]
     assert [[float(v) for v in row] for row in second.images[0].get_array()] == [[2, 1], [5, 0], [1.5, 0]]
-    assert "LTH names these no more: bright at 50.0%; bright, leg, horizontal edge at 90.0%" in alt
+    assert "LTH names these no more: bright at 50%; bright, leg, horizontal edge at 90%" in alt
     assert "Dense: bright 2, leg 5, horizontal edge 1.5" in alt
     assert len(figures.concept_counts(RECORDS, ("lottery",), top=1)[0].axes[0].get_yticklabels()) == 1
 

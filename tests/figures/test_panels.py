@@ -106,8 +106,8 @@ def test_a_point_far_from_all_others_is_cut_off_and_its_values_said():
     more = pd.concat([table, *(m[m.pruner.isin(["snip", "grasp"]) & (m.sparsity < 0.9)] for m in more)])
     more.loc[(more.pruner == "random") & (more.sparsity == 0.95), "value"] = 0.1
     figure, alt = figures.against(more, "accuracy", "accuracy")
-    assert alt.endswith("Beyond the axes (arrows): RP at 95.0%, 10 and 10.")
-    assert [text.get_text() for text in figure.axes[0].texts] == ["RP at 95.0%, 10 and 10"]
+    assert alt.endswith("Beyond the axes (arrows): RP at 95%, 10 and 10.")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["RP at 95%, 10 and 10"]
     assert figure.axes[0].get_xlim()[0] > 80 and figure.axes[0].get_ylim()[0] > 80
 
 

@@ -53,7 +53,7 @@ def test_radar_says_what_it_shows():
     assert "SMOKE RUN" in figure._suptitle.get_text()
 
 
-@pytest.mark.parametrize("sparsity, names, reason", [(0.9, NAMES[:2], "three metrics"), (0.5, NAMES, "at sparsity 50.0%")])  # fmt: skip
+@pytest.mark.parametrize("sparsity, names, reason", [(0.9, NAMES[:2], "three metrics"), (0.5, NAMES, "at sparsity 50%")])  # fmt: skip
 def test_radar_refuses_what_it_cannot_compare(sparsity, names, reason):
     with pytest.raises(DataError, match=reason):
         figures.radar(networks(), sparsity, names)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from lotterylib.score.report import _figures, beside, breaks, headline, number, text
+from lotterylib.text import percent
 
 
 def test_json_says_all_and_is_json(card):
@@ -98,7 +99,7 @@ def told(card, needed=None, guesses=False, **verdicts):
 
 def test_the_answer_is_a_sentence_to_sign(card):
     """It says how much is gone, on how many images which of the networks is right, and leaves out nothing that was looked at."""
-    row, removed = card["accuracy"], f"With {card.sparsity:.1%} of the weights removed"
+    row, removed = card["accuracy"], f"With {percent(card.sparsity)} of the weights removed"
     head = f"{removed} it is right on {row.ticket:.1%} of {card.about['test images']} images (dense {row.dense:.1%}), and "
     stated = "within the tolerances that the card states."
     assert told(card, accuracy="holds", nll="better") == (
@@ -141,7 +142,7 @@ def test_the_answer_does_not_praise_a_network_that_guesses(card):
     assert ", not measurably better than guessing: it is worse than its dense network in 1 of 3" in said
     assert said.endswith("better in 1 and as good in 1, which says nothing of a network that guesses.")
     assert told(card, None, True, nll="worse").startswith(
-        f"With {card.sparsity:.1%} of the weights removed, it is worse"
+        f"With {percent(card.sparsity)} of the weights removed, it is worse"
     )
 
 

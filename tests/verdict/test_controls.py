@@ -186,7 +186,7 @@ def test_a_study_s_own_controls_are_tried():
         "8 dense networks trained anew, judged together as a ticket: they pass 3 of 3 metrics, 0 are undecided and 0 failed"
     )
     assert "groups of 3 drawn from them" in found.said["positive"]
-    assert "(random pruning at 50.0%): it fails 2 of 2 metrics" in found.said["negative"]
+    assert "(random pruning at 50%): it fails 2 of 2 metrics" in found.said["negative"]
     assert tried(tidy(dense(3) + controls(8, worse=0.3) + broken), draws=2).positive.lth_pass == "fail"
 
 
