@@ -146,6 +146,16 @@ def corrupt(
     return torch.from_numpy(result).view(images.shape).to(images.device)
 
 
+def spelled(corruption: str) -> str:
+    """Return what readers call a corruption.
+
+    Example:
+        >>> spelled("zoom_blur"), spelled("gaussian_noise"), spelled("jpeg_compression")
+        ('zoom blur', 'Gaussian noise', 'JPEG compression')
+    """
+    return corruption.replace("_", " ").replace("gaussian", "Gaussian").replace("jpeg", "JPEG")
+
+
 def check_choice(corruption: str, severity: int) -> None:
     """Raise ``UnknownNameError`` or ``SettingError`` unless there are such a corruption and severity."""
     if corruption not in CORRUPTIONS:

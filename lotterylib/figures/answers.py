@@ -22,7 +22,7 @@ from ..errors import DataError
 from ..results import setting_name
 from ..text import opening, percent, signed
 from ..verdict import Interval, differences, limits, lth_pass, paired_gap, passes, together, unjudged
-from .drawing import by_setting
+from .drawing import by_setting, short
 from .style import called, in_order, look
 
 DIMENSIONS = ("generalization", "calibration", "interpretability", "geometry")
@@ -232,7 +232,7 @@ def _unjudged(table: pd.DataFrame, judged: pd.DataFrame, names: Sequence[str]) -
 
 def _number(value: float, about: metrics.About, *, change: bool = False) -> str:
     """Write a value, or a ``change``, which of two percentages is in points."""
-    written, unit = f"{(100 if about.percent else 1) * value:.3g}", _unit(about)
+    written, unit = short((100 if about.percent else 1) * value), _unit(about)
     if change:
         unit = unit.replace("%", " point" if written == "1" else " points")
     return f"{written}{unit}"
@@ -297,12 +297,12 @@ def _not_yet(rows: pd.DataFrame, end: float) -> str:
     """Say which pruners keep a metric as far as they were measured, which is less far than this sparsity."""
     last: Any = rows.groupby("pruner").sparsity.max()
     kept: Any = rows.groupby("pruner").verdict.agg(lambda found: set(found) == {"pass"})
-    short = [
+    less = [
         f"{called(p)} only up to {percent(last[p])}"
         for p in in_order(last.index)
         if kept[p] and last[p] < end
     ]
-    return f" (measured so far: {_listed(short)})" if short else ""
+    return f" (measured so far: {_listed(less)})" if less else ""
 
 
 def _reach_of(rows: pd.DataFrame, most: float) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..datasets import CORRUPTIONS, corrupt
+from ..datasets.corruptions import spelled
 from ..errors import DataError
 from .drawing import Drawn, bare, draw_image, panels
 from .style import ink_on, look, styled
@@ -41,14 +42,14 @@ def corruption_grid(
             figure, axes = panels(1 + len(tiles), 4, (1.6, 1.75))
             _show(axes[0], image, "as it is")
             for axis, (name, (tile,)) in zip(axes[1:], tiles.items(), strict=True):
-                _show(axis, tile, _words(name))
+                _show(axis, tile, spelled(name))
         else:
             rows, columns = len(tiles), 1 + len(severities)
             size = 1.3 * columns, 1.4 * rows + 0.2
             figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
             for row, (name, pictures) in zip(axes, tiles.items(), strict=True):
                 _show(row[0], image, "")
-                row[0].set_ylabel(_words(name), fontsize=9)
+                row[0].set_ylabel(spelled(name), fontsize=9)
                 for axis, picture in zip(row[1:], pictures, strict=True):
                     _show(axis, picture, "")
             titles = ["as it is", *(f"severity {s}" for s in severities)]
@@ -56,7 +57,7 @@ def corruption_grid(
                 axis.set_title(title, fontsize=9)
         figure.tight_layout(pad=0.4)
     moved = "; ".join(
-        f"{_words(name)} {', '.join(f'{(p - image).abs().mean():.2f}' for p in pictures)}"
+        f"{spelled(name)} {', '.join(f'{(p - image).abs().mean():.2f}' for p in pictures)}"
         for name, pictures in tiles.items()
     )
     return figure, (
@@ -95,7 +96,7 @@ def corruption_heatmap(
                     ends = [column - 0.45, column + 0.45], [row + 0.42, row - 0.42]
                     axis.plot(*ends, color="white", linewidth=1)
             axis.set_xticks(severities - 1, severities)
-            axis.set_yticks(range(len(names)), [_words(n) for n in names], fontsize=9)
+            axis.set_yticks(range(len(names)), [spelled(n) for n in names], fontsize=9)
             axis.tick_params(length=0)
             axis.grid(False)
             axis.spines[:].set_visible(False)
@@ -125,12 +126,8 @@ def _summary(label: str, table: np.ndarray, names: Sequence[str], floor: float |
     best, worst = names[int(last.argmax())], names[int(last.argmin())]
     text = (
         f"{label}: {table.mean():.1%} on average, {table[:, 0].mean():.1%} at severity 1 and {last.mean():.1%} at the "
-        f"last, where {_words(best)} leaves {last.max():.1%} and {_words(worst)} {last.min():.1%}"
+        f"last, where {spelled(best)} leaves {last.max():.1%} and {spelled(worst)} {last.min():.1%}"
     )
     if floor is None:
         return f"{text}."
     return f"{text}; {int((table <= floor).sum())} of {table.size} squares are at or below {floor:.1%}."
-
-
-def _words(corruption: str) -> str:
-    return corruption.replace("_", " ").replace("jpeg", "JPEG")

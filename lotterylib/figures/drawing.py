@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -38,14 +39,26 @@ def marked(figure: Figure, alt: str, smoke: bool) -> Drawn:
     return figure, f"Smoke run, the numbers mean nothing. {alt}"
 
 
-def spanned(values: Mapping[str, float], form: str, unit: str = "") -> str:
+def short(value: float) -> str:
+    """Return a number in three digits that count, without an exponent.
+
+    >>> short(0.5), short(13_430), short(0.0000641)
+    ('0.5', '13,400', '0.0000641')
+    """
+    written = f"{value:.3g}"
+    return f"{Decimal(written):,f}" if "e" in written else written
+
+
+def spanned(values: Mapping[str, float], form: str = "", unit: str = "") -> str:
     """Return the lowest and the highest of named values in words: where an alt text would be too long with all of them.
+    Without a ``form``, three digits count.
 
     >>> spanned({"LTH": 0.5, "RP": 0.25, "OMP": 0.3}, ".0%")
     '25% (RP) to 50% (LTH)'
     """
     low, high = min(values, key=lambda n: values[n]), max(values, key=lambda n: values[n])
-    return f"{values[low]:{form}}{unit} ({low}) to {values[high]:{form}}{unit} ({high})"
+    said = (f"{f'{values[n]:{form}}' if form else short(values[n])}{unit} ({n})" for n in (low, high))
+    return " to ".join(said)
 
 
 def stroke(pruner: str) -> str:

@@ -386,7 +386,7 @@ def _spans(views: Sequence[View]) -> str:
         "the layer's weights kept": ({t: v.kept.nan_to_num(0).mean().item() for t, v in seen.items()}, ".1%"),
         "calibration error": ({t: v.error for t, v in seen.items() if v.error is not None}, ".3f"),
         "the image's answer given with": ({t: v.explanation.prediction for t, v in seen.items()}, ".0%"),
-        "loss around the weights": ({t: _edge(_losses(v.surface)) for t, v in seen.items()}, ".3g"),
+        "loss around the weights": ({t: _edge(_losses(v.surface)) for t, v in seen.items()}, ""),
         "mean place on the radar, of 1": ({t: v.places.iloc[-1].mean() for t, v in seen.items()}, ".2f"),
     }
     said = [f"{what}: {spanned(values, form)}" for what, (values, form) in spans.items() if values]

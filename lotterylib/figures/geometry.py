@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from ..metrics.geometry import Density, Line, Surface, error_barrier
-from .drawing import Drawn, bare, draw_image, legend_below
+from .drawing import Drawn, bare, draw_image, legend_below, short
 from .style import look, styled
 
 _STROKES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#000000", ":", "D"))
@@ -42,7 +42,7 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
             axis.fill_between(values.numpy(), heights, _FAINT, color=colour, alpha=0.75, linewidth=0)
             axis.axvline(largest[name], color=colour, linestyle="--", linewidth=1.2)
             axis.set_title(
-                f"{label}: largest eigenvalue about {_short(largest[name])}", loc="left", fontsize=9
+                f"{label}: largest eigenvalue about {short(largest[name])}", loc="left", fontsize=9
             )
             axis.set_ylabel("density")
         axes[0, 0].set_yscale("log")
@@ -50,13 +50,8 @@ def spectra(densities: Mapping[str, Density]) -> Drawn:
         axes[0, 0].set_xscale("symlog", linthresh=0.1)
         axes[-1, 0].set_xlabel("eigenvalue of the Hessian (nats), linear between −0.1 and 0.1")
         figure.tight_layout()
-    words = "; ".join(f"{look(name).label} {_short(value)}" for name, value in largest.items())
+    words = "; ".join(f"{look(name).label} {short(value)}" for name, value in largest.items())
     return figure, f"Density of Hessian eigenvalues, one row per network. The largest: {words}."
-
-
-def _short(value: float) -> str:
-    """Return a number in three digits that count, without an exponent."""
-    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _largest(density: Density) -> float:
@@ -104,7 +99,7 @@ def surfaces(found: Mapping[str, Surface]) -> Drawn:
             drawn.append(axis.contourf(at, at, heights.T, levels, cmap="viridis", norm=scale))
             axis.contour(at, at, heights.T, levels, colors="white", linewidths=0.4)
             axis.plot(0, 0, "+", color="white", markersize=9)
-            reach = f"{_short(heights.min())} to {_short(heights.max())}"
+            reach = f"{short(heights.min())} to {short(heights.max())}"
             axis.set_title(f"{look(name).label}: {reach} nats", loc="left", fontsize=9)
             axis.set_aspect("equal")
             axis.grid(False)

@@ -153,7 +153,7 @@ def layer_bars(values: Mapping[str, Mapping[str, float]], label: str, log: bool 
         (_layer_table, "A table") if many else (_layer_marks, "Marks") if log else (_layer_bars, "Bars")
     )
     spans = [
-        f"{look(pruner).label}: {spanned({layer_name(n): v for n, v in layers.items()}, '.3g')}"
+        f"{look(pruner).label}: {spanned({layer_name(n): v for n, v in layers.items()})}"
         for pruner, layers in values.items()
     ]
     return draw(values, label, log), (

@@ -18,7 +18,7 @@ from .. import metrics
 from ..results import setting_name
 from ..text import percent
 from ..verdict import Region, over_seeds, paper
-from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, spanned
+from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, short, spanned
 from .style import called, in_order, legible, look, styled
 
 # the paper's own curve: a dot at each sparsity that it printed
@@ -79,7 +79,7 @@ def sweep(
         >>> _, alt = sweep(example(), "accuracy")
         >>> print(alt)
         Test accuracy (higher is better) against sparsity, LeNet on scikit-learn's digits, mean of 2 seeds.
-        Dense: 90%. LTH: 89.8 at 50%, 85 at 80%. RP: 40 at 50%, 40 at 50%.
+        Dense: 90%. LTH: 89.8 at 50%, 85 at 80%. RP: 40 at 50%.
     """
     about = metrics.describe(metric)
     percent = about.percent
@@ -437,7 +437,7 @@ def _spans(means: pd.DataFrame, sparsity: float) -> str:
     """Say between which values all pruners lie that have this sparsity."""
     at = means[(means["sparsity"] == sparsity) & means["value"].notna()]
     values = {look(p).label: v for p, v in zip(at["pruner"], at["value"], strict=True)}
-    return f"At {_percent(sparsity)}, {len(at)} method{'s' * (len(at) > 1)}: {spanned(values, '.3g')}."
+    return f"At {_percent(sparsity)}, {len(at)} method{'s' * (len(at) > 1)}: {spanned(values)}."
 
 
 def _alt(setting: _Setting, about: metrics.About, chosen: Sequence[str]) -> str:
@@ -446,7 +446,7 @@ def _alt(setting: _Setting, about: metrics.About, chosen: Sequence[str]) -> str:
     dense = curve_of(setting.means, "dense")["value"].iloc[0]
     words = [
         f"{about.label} ({about.direction} is better) against sparsity, {setting.name}, mean of "
-        f"{seeds} seed{'s' * (seeds > 1)}. Dense: {dense:.3g}{unit}."
+        f"{seeds} seed{'s' * (seeds > 1)}. Dense: {short(dense)}{unit}."
     ]
     shown = chosen or setting.pruners
     if len(shown) > _TOLD:
@@ -455,9 +455,8 @@ def _alt(setting: _Setting, about: metrics.About, chosen: Sequence[str]) -> str:
     for pruner in [p for p in shown if p in setting.pruners]:
         curve: Any = curve_of(setting.means, pruner)
         first, last = curve.iloc[0], curve.iloc[-1]
-        ends = (first,) if first.sparsity == last.sparsity else (first, last)
-        told = ", ".join(f"{end.value:.3g} at {_percent(end.sparsity)}" for end in ends)
-        words.append(f"{_name(setting.means, pruner)}: {told}.")
+        ends = dict.fromkeys(f"{short(p.value)} at {_percent(p.sparsity)}" for p in (first, last))
+        words.append(f"{_name(setting.means, pruner)}: {', '.join(ends)}.")
     if len(setting.printed):
         words.append("The paper's own curves are dotted.")
     return " ".join(words)

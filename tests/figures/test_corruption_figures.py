@@ -27,7 +27,7 @@ def test_a_tile_for_each_corruption(channels):
     figure, alt = figures.corruption_grid(image, severities=[2])
     drawn = [axis for axis in figure.axes if axis.images]
     titles = [axis.get_title() for axis in drawn]
-    assert titles[0] == "as it is" and titles[1] == "gaussian noise" and titles[-1] == "JPEG compression"
+    assert titles[0] == "as it is" and titles[1] == "Gaussian noise" and titles[-1] == "JPEG compression"
     assert len(drawn) == 16
     shown = drawn[10].images[0].get_array().data
     expected = corrupt(image, CORRUPTIONS[9], 2).movedim(0, -1).squeeze(-1).numpy()

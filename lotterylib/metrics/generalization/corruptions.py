@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...datasets import Dataset
 from ...datasets.base import DatasetBuilder
+from ...datasets.corruptions import spelled
 from ...errors import DataError
 from ..base import About, Metric, Question, Reads, Shape, Tolerance, register
 from ..resampling import standard_error
@@ -115,7 +116,7 @@ class CorruptionError(_Corrupted):
     def breaks(cls, extra: Mapping[str, Any], dense_extra: Mapping[str, Any]) -> str:
         more = {n: sum(rates) / sum(dense_extra["errors"][n]) - 1 for n, rates in extra["errors"].items()}
         worst = [n for n in sorted(more, key=more.__getitem__, reverse=True)[:3] if more[n] > 0]
-        named = ", ".join(f"{n.replace('_', ' ')} (+{100 * more[n]:.0f}% errors)" for n in worst)
+        named = ", ".join(f"{spelled(n)} (+{100 * more[n]:.0f}% errors)" for n in worst)
         return f"Corruptions that it bears worst, against dense: {named}" if worst else ""
 
 

@@ -174,7 +174,7 @@ class OodAuroc(_OutlierMetric):
     """Mean ROC-AUC over sets of outliers; the error is DeLong's, over images."""
 
     about = About(
-        "ood_auroc", "Outlier detection, ROC-AUC", "generalization", "higher", "probability, chance .5", Tolerance(0.01),
+        "ood_auroc", "Outlier detection, ROC-AUC", "generalization", "higher", "probability, chance 0.5", Tolerance(0.01),
         "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier ROC-AUC",
         words=("better at noticing outliers", "worse at noticing outliers"), version=2, floor=0.5,
     )  # fmt: skip
@@ -219,7 +219,7 @@ class OodAupr(_OutlierMetric):
     """
 
     about = About(
-        "ood_aupr", "Outlier detection, average precision", "generalization", "higher", "area, chance .5", Tolerance(0.01),
+        "ood_aupr", "Outlier detection, average precision", "generalization", "higher", "area, chance 0.5", Tolerance(0.01),
         "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier precision", version=2, floor=0.5,
     )  # fmt: skip
 
