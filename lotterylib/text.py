@@ -35,6 +35,16 @@ def percent(sparsity: float) -> str:
     return f"{100 * sparsity:.3g}%"
 
 
+def short(value: float) -> str:
+    """Return a number in three digits that count, without an exponent.
+
+    >>> short(0.5), short(13_430), short(0.0000641)
+    ('0.5', '13,400', '0.0000641')
+    """
+    written = f"{value:.3g}"
+    return f"{Decimal(written):,f}" if "e" in written else written
+
+
 def opening(words: str) -> str:
     """Return words as a sentence begins, with the rest as it is.
 

@@ -20,9 +20,9 @@ import pandas as pd
 from .. import metrics
 from ..errors import DataError
 from ..results import setting_name
-from ..text import opening, percent, signed
+from ..text import opening, percent, short, signed
 from ..verdict import Interval, differences, limits, lth_pass, paired_gap, passes, together, unjudged
-from .drawing import by_setting, short
+from .drawing import by_setting
 from .style import called, in_order, look
 
 DIMENSIONS = ("generalization", "calibration", "interpretability", "geometry")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch import Tensor
+
+from ..text import short
 
 # a figure and its alt text
 Drawn = tuple[Figure, str]
@@ -37,16 +38,6 @@ def marked(figure: Figure, alt: str, smoke: bool) -> Drawn:
     title = "\n".join(filter(None, ("SMOKE RUN: NUMBERS MEAN NOTHING", figure.get_suptitle())))
     figure.suptitle(title, color="red", y=1.0, va="bottom")
     return figure, f"Smoke run, the numbers mean nothing. {alt}"
-
-
-def short(value: float) -> str:
-    """Return a number in three digits that count, without an exponent.
-
-    >>> short(0.5), short(13_430), short(0.0000641)
-    ('0.5', '13,400', '0.0000641')
-    """
-    written = f"{value:.3g}"
-    return f"{Decimal(written):,f}" if "e" in written else written
 
 
 def spanned(values: Mapping[str, float], form: str = "", unit: str = "") -> str:

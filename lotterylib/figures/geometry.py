@@ -11,7 +11,8 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from ..metrics.geometry import Density, Line, Surface, error_barrier
-from .drawing import Drawn, bare, draw_image, legend_below, short
+from ..text import short
+from .drawing import Drawn, bare, draw_image, legend_below
 from .style import look, styled
 
 _STROKES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#000000", ":", "D"))

@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..results import setting_name
-from ..text import percent
+from ..text import percent, short
 from ..verdict import Region, over_seeds, paper
-from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, short, spanned
+from .drawing import Drawn, by_rows, by_setting, curve_of, legend_below, marked, spanned
 from .style import called, in_order, legible, look, styled
 
 # the paper's own curve: a dot at each sparsity that it printed

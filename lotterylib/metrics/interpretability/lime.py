@@ -621,5 +621,5 @@ def _check_images(images: Tensor) -> None:
 def _check_varies(varies: Tensor) -> None:
     if not varies.any():
         raise DataError(
-            f"on none of {len(varies)} images does the output vary by {CONSTANT:g}: nothing to explain in a constant network"
+            f"on none of {len(varies)} images does the output vary by {CONSTANT:f}: nothing to explain in a constant network"
         )
