@@ -50,7 +50,7 @@ function layOutOutputs() {
   for (const printed of document.querySelectorAll(".cell_output pre")) {
     const lines = printed.textContent.split("\n");
     const gaps = lines.filter((line) => /\S {3,}\S/.test(line));
-    printed.classList.toggle("columns", gaps.length >= COLUMNS);
+    for (const name of ["columns", "scrolls"]) printed.classList.toggle(name, gaps.length >= COLUMNS);
     // the highlighter leaves an empty mark at the start
     const marked = [...printed.children].some((part) => part.textContent);
     if (gaps.length < COLUMNS || marked) continue;
