@@ -14,6 +14,8 @@ import pytest
 from tests.sources import NOTEBOOKS, PAGES, ROOT, cells, code, name, prose, read, source, tagged
 
 LINES = 40
+# letters that a page shows in a line; the title of a cell on Colab is one line there
+WIDTH = 96
 # What a lone notebook may import: the core's dependencies, all of them on Colab.
 ALLOWED = {"lotterylib", "torch", "torchvision", "numpy", "scipy", "sklearn", "skimage", "pandas", "matplotlib",
            "seaborn", "yaml", "IPython"}  # fmt: skip
@@ -64,6 +66,8 @@ def test_cells_are_short(path):
     for cell in cells(path, "code"):
         lines = source(cell).count("\n") + 1
         assert lines <= LINES, f"{lines} lines: {source(cell)[:60]!r}"
+        for line in source(cell).splitlines():
+            assert len(line) <= WIDTH or line.startswith("# @title"), f"a page breaks {line!r}"
 
 
 def test_no_helper_is_defined_twice():
