@@ -1,4 +1,5 @@
-"""Concept masks, which say where an image shows what, made from the images by the rules below; no human labelled them.
+"""Concept masks, which say where an image shows what, made from the images and their classes by the rules below; no
+human labelled pixels.
 
 Network dissection asks which pixels a unit fires on, and compares them with the pixels of named concepts. Broden (see
 ``broden``) has such names from people; small data sets have none, so a rule stands in for each: "collar" is the top of
