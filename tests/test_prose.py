@@ -41,8 +41,8 @@ ALLOWED = {
     "notebooks/dimensions/accuracy.ipynb": {"an error of 8.75%": "He et al. (2016), table 6"},
     "notebooks/dimensions/calibration.ipynb": {
         "says it is 90% sure": "an example of what calibration means",
-        "90% of them right, and a thousand at .97": "a constructed case, computed below it",
-        "between .99 and .9999": "two confidences, as an example",
+        "90% of them right, and a thousand at 0.97": "a constructed case, computed below it",
+        "between 0.99 and 0.9999": "two confidences, as an example",
     },
     "notebooks/dimensions/dissection.ipynb": {
         "explained above 0.04": "a threshold that Bau et al. chose",

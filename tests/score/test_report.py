@@ -122,7 +122,7 @@ def test_the_answer_is_a_sentence_to_sign(card):
     assert told(card, accuracy="floor").endswith(
         "and nothing can be told: both networks are at the floor in every metric."
     )
-    assert "2 could not be measured" in headline(dataclasses.replace(card, doubts=[]))
+    assert "1 could not be measured" in headline(dataclasses.replace(card, doubts=[]))
 
 
 def test_the_answer_names_accuracy_first_and_names_can_be_told_apart(card):
