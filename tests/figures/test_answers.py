@@ -10,6 +10,7 @@ import pytest
 from lotterylib import figures
 from lotterylib.errors import DataError
 from lotterylib.figures import answers
+from lotterylib.figures.answers.wording import write_rounded
 from lotterylib.results import example, tidy
 from lotterylib.verdict import passes
 from tests.test_results import row
@@ -443,7 +444,7 @@ def test_a_difference_has_the_digits_of_its_interval():
     ],
 )
 def test_no_end_of_an_interval_is_rounded_onto_the_limit_or_past_it(low, high, limit, said):
-    assert answers._rounded((low + high) / 2, low, high, limit)[1:] == said
+    assert write_rounded((low + high) / 2, low, high, limit)[1:] == said
 
 
 def test_the_name_carries_a_unit_that_does_not_stand_behind_the_numbers():
