@@ -56,7 +56,8 @@ class About:
         words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
             says the same as another of its dimension has none.
         quality: What a better, a worse and an equally good network is, in a word or two each.
-        floor: What a network gets that knows nothing, or does nothing right, where that is one number.
+        floor: What a network gets that knows nothing, where that is one number; "chance": 1/classes, as one does that gives
+            every image the same answer, also under attack.
         points: Whether it is itself a difference of two shares, so that figures show it in percentage points.
         version: Rises when the same network would get another number.
     """
@@ -75,7 +76,7 @@ class About:
     words: tuple[str, str] = ("", "")
     quality: tuple[str, str, str] = ("better", "worse", "good")
     points: bool = False
-    floor: float | None = None
+    floor: float | Literal["chance"] | None = None
 
     def __post_init__(self):
         if not self.short:
@@ -86,17 +87,22 @@ class About:
         """Return ↑ where higher is better, ↓ where lower is."""
         return "↑" if self.direction == "higher" else "↓"
 
-    def at_floor(self, dense: float, tolerance: float) -> bool:
+    def floor_at(self, chance: float) -> float | None:
+        """Return the floor where guessing is right on a share ``chance`` of the images, None where there is none."""
+        return chance if self.floor == "chance" else self.floor
+
+    def at_floor(self, dense: float, tolerance: float, chance: float) -> bool:
         """Return whether a network that knows nothing would be within ``tolerance`` of a dense network's value.
 
         Example:
             >>> from lotterylib import metrics
-            >>> metrics.describe("ood_auroc").at_floor(0.6, 0.05), metrics.describe("ood_auroc").at_floor(0.6, 0.1)
-            (False, True)
+            >>> [metrics.describe("ood_auroc").at_floor(0.6, t, chance=0.1) for t in (0.05, 0.1)]
+            [False, True]
         """
-        if self.floor is None:
+        floor = self.floor_at(chance)
+        if floor is None:
             return False
-        return (dense - self.floor if self.direction == "higher" else self.floor - dense) <= tolerance
+        return (dense - floor if self.direction == "higher" else floor - dense) <= tolerance
 
     @property
     def percent(self) -> bool:

@@ -242,7 +242,10 @@ class Bench:
         word = judge(low, high, about.direction, tolerance, math.inf if same else found.images)
         if found.over == NOTHING:
             word = "undecided"
-        if word != "better" and about.at_floor(theirs[0].value, tolerance):
+        chance = 1 / len(ticket.data.class_names)
+        down = [about.at_floor(v, tolerance, chance) for v in (theirs[0].value, ours.value)]
+        # from the floor a network may rise, but not by guessing
+        if all(down) or down[0] and word != "better":
             word = "floor"
         needed = images_needed(found, about.direction, tolerance) if word == "undecided" else None
         band, place = _retraining([m.value for m in theirs], ours.value, about.direction)

@@ -98,8 +98,9 @@ def passes(
     limit = np.maximum(own, cost)
     found["tolerance"] = 0.0 if strict else limit
     found["widened"] = (limit > own) & (not strict)
-    triples = zip(found.metric, found.dense, limit, strict=True)
-    found = found[[not about[m].at_floor(dense, most) for m, dense, most in triples]].copy()
+    chances = _chances(table)
+    rows = zip(found.dataset, found.model, found.metric, found.dense, limit, strict=True)
+    found = found[[not about[m].at_floor(dense, most, chances[d, n]) for d, n, m, dense, most in rows]].copy()
     columns = (found[c] for c in ("metric", "difference", "low", "high", "tolerance"))
     found["verdict"] = [
         _verdict(difference, low, high, about[metric].direction, tolerance)
@@ -122,11 +123,11 @@ def unjudged(table: pd.DataFrame) -> pd.DataFrame:
         0
     """
     means = table[table.pruner == "dense"].groupby(_SETTING).value.mean()
-    rows = []
+    rows, chances = [], _chances(table)
     for key, amount in tolerances(table, metrics.names()).items():
-        about, mean = metrics.describe(key[2]), float(means[key])
-        if about.at_floor(mean, amount):
-            rows.append((*key, mean, amount, about.floor))
+        about, mean, chance = metrics.describe(key[2]), float(means[key]), chances[key[:2]]
+        if about.at_floor(mean, amount, chance):
+            rows.append((*key, mean, amount, about.floor_at(chance)))
     return pd.DataFrame(rows, columns=pd.Index([*_SETTING, "dense", "tolerance", "floor"]))
 
 
@@ -136,6 +137,11 @@ def tolerances(table: pd.DataFrame, names: Iterable[str]) -> dict[tuple[str, str
     means, costs = dense.groupby(_SETTING).value.mean(), _costs(table)
     own = {key: metrics.describe(key[2]).tolerance.of(mean) for key, mean in means.items()}
     return {key: max(amount, costs.get(key, 0.0)) for key, amount in own.items()}
+
+
+def _chances(table: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return (dataset, model) → the share of images that guessing gets right."""
+    return table.groupby(_SETTING[:2]).chance.first().to_dict()
 
 
 def _costs(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:

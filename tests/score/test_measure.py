@@ -240,6 +240,33 @@ def test_an_error_in_one_metric_leaves_the_others(networks, monkeypatch, error, 
     assert nothing.fails("worse") and nothing.fails("undecided")
 
 
+class Wrong(nn.Module):
+    """The answers of a network turned round: the likeliest class last."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return -self.network(x)
+
+
+def test_from_below_chance_one_answer_to_everything_is_no_gain(networks):
+    """Dense is right on no image; who always says "a" is right on a third of them, and knows nothing."""
+    always = nn.Sequential(nn.Flatten(), nn.Linear(144, 3))
+    with torch.no_grad():
+        always[1].weight.zero_()
+        always[1].bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    row = quick(always, Wrong(networks[0]), ["accuracy"])["accuracy"]
+    assert (row.ticket, row.dense, row.verdict) == (
+        pytest.approx(1 / 3, abs=0.02),
+        pytest.approx(0, abs=0.02),
+        "floor",
+    )
+    risen = quick(networks[0], Wrong(networks[0]), ["accuracy"])["accuracy"]
+    assert risen.ticket == pytest.approx(1, abs=0.02) and risen.verdict == "better"
+
+
 class Small(nn.Module):
     """A network that fails on larger batches, in its own way."""
 

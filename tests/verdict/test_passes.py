@@ -174,3 +174,17 @@ def test_what_nobody_could_fail_is_not_judged():
     found = verdict.unjudged(forgiving)[["metric", "dense", "tolerance", "floor"]]
     assert found.to_numpy().tolist() == [["ood_auroc", pytest.approx(0.6), 0.12, 0.5]]
     assert passes(table, tolerances={"ood_auroc": Tolerance(0.12)}).empty
+
+
+@pytest.mark.parametrize("dense, judged", [(0.06, False), (0.3, True)])
+def test_below_chance_a_network_is_not_harder_to_fool(dense, judged):
+    """One answer to everything is right on a tenth of the images, however they are attacked: .09 is no gain over .06."""
+    rows = [
+        row("dense", 0.0, seed, value, m)
+        for seed in range(3)
+        for m, value in (("accuracy", 0.9), ("fgsm_accuracy", dense))
+    ]
+    rows += ticket("lottery", 0.5, "fgsm_accuracy", [0.03, 0.03, 0.03], error=0.001, dense=dense)
+    table = tidy(rows + ticket("lottery", 0.5, "accuracy", [0.0, 0.0, 0.0], error=0.001, dense=0.9))
+    assert ("fgsm_accuracy" in set(passes(table).metric)) == judged
+    assert verdict.unjudged(table).floor.tolist() == ([] if judged else [0.1])

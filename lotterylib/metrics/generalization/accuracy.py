@@ -83,7 +83,7 @@ class Accuracy(Metric):
 
     about = About(
         "accuracy", "Test accuracy", "generalization", "higher", "fraction of images", Tolerance(0.01),
-        "top-1 on the test set (Chen et al., 2022, section 4.1)", short="accuracy", floor=0.0,
+        "top-1 on the test set (Chen et al., 2022, section 4.1)", short="accuracy", floor="chance",
         quality=("more accurate", "less accurate", "accurate"),
     )  # fmt: skip
     bulky = ("mistakes",)

@@ -117,7 +117,7 @@ class FgsmAccuracy(Metric):
     about = About(
         "fgsm_accuracy", "Accuracy under FGSM", "generalization", "higher", "fraction of images", Tolerance(0.02),
         "one step of the gradient's sign (Goodfellow et al., 2015, section 4)", short="FGSM",
-        words=("harder to fool", "easier to fool"), floor=0.0,
+        words=("harder to fool", "easier to fool"), floor="chance",
     )  # fmt: skip
 
     images: PositiveInt = 1000
@@ -151,7 +151,7 @@ class PgdAccuracy(Metric):
 
     about = About(
         "pgd_accuracy", "Accuracy under PGD", "generalization", "higher", "fraction of images", Tolerance(0.02),
-        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD", version=2, floor=0.0,
+        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD", version=2, floor="chance",
     )  # fmt: skip
 
     images: PositiveInt = 500

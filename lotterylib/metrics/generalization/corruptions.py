@@ -130,7 +130,7 @@ class CorruptedAccuracy(_Corrupted):
     about = About(
         "corrupted_accuracy", "Accuracy on corrupted images", "generalization", "higher", "fraction of images",
         Tolerance(0.02), "plain mean over 15 corruptions and 5 severities (Hendrycks & Dietterich, 2019)", short="corrupted accuracy",
-        words=("better on corrupted images", "worse on corrupted images"), floor=0.0,
+        words=("better on corrupted images", "worse on corrupted images"), floor="chance",
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
