@@ -242,10 +242,11 @@ class Bench:
         word = judge(low, high, about.direction, tolerance, math.inf if same else found.images)
         if found.over == NOTHING:
             word = "undecided"
-        chance = 1 / len(ticket.data.class_names)
-        down = [about.at_floor(v, tolerance, chance) for v in (theirs[0].value, ours.value)]
+        chance, certain = 1 / len(ticket.data.class_names), alone(ours)[about.direction == "lower"]
         # from the floor a network may rise, but not by guessing
-        if all(down) or down[0] and word != "better":
+        if about.at_floor(theirs[0].value, tolerance, chance) and (
+            word != "better" or about.at_floor(certain, tolerance, chance)
+        ):
             word = "floor"
         needed = images_needed(found, about.direction, tolerance) if word == "undecided" else None
         band, place = _retraining([m.value for m in theirs], ours.value, about.direction)
