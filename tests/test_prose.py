@@ -259,7 +259,7 @@ def test_the_first_screen_has_a_verdict_of_two_sentences_four_tiles_and_a_pictur
     screen = re.findall(r"::([\w-]+):s`|```\{(figure)\}", text)[:12]
     dimensions = "generalization", "calibration", "interpretability", "geometry"
     tiles = [f"{dimension}-{part}" for dimension in dimensions for part in ("lead", "steps")]
-    assert [quoted or figure for quoted, figure in screen] == ["short", "count", "setting", *tiles, "figure"]
+    assert [quoted or figure for quoted, figure in screen] == ["short", "also", "setting", *tiles, "figure"]
 
 
 @pytest.mark.parametrize("page", ["book/not_measured.md", "book/reproducibility.md"])
