@@ -152,7 +152,7 @@ function unfoldForPrint() {
 
 /* Names of the reference break after a dot or an underscore, and within a word only where nothing else helps (book.css). */
 function breakNames() {
-  for (const name of document.querySelectorAll(".bd-content :is(h1, h2, dl.py dt.sig .pre)")) {
+  for (const name of document.querySelectorAll(".bd-content :is(h1, h2, dl.py dt.sig .pre), .prev-next-title")) {
     for (const text of [...name.childNodes].filter((part) => part.nodeType === Node.TEXT_NODE)) {
       const parts = text.data.split(/(?<=[._])(?=[A-Za-z])/);
       text.replaceWith(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
