@@ -4,7 +4,10 @@ Example::
 
     from lotterylib import scorecard
 
-    print(scorecard("pruned.pt", dense="dense.pt", data="images/", arch="torchvision:resnet18"))
+    card = scorecard(
+        "pruned.pt", dense="dense.pt", data="images/", arch="torchvision:resnet18"
+    )
+    print(card)
 """
 
 # in the order in which the reference lists them: what is called comes before what it is made of
