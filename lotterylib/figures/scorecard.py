@@ -125,14 +125,14 @@ def trade_offs(networks: Sequence[Mapping[str, Any]]) -> Drawn:
             for each, (x, y) in zip(networks, points, strict=True):
                 words, colour, marker = _VERDICTS.get(each["grade"], ("measured", "#444444", "o"))
                 axis.plot([x], [y], marker, color=colour, markersize=7)
-                axis.annotate(each["network"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+                axis.annotate(each["network"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=9)
             axis.axhline(100 * networks[0]["dense"], color="black", linestyle="-.", linewidth=1)
             axis.set_xlabel(title)
         axes[0].set_ylabel("test accuracy (%) ↑")
         for grade in dict.fromkeys(each["grade"] for each in networks):
             words, colour, marker = _VERDICTS.get(grade, ("measured", "#444444", "o"))
             axes[0].plot([], [], marker, color=colour, label=f"worst dimension: {words}")
-        axes[0].legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        axes[0].legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         figure.tight_layout()
     said = "; ".join(
         f"{each['network']}: {each['accuracy']:.1%} at {each['stored'] / 1e6:.2f} MB, "
@@ -163,20 +163,20 @@ def worth(table: pd.DataFrame) -> Drawn:
     rows = table.to_dict("records")
     looks = [look(row["network"]) for row in rows]
     with styled():
-        figure, axes = plt.subplots(1, 5, figsize=(9.6, 0.42 * len(rows) + 1.5), sharey=True)
+        figure, axes = plt.subplots(1, 5, figsize=(8.6, 0.42 * len(rows) + 1.4), sharey=True)
         for axis, (column, title) in zip(axes, panels.items(), strict=False):
             shares = [100 * row[column] for row in rows]
             axis.barh(range(len(rows)), shares, color=[each.colour for each in looks])
             axis.axvline(100, color="black", linestyle="-.", linewidth=1)
-            axis.set_title(f"{title}\n(% of dense) ↓", fontsize=9, loc="left")
+            axis.set_title(f"{title}\n(% of dense) ↓", fontsize=10, loc="left")
             for y, share in enumerate(shares):
                 ink = "white" if share > 75 else "black"
-                axis.text(min(share, 60) + 3, y, f"{share:.0f}", va="center", fontsize=8, color=ink)
+                axis.text(min(share, 60) + 3, y, f"{share:.0f}", va="center", fontsize=10, color=ink)
         for y, (row, each) in enumerate(zip(rows, looks, strict=True)):
             spread = [[row["speedup"] - row["low"]], [row["high"] - row["speedup"]]]
             axes[-1].errorbar(row["speedup"], y, xerr=spread, fmt="o", color=each.colour, markersize=5)
         axes[-1].axvline(1, color="black", linestyle="-.", linewidth=1)
-        axes[-1].set_title("speed, median\n(dense = 1) ↑", fontsize=9, loc="left")
+        axes[-1].set_title("speed, median\n(dense = 1) ↑", fontsize=10, loc="left")
         axes[0].set_yticks(range(len(rows)), [each.label for each in looks])
         axes[0].invert_yaxis()
         figure.tight_layout()
