@@ -253,3 +253,10 @@ TWO = """() => {
 def test_of_two_pictures_a_window_shows_the_one_that_fits(browser, address, width, hidden):
     with Visit(browser, address, "notebooks/sample.html", width) as visit:
         assert visit.page.evaluate(TWO) == hidden
+
+
+def test_the_picture_for_a_phone_turns_dark_outside_a_figure_too(browser, address):
+    with Visit(browser, address, "notebooks/sample.html", PHONE, scheme="dark") as visit:
+        visit.page.evaluate(TWO)
+        style = visit.page.locator("img.on-narrow").evaluate("e => getComputedStyle(e).filter")
+        assert style.startswith("invert(")
