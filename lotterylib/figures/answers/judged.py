@@ -26,13 +26,25 @@ _FALLBACK = 0.8
 
 
 def judge_study(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``verdict.passes`` of all metrics, one row per ticket and metric, sparsity rising."""
+    """Return ``verdict.passes`` of all metrics, one row per ticket and metric, sparsity rising.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> len(judge_study(example()))
+        6
+    """
     return passes(table).sort_values(by=["pruner", "metric", "sparsity"], ignore_index=True)
 
 
 def headline(judged: pd.DataFrame, pruner: str) -> tuple[float, bool]:
     """Return the highest sparsity at which a pruner certainly keeps its test accuracy, there and at every lower one, and True;
-    or, where there is none, a middle one and False."""
+    or, where there is none, a middle one and False.
+
+    Example:
+        >>> from lotterylib.results import example
+        >>> headline(judge_study(example()), "lottery")
+        (0.5, True)
+    """
     chosen = judged.loc[judged.pruner == pruner]
     ends = limits(chosen)
     kept = float(ends["accuracy"].iloc[0]) if "accuracy" in ends else math.nan
