@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from .. import metrics
 from ..errors import DataError
@@ -86,10 +87,11 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                 overlaid = [printed[setting]] if same and curves is left else []
                 limits = _limits([curves, *overlaid], wide)
                 axis.set_ylim(*limits)
-                # room for numbers right of the last points, where no curve passes
-                axis.margins(x=0.08)
+                if wide and limits[1] < 3 * limits[0]:
+                    # less than a decade: its powers of ten are one number or none
+                    axis.yaxis.set_major_locator(MaxNLocator(5))
                 _curves(axis, curves)
-                cut |= cut_off(axis, curves, limits, side="right")
+                cut |= cut_off(axis, curves, limits)
                 axis.set_title(f"{title}{', log axis' * wide}", loc="left", fontsize=9)
                 words.append(_order(curves, about, title.replace("\n", " ")))
             pair[1].set_visible(len(panels) > 1)

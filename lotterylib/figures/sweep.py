@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -337,11 +337,11 @@ def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float,
             )
 
 
-def cut_off(
-    axis: Axes, curves: pd.DataFrame, limits: tuple[float, float], *, side: Literal["left", "right"] = "left"
-) -> bool:
-    """Point out of the axis to what of some pruners' curves lies beyond it, with its values on one side of the arrow; return
-    whether anything does."""
+def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
+    """Point out of the axis to what of some pruners' curves lies beyond it, with its values right of the arrow: its curve comes
+    from the left. Return whether anything does."""
+    # room for numbers right of the last points, where no curve passes
+    axis.margins(x=0.1)
     low, high = limits
     far: Any = curves[curves["value"].notna() & ~curves["value"].between(low, high)]
     for (sparsity, below), points in far.groupby(["sparsity", far["value"] < low]):
@@ -352,11 +352,7 @@ def cut_off(
         numbers = ", ".join(f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.3g}" for v in points["value"])
         box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
         # away from the arrow, and inside the axis
-        place = {
-            "xytext": (-5 if side == "left" else 5, 2 if below else -2),
-            "ha": "right" if side == "left" else "left",
-            "va": "bottom" if below else "top",
-        }
+        place = {"xytext": (5, 2 if below else -2), "ha": "left", "va": "bottom" if below else "top"}
         axis.annotate(
             numbers, at, textcoords="offset points", fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **place
         )

@@ -197,8 +197,7 @@ def test_what_has_collapsed_is_cut_off_and_its_value_said():
     assert {t.get_text() for t in figure.axes[1].texts} == {"40", "20"}
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_numbers_beyond_an_axis_stand_once_for_a_place_on_the_side_asked_for(side):
+def test_numbers_beyond_an_axis_stand_once_for_a_place_where_its_curve_does_not_come_from():
     from lotterylib.figures.sweep import cut_off
 
     curves = pd.DataFrame(
@@ -207,11 +206,11 @@ def test_numbers_beyond_an_axis_stand_once_for_a_place_on_the_side_asked_for(sid
     )
     _, axis = plt.subplots()
     axis.set_ylim(80, 95)
-    assert cut_off(axis, curves, (80, 95), side=side)
+    assert cut_off(axis, curves, (80, 95))
     below, above = sorted(axis.texts, key=lambda t: t.xy[1])
     assert below.get_text() == "12.5, 30" and above.get_text() == "1,234"
     assert all(t.xy[0] == pytest.approx(rounds(0.8)) for t in axis.texts)
-    assert (below.xyann[0] > 0) == (side == "right") and below.xyann[1] > 0 > above.xyann[1]
+    assert below.xyann[0] > 0 and below.xyann[1] > 0 > above.xyann[1]
     assert not cut_off(axis, curves.iloc[:1], (80, 95))
 
 
