@@ -39,7 +39,7 @@ def corruption_grid(
     tiles = {c: [corrupt(image, c, s, scale=scale) for s in severities] for c in corruptions}
     with styled():
         if len(severities) == 1:
-            figure, axes = panels(1 + len(tiles), 4, (1.6, 1.75))
+            figure, axes = panels(1 + len(tiles), 4, (1.6, 1.9))
             _show(axes[0], image, "as it is")
             for axis, (name, (tile,)) in zip(axes[1:], tiles.items(), strict=True):
                 _show(axis, tile, spelled(name))
@@ -55,7 +55,7 @@ def corruption_grid(
             titles = ["as it is", *(f"severity {s}" for s in severities)]
             for axis, title in zip(axes[0], titles, strict=True):
                 axis.set_title(title, fontsize=9)
-        figure.tight_layout(pad=0.4)
+        figure.tight_layout(pad=0.4, h_pad=0.9)
     moved = "; ".join(
         f"{spelled(name)} {', '.join(f'{(p - image).abs().mean():.2f}' for p in pictures)}"
         for name, pictures in tiles.items()

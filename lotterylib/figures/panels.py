@@ -128,7 +128,7 @@ def agreement(matrix: pd.DataFrame, *, smoke: bool = False) -> Drawn:
         drawn = axis.imshow(shown, cmap="PuOr", vmin=-1, vmax=1)
         for (i, j), value in np.ndenumerate(shown.to_numpy(dtype=float)):
             if not math.isnan(value):
-                text = f"{round(10 * value)}" if many else f"{value:.2f}"
+                text = (f"{round(10 * value)}" if many else f"{value:.2f}").replace("-", "−")
                 if value < 0:
                     # the scale's two ends are equally dark
                     about = {"fill": False, "hatch": "////", "edgecolor": "#8a8a8a", "linewidth": 0}

@@ -386,7 +386,8 @@ def _name_marks(axis: Axes, places: Mapping[str, tuple[float, float]], line: flo
             text.set(position=(x, y), ha=ha, va=va)
             box = text.get_window_extent()
             outside = box.x0 < inside.x0 or box.x1 > inside.x1 or box.y0 < inside.y0 or box.y1 > inside.y1
-            covered.append(sum(box.overlaps(other) for other in taken) + 2 * outside)
+            # a name that almost touches another reads as one with it
+            covered.append(sum(box.padded(3).overlaps(other) for other in taken) + 2 * outside)
         x, y, ha, va = _SIDES[int(np.argmin(covered))]
         text.set(position=(x, y), ha=ha, va=va)
         taken.append(text.get_window_extent())

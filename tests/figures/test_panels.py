@@ -84,7 +84,7 @@ def test_many_metrics_are_shown_in_tenths():
     matrix = pd.DataFrame(-0.5, index=names, columns=names)
     matrix = matrix.where(~np.eye(len(names), dtype=bool), 1.0)
     figure, _ = figures.agreement(matrix)
-    assert {text.get_text() for text in figure.axes[0].texts} <= {"10", "-5"}
+    assert {text.get_text() for text in figure.axes[0].texts} <= {"10", "−5"}
 
 
 def test_one_metric_against_another():

@@ -42,7 +42,7 @@ def one_cut() -> Drawn:
     say(axis, 2.53, low + scale * cut + 0.75, "one cut", RED)
     arrow(axis, (2.53, low + scale * cut + 0.63), (2.53, low + scale * cut + 0.05), RED)
     say(axis, 2.5, 2.55, r"size $|\theta|$ of each trained weight; a third stays")
-    say(axis, 2.5, 0.1, "blue, over the line: kept", QUIET)
+    say(axis, 2.5, 0.1, "over the line: kept", BLUE)
     return figure, (
         "Bars of different height stand for the sizes of twelve weights in each of three layers. One horizontal line cuts "
         f"through all. Bars that reach over it are kept: {', '.join(shares)}. Layers of small weights lose most."
