@@ -35,6 +35,8 @@ def show(figure: Figure, alt: str, caption: str = "", name: str = "", *, window:
         raise SettingError("a figure needs an alt text: say in a sentence what there is to see")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise SettingError(f"figure name {name!r}: use lower-case letters, digits and dashes")
+    # a hyphen is not read out
+    alt = re.sub(r"(?<![\w.)\]–-])-(?=\d)", "−", alt)
     # must not be turned to a negative where a page is dark
     photograph = _holds_photograph(figure)
     bundle = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}

@@ -504,7 +504,8 @@ def shown(monkeypatch):
 
 def test_show_carries_alt_caption_and_name(shown):
     figure, alt = figures.sweep(table())
-    figures.show(figure, alt, "A caption.", "accuracy-sweep")
+    figures.show(figure, f"{alt} From -5 to 1-2.", "A caption.", "accuracy-sweep")
+    alt += " From −5 to 1-2."
     [((bundle,), options)] = shown
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG") and bundle["text/plain"] == alt
     about = options["metadata"]["lotterylib"]
