@@ -35,17 +35,29 @@ function stackTables() {
   for (const table of document.querySelectorAll(".bd-content table.table:not(.dataframe)")) stack(table);
 }
 
-/* Outputs of cells: coloured tables look like the others, those with words in cells are stacked like the text's, and
-   printed columns stay beside one another (book.css). */
-// Letters beyond which a cell of a table holds words, and a printed line a sentence, and lines with gaps that make columns.
+/* Outputs of cells: coloured tables look like the others, those with words in cells are stacked like the text's, others scroll
+   where they are wide, and printed columns stay beside one another (book.css). A number below zero has a minus sign. */
+// Letters beyond which a cell of a table holds words, and a printed line a sentence, lines with gaps that make columns, and
+// letters of a line that was broken since its next word did not fit.
 const WORDS = 16;
 const SENTENCE = 40;
 const COLUMNS = 3;
+const FULL = 85;
+const HYPHEN = /(?<![\p{Letter}\p{Number}_.)\]–-])-(?=\d)/gu;
+
+function setMinusSigns() {
+  for (const output of document.querySelectorAll(".cell_output :is(pre, td)")) {
+    const texts = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(HYPHEN, "−");
+  }
+}
 
 function layOutOutputs() {
+  setMinusSigns();
   for (const table of document.querySelectorAll('.cell_output table[id^="T_"]')) table.classList.add("dataframe");
   for (const table of document.querySelectorAll(".cell_output table.dataframe")) {
     if ([...table.querySelectorAll("td")].some((cell) => cell.textContent.trim().length > WORDS)) stack(table);
+    else table.closest(".text_html")?.classList.add("scrolls");
   }
   for (const printed of document.querySelectorAll(".cell_output pre")) {
     const lines = printed.textContent.split("\n");
@@ -54,17 +66,34 @@ function layOutOutputs() {
     // the highlighter leaves an empty mark at the start
     const marked = [...printed.children].some((part) => part.textContent);
     if (gaps.length < COLUMNS || marked) continue;
-    // beside columns two blanks are a gap, too, where a name is long; sentences wrap
-    const rows = lines.filter((line) => /\S {2,}\S/.test(line));
-    printed.replaceChildren(
-      ...lines.map((line, i) => {
-        const whole = i < lines.length - 1 ? `${line}\n` : line;
-        if (rows.includes(line) || line.trim().length <= SENTENCE) return whole;
-        const sentence = document.createElement("span");
-        sentence.textContent = whole;
-        return sentence;
-      }),
-    );
+    // beside columns two blanks are a gap, too, where a name is long; sentences wrap, and go on where a line was full
+    const isRow = (line) => !line.trim() || /\S {2,}\S/.test(line);
+    let sentence = null;
+    printed.replaceChildren();
+    lines.forEach((line, i) => {
+      const whole = i < lines.length - 1 ? `${line}\n` : line;
+      const goesOn = sentence && lines[i - 1].length + line.trim().split(" ")[0].length >= FULL;
+      if (isRow(line) || (!goesOn && line.trim().length <= SENTENCE)) {
+        sentence = null;
+        printed.append(whole);
+        return;
+      }
+      if (!goesOn) printed.append((sentence = document.createElement("span")));
+      sentence.append(whole);
+    });
+  }
+}
+
+/* A comma stays with the formula before it: to a browser a formula is a box, beside which any line may end. */
+function keepCommasWithFormulas() {
+  for (const formula of document.querySelectorAll(".bd-content span.math")) {
+    const next = formula.nextSibling;
+    if (next?.nodeType !== Node.TEXT_NODE || !/^[,.;:?!)]/.test(next.data)) continue;
+    const whole = document.createElement("span");
+    whole.style.whiteSpace = "nowrap";
+    formula.before(whole);
+    whole.append(formula, next.data[0]);
+    next.data = next.data.slice(1);
   }
 }
 
@@ -205,6 +234,7 @@ if (typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEA
 document.addEventListener("DOMContentLoaded", foldSidebar);
 document.addEventListener("DOMContentLoaded", stackTables);
 document.addEventListener("DOMContentLoaded", layOutOutputs);
+document.addEventListener("DOMContentLoaded", keepCommasWithFormulas);
 document.addEventListener("DOMContentLoaded", keepFiguresReadable);
 document.addEventListener("DOMContentLoaded", lightTiles);
 document.addEventListener("DOMContentLoaded", unfoldForPrint);

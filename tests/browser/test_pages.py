@@ -117,8 +117,9 @@ OUTPUTS = """() => {
   const output = document.createElement("div");
   output.className = "cell_output";
   output.innerHTML =
-    `<pre>${sentence}\\n${rows}</pre><table class="dataframe"><thead><tr><th>claim</th><th>word</th></tr></thead>` +
-    `<tbody><tr><td>${sentence}</td><td>yes</td></tr></tbody></table>`;
+    `<pre>${sentence}\\nand goes on.\\n${rows}</pre><table class="dataframe"><thead><tr><th>claim</th><th>word</th></tr></thead>` +
+    `<tbody><tr><td>${sentence}</td><td>yes</td></tr></tbody></table>` +
+    '<div class="text_html"><table class="dataframe"><tbody><tr><td>-4 to 4, 1-2</td></tr></tbody></table></div>';
   document.querySelector("article").append(output);
   const text = output.querySelector("pre").textContent;
   layOutOutputs();
@@ -129,15 +130,17 @@ OUTPUTS = """() => {
     printed.textContent == text,
     getComputedStyle(output.querySelector("td")).display,
     output.querySelectorAll("td")[1].dataset.title,
+    said.textContent.endsWith("and goes on.\\n"),
+    output.querySelector("div.scrolls td").textContent,
   ];
 }"""
 
 
 def test_outputs_with_sentences_wrap_and_stack_on_a_phone(browser, address):
     with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
-        assert visit.page.evaluate(OUTPUTS) == [True, True, "block", "word"]
+        assert visit.page.evaluate(OUTPUTS) == [True, True, "block", "word", True, "−4 to 4, 1-2"]
     with Visit(browser, address, "notebooks/sample.html", WIDE) as visit:
-        assert visit.page.evaluate(OUTPUTS)[1:] == [True, "table-cell", "word"]
+        assert visit.page.evaluate(OUTPUTS)[1:] == [True, "table-cell", "word", True, "−4 to 4, 1-2"]
 
 
 def test_icons_are_drawn_from_fonts(browser, address):
