@@ -178,26 +178,26 @@ def shaken(
     mean = float(np.mean(losses[scale]))
     said = "within what is allowed" if mean <= allowed else "more than is allowed"
     with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.3))
+        figure, (upper, lower) = plt.subplots(2, 1, figsize=(4.4, 6))
         reach = 1.05 * before.abs().max().item()
-        left.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8)
-        left.plot(before.cpu(), after.cpu(), "o", color="#0072B2", markersize=2.5, alpha=0.6)
+        upper.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8)
+        upper.plot(before.cpu(), after.cpu(), "o", color="#0072B2", markersize=2.5, alpha=0.6)
         most = (1 + 3 * max(losses)) * reach
-        left.set(
+        upper.set(
             xlim=(-reach, reach), ylim=(-most, most), xlabel="weight", ylabel="the same weight with noise"
         )
         for level, values in losses.items():
             chosen = level == scale
             style = {"color": "#0072B2", "markersize": 6} if chosen else {"color": "#999999", "markersize": 3}
-            right.plot(
+            lower.plot(
                 [level] * len(values), values, "o" if chosen else ".", zorder=3 if chosen else 2, **style
             )
-        right.plot(list(losses), [np.mean(v) for v in losses.values()], color="black", linewidth=1)
-        right.axhline(allowed, color="#D55E00", linestyle="--", label="allowed")
-        right.set(yscale="log", xlabel="noise, as a share of each weight", ylabel="training loss (nats) ↓")
-        right.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
-        right.set_title(f"mean {mean:.3g}: {said}", loc="left", fontsize=10)
-        right.legend(loc="upper left")
+        lower.plot(list(losses), [np.mean(v) for v in losses.values()], color="black", linewidth=1)
+        lower.axhline(allowed, color="#D55E00", linestyle="--", label="allowed")
+        lower.set(yscale="log", xlabel="noise, as a share of each weight", ylabel="training loss (nats) ↓")
+        lower.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+        lower.set_title(f"mean {mean:.3g}: {said}", loc="left", fontsize=10)
+        lower.legend(loc="upper left")
         figure.tight_layout()
     ending = f"{'within' if mean <= allowed else 'more than'} the {allowed:.3g} allowed"
     drawn = f"Noise of {scale:g} of each weight: loss {mean:.3g} in the mean over {len(losses[scale])} draws"

@@ -118,14 +118,14 @@ def test_shaken_weights_show_every_draw_and_what_is_allowed():
     seen = {}
     for scale in losses:
         figure, seen[scale] = figures.shaken(before, before * (1 + scale), losses, scale, 0.22)
-        left, right = figure.axes
-        assert left.lines[1].get_ydata().tolist() == (before * (1 + scale)).tolist()
-        drawn = {ln.get_xdata()[0]: list(ln.get_ydata()) for ln in right.lines if ln.get_marker() in "o."}
+        upper, lower = figure.axes
+        assert upper.lines[1].get_ydata().tolist() == (before * (1 + scale)).tolist()
+        drawn = {ln.get_xdata()[0]: list(ln.get_ydata()) for ln in lower.lines if ln.get_marker() in "o."}
         assert drawn == losses
-        [shown] = [ln for ln in right.lines if ln.get_marker() == "o"]
+        [shown] = [ln for ln in lower.lines if ln.get_marker() == "o"]
         assert shown.get_xdata()[0] == scale
-        assert list(right.lines[-1].get_ydata()) == [0.22, 0.22]
+        assert list(lower.lines[-1].get_ydata()) == [0.22, 0.22]
         # A slider's pictures share their axes.
-        assert left.get_ylim() == pytest.approx((-1.9 * 1.05, 1.9 * 1.05))
+        assert upper.get_ylim() == pytest.approx((-1.9 * 1.05, 1.9 * 1.05))
     assert "loss 0.215 in the mean over 2 draws, within the 0.22 allowed" in seen[0.1]
     assert "loss 0.65 in the mean over 2 draws, more than the 0.22 allowed" in seen[0.3]
