@@ -12,7 +12,10 @@ from pathlib import Path
 
 ARTICLE = re.compile(r"<article\b[^>]*>(.*)</article>", re.DOTALL)
 INLINE = re.compile(r"</?(?:span|a|em|strong|b|code)\b[^>]*>")
-UNREAD = re.compile(r'<(script|style)\b.*?</\1>|<a class="headerlink".*?</a>', re.DOTALL)
+# what says nothing of a page's matter: its title stands above the excerpt, and how the page was made
+UNREAD = re.compile(
+    r'<(script|style|h1)\b.*?</\1>|<a class="headerlink".*?</a>|<div class="run-card">.*?</div>', re.DOTALL
+)
 
 
 def text_of(html: str) -> str:

@@ -60,9 +60,9 @@ def test_a_book_without_an_address_names_none(extension):
 
 def test_search_reads_what_a_reader_reads(extension):
     html = """<nav>menu</nav><article class="bd-article" role="main"><h1>Title<a class="headerlink" href="#t">#</a></h1>
-      <script type="x">{"a": "<p>no</p>"}</script><p>a &lt; b, <b>92.5</b>&nbsp;%</p><pre><span>f</span>(<span>x</span>)</pre></article><p>foot</p>"""
+      <div class="run-card">profile <b>laptop</b></div><script type="x">{"a": "<p>no</p>"}</script><p>a &lt; b, <b>92.5</b>&nbsp;%</p><pre><span>f</span>(<span>x</span>)</pre></article><p>foot</p>"""
     text_of = extension("excerpts").text_of
-    assert text_of(html) == "Title a < b, 92.5 % f(x)" and text_of("<p>no article</p>") == ""
+    assert text_of(html) == "a < b, 92.5 % f(x)" and text_of("<p>no article</p>") == ""
 
 
 def test_labels_are_authors_and_year_and_differ(extension):
