@@ -126,8 +126,8 @@ def one_explanation(
             axis.set_title(f"answer {answers[i - 1]:.0%}" if i else "the image", fontsize=10)
         fit = figure.add_subplot(below[0])
         fit.plot(fitted, answers, ".", color="#0072B2", markersize=3, alpha=0.5)
-        above = {"color": "#D55E00", "markeredgecolor": "black", "label": "those above"}
-        fit.plot(fitted[:count], answers[:count], "D", **above)
+        first = fitted[:count], answers[:count]
+        fit.plot(*first, "D", color="#D55E00", markeredgecolor="black", label="those above")
         fit.axline((0, 0), slope=1, color="black", linewidth=0.8)
         fit.set(xlabel="the sum of parts", ylabel="the network's answer")
         fit.set_title(f"the fit: {r2}", loc="left", fontsize=10)
