@@ -53,8 +53,8 @@ class About:
             metric belongs to a whole set of images; a scorecard measures it again on five disjoint fifths of the set.
             "classes": it is the largest of the classes' losses of recall.
         noise: The randomness that measuring adds, e.g. "random probes"; the error holds it too.
-        words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). A metric that
-            says the same as another of its dimension has none.
+        words: What a better and what a worse network is, for a sentence: ("harder to fool", "easier to fool"). Metrics
+            that say the same have the same words: a sentence is about the one of them that is worst off.
         quality: What a better, a worse and an equally good network is, in a word or two each.
         floor: What a network gets that knows nothing, where that is one number; "chance": 1/classes, as one does that gives
             every image the same answer, also under attack.

@@ -464,7 +464,8 @@ class StaticCalibrationError(_Binned):
 
     about = About(
         "sce", "SCE", "calibration", "lower", "probability", Tolerance(0.005),
-        "every class, equal-width bins (Nixon et al., 2019)", version=2,
+        "every class, equal-width bins (Nixon et al., 2019)",
+        words=ExpectedCalibrationError.about.words, version=2,
     )  # fmt: skip
     how = "sce"
 
@@ -475,7 +476,8 @@ class AdaptiveCalibrationError(_Binned):
 
     about = About(
         "ace", "ACE", "calibration", "lower", "probability", Tolerance(0.005),
-        "every class, bins of equal mass (Nixon et al., 2019)", version=2,
+        "every class, bins of equal mass (Nixon et al., 2019)",
+        words=ExpectedCalibrationError.about.words, version=2,
     )  # fmt: skip
     how = "ace"
 

@@ -214,6 +214,28 @@ def test_the_tale_keeps_worse_and_undecided_apart(scatter, said):
     )
 
 
+@pytest.mark.parametrize(
+    "fgsm, pgd, said",
+    [
+        ((0.5, 0.1), (0.4, -0.1), ", but easier to fool."),
+        ((0.5, -0.1), (0.4, 0.1), ", but easier to fool."),
+        ((0.5, 0.1), (0.4, 0.0), " and harder to fool."),
+        # a network that guesses has a tenth, so FGSM tells nothing here
+        (
+            (0.05, 0.0),
+            (0.4, -0.1),
+            ", but easier to fool. Not judged: FGSM, since a network that guesses would pass.",
+        ),
+    ],
+)
+def test_of_metrics_that_say_the_same_the_worst_off_is_told_once(fgsm, pgd, said):
+    table = study(("lottery",), {"fgsm_accuracy": fgsm, "pgd_accuracy": pgd})
+    story = figures.tale(table).sentences[0]
+    assert story == (
+        f"With 59% of the weights removed, lottery tickets are as accurate as the dense network {GAP}{said}"
+    )
+
+
 def test_the_tale_of_tickets_that_lose_accuracy_says_so():
     collapsed = study(("lottery",)).query("sparsity in (0.0, 0.79)")
     story = figures.tale(collapsed).sentences[0]

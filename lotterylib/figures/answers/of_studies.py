@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from ... import metrics
@@ -39,13 +38,10 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     pruner = leader(judged)
     level, _ = headline(judged, pruner)
     at = judged.loc[(judged.pruner == pruner) & ((judged.sparsity - level).abs() < 1e-6)]
-    sides = [
-        sign_of(low, high, metrics.describe(m).direction)
-        for m, low, high in zip(at.metric, at.low, at.high, strict=True)
-    ]
-    kept, open_ = at.verdict == "pass", at.verdict == "undecided"
+    at = _worst_off(at)
+    sides, kept, open_ = at.side, at.verdict == "pass", at.verdict == "undecided"
     # an accuracy that is kept is told with its difference
-    behind = (np.array(sides) < 0) & ~(kept & (at.metric == "accuracy"))
+    behind = (sides < 0) & ~(kept & (at.metric == "accuracy"))
     good, worse = _told(at[kept & ~behind], kept=True), _told(at[at.verdict == "fail"])
     slightly, unknown = _told(at[open_ & behind]), _told(at[open_ & ~behind])
     told = ", but ".join(listing(words) for words in (good, worse) if words)
@@ -75,6 +71,20 @@ def _tale(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
         f"{counts.get('fail', 0)} certainly lose one or more, and of {counts.get('undecided', 0)} the study cannot tell.",
         *alone,
     ]
+
+
+def _worst_off(at: pd.DataFrame) -> pd.DataFrame:
+    """Add ``side``, the sign of each row's difference, +1 certainly better; of metrics with the same words keep the one with the
+    worst verdict, and of several those that are certainly worse before those that are certainly better."""
+    about = [metrics.describe(str(m)) for m in at.metric]
+    sides = [sign_of(low, high, a.direction) for a, low, high in zip(about, at.low, at.high, strict=True)]
+    # a metric without words shares none
+    words = [a.words[1] or a.name for a in about]
+    found = at.assign(side=sides, words=words, rank=at.verdict.map(list(WORDS).index))
+    worst_first = found.assign(behind=found.side < 0).sort_values(
+        by=["rank", "behind", "side"], ascending=False, kind="stable"
+    )
+    return worst_first.drop_duplicates("words").sort_index()
 
 
 def _over_same_weights(table: pd.DataFrame, at: pd.DataFrame) -> str:

@@ -151,7 +151,8 @@ class PgdAccuracy(Metric):
 
     about = About(
         "pgd_accuracy", "Accuracy under PGD", "generalization", "higher", "fraction of images", Tolerance(0.02),
-        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD", version=2, floor="chance",
+        "projected steps from a random start (Madry et al., 2018, section 2.1)", short="PGD",
+        words=FgsmAccuracy.about.words, version=2, floor="chance",
     )  # fmt: skip
 
     images: PositiveInt = 500

@@ -91,6 +91,7 @@ class CorruptionError(_Corrupted):
         "corruption_error", "Corruption error", "generalization", "lower", "% of the dense network's error",
         Tolerance(5.0), "15 corruptions, ratio of sums over severities (Hendrycks & Dietterich, 2019, section 4)",
         short="corruption error",
+        words=("better on corrupted images", "worse on corrupted images"),
     )  # fmt: skip
     relative = True
 
@@ -130,7 +131,7 @@ class CorruptedAccuracy(_Corrupted):
     about = About(
         "corrupted_accuracy", "Accuracy on corrupted images", "generalization", "higher", "fraction of images",
         Tolerance(0.02), "plain mean over 15 corruptions and 5 severities (Hendrycks & Dietterich, 2019)", short="corrupted accuracy",
-        words=("better on corrupted images", "worse on corrupted images"), floor="chance",
+        words=CorruptionError.about.words, floor="chance",
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

@@ -204,7 +204,8 @@ class OodFpr95(_OutlierMetric):
 
     about = About(
         "ood_fpr95", "Outliers let in at 95% TPR", "generalization", "lower", "fraction of outliers", Tolerance(0.05),
-        "maximum softmax probability (Liang et al., 2018)", short="outliers let in", version=2, floor=0.95,
+        "maximum softmax probability (Liang et al., 2018)", short="outliers let in",
+        words=OodAuroc.about.words, version=2, floor=0.95,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:
@@ -220,7 +221,8 @@ class OodAupr(_OutlierMetric):
 
     about = About(
         "ood_aupr", "Outlier detection, average precision", "generalization", "higher", "area, chance 0.5", Tolerance(0.01),
-        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier precision", version=2, floor=0.5,
+        "maximum softmax probability, positive = in-distribution (Hendrycks & Gimpel, 2017, section 3)", short="outlier precision",
+        words=OodAuroc.about.words, version=2, floor=0.5,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

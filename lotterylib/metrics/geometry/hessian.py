@@ -652,7 +652,8 @@ class HessianTop(_InWeights):
         "hessian_top", "Top weight curvature (Hessian eigenvalue, nats)", "geometry", "lower", "nats",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the surviving weights, by Lanczos (Yao et al., 2020)",
-        short="top weight curvature", over="fifths", version=2, quality=_BENT,
+        short="top weight curvature", over="fifths",
+        words=HessianTrace.about.words, version=2, quality=_BENT,
     )  # fmt: skip
 
     steps: PositiveInt = 12
@@ -703,7 +704,8 @@ class InputTop(_Curvature):
         "input_top", "Top pixel curvature (Hessian eigenvalue, nats/pixel²)", "geometry", "lower", "nats/pixel²",
         Tolerance(0.25, relative=True),
         "largest curvature along a direction of the pixels, mean over images (Moosavi-Dezfooli et al., 2019)",
-        short="top pixel curvature", version=2, quality=_BENT,
+        short="top pixel curvature",
+        words=InputTrace.about.words, version=2, quality=_BENT,
     )  # fmt: skip
     wrt = "inputs"
 

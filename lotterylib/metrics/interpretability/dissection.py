@@ -576,7 +576,8 @@ class UnitIou(_UnitMetric):
 
     about = About(
         "unit_iou", "Mean IoU of units", "interpretability", "higher", "0 to 1", Tolerance(0.1, relative=True),
-        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units", version=2, floor=0.0,
+        "IoU with formulas of concepts (Mu & Andreas, 2020, section 2)", short="IoU of units",
+        words=ExplainedUnits.about.words, version=2, floor=0.0,
     )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measurement:

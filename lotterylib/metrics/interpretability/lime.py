@@ -439,7 +439,8 @@ class FidelityR2(_Lime):
 
     about = About(
         "fidelity_r2", "Fidelity as R² (LIME)", "interpretability", "higher", "share of variance, at most 1",
-        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="LIME R²", version=2, floor=0.0,
+        Tolerance(0.05), "weighted R² of the linear model, lime's score (Ribeiro et al., 2016)", short="LIME R²",
+        words=Fidelity.about.words, version=2, floor=0.0,
     )  # fmt: skip
 
     def scores(self, fits: Fits) -> Tensor:
@@ -458,7 +459,8 @@ class Stability(_Lime):
     about = About(
         "stability", "Stability (change of LIME)", "interpretability", "lower", "squared probability",
         Tolerance(0.25, relative=True),
-        "change of the coefficients under noise (Alvarez-Melis & Jaakkola, 2018; Plumb et al., 2020)", short="stability", version=2,
+        "change of the coefficients under noise (Alvarez-Melis & Jaakkola, 2018; Plumb et al., 2020)", short="stability",
+        words=("explained more steadily by LIME", "explained less steadily by LIME"), version=2,
     )  # fmt: skip
 
     images: PositiveInt = 100
