@@ -102,8 +102,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                     _ticks(pair[0], printed[setting])
                 words.append("The paper's curves are dotted in our panel.")
             pair[0].set_ylabel(_wrapped(about.axis))
-        for axis in axes[-1]:
-            axis.set_xlabel("sparsity (%)")
+        for column in axes.T:
+            [axis for axis in column if axis.get_visible()][-1].set_xlabel("sparsity (%)")
         # Each pruner once, whichever panel it is in.
         named: dict[Any, Any] = {
             h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]
