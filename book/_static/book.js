@@ -66,19 +66,26 @@ function layOutOutputs() {
     // the highlighter leaves an empty mark at the start
     const marked = [...printed.children].some((part) => part.textContent);
     if (gaps.length < COLUMNS || marked) continue;
-    // beside columns two blanks are a gap, too, where a name is long; sentences wrap, and go on where a line was full
+    // beside columns two blanks are a gap, too, where a name is long; sentences wrap, and go on where a line was full, or
+    // farther in: a longer line was never broken, and a new item begins where the last one did
     const isRow = (line) => !line.trim() || /\S {2,}\S/.test(line);
-    let sentence = null;
+    const inset = (line) => line.search(/\S/);
+    let [sentence, edge] = [null, 0];
     printed.replaceChildren();
     lines.forEach((line, i) => {
       const whole = i < lines.length - 1 ? `${line}\n` : line;
-      const goesOn = sentence && lines[i - 1].length + line.trim().split(" ")[0].length >= FULL;
+      const before = sentence ? lines[i - 1].length : Infinity;
+      const wasFull = before <= FULL && before + line.trim().split(" ")[0].length >= FULL;
+      const goesOn = wasFull && (edge === 0 || inset(line) > edge);
       if (isRow(line) || (!goesOn && line.trim().length <= SENTENCE)) {
         sentence = null;
         printed.append(whole);
         return;
       }
-      if (!goesOn) printed.append((sentence = document.createElement("span")));
+      if (!goesOn) {
+        edge = inset(line);
+        printed.append((sentence = document.createElement("span")));
+      }
       sentence.append(whole);
     });
   }

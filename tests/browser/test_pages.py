@@ -112,12 +112,14 @@ def test_a_wide_figure_scrolls_on_a_phone_and_keeps_its_letters_readable(browser
 
 
 OUTPUTS = """() => {
-  const sentence = "A sentence that is a good deal longer than a phone is wide, so that it has to wrap there.";
+  const sentence = "A sentence that is a good deal longer than a phone is wide, so that it wraps there";
+  const item = `  ${sentence}`;
   const rows = ["one      1", "two      2", "three    3"].join("\\n");
   const output = document.createElement("div");
   output.className = "cell_output";
   output.innerHTML =
-    `<pre>${sentence}\\nand goes on.\\n${rows}</pre><table class="dataframe"><thead><tr><th>claim</th><th>word</th></tr></thead>` +
+    `<pre>${sentence}\\nand goes on.\\n${rows}\\n${item}\\n    and goes on.\\n${item}\\n${item} and is too long.\\n` +
+    `${sentence}</pre><table class="dataframe"><thead><tr><th>claim</th><th>word</th></tr></thead>` +
     `<tbody><tr><td>${sentence}</td><td>yes</td></tr></tbody></table>` +
     '<div class="text_html"><table class="dataframe"><tbody><tr><td>-4 to 4, 1-2</td></tr></tbody></table></div>';
   document.querySelector("article").append(output);
@@ -131,6 +133,7 @@ OUTPUTS = """() => {
     getComputedStyle(output.querySelector("td")).display,
     output.querySelectorAll("td")[1].dataset.title,
     said.textContent.endsWith("and goes on.\\n"),
+    [...output.querySelectorAll("pre > span")].map((span) => span.textContent.trim().split("\\n").length).join(" "),
     output.querySelector("div.scrolls td").textContent,
   ];
 }"""
@@ -138,9 +141,24 @@ OUTPUTS = """() => {
 
 def test_outputs_with_sentences_wrap_and_stack_on_a_phone(browser, address):
     with Visit(browser, address, "notebooks/sample.html", PHONE) as visit:
-        assert visit.page.evaluate(OUTPUTS) == [True, True, "block", "word", True, "−4 to 4, 1-2"]
+        assert visit.page.evaluate(OUTPUTS) == [
+            True,
+            True,
+            "block",
+            "word",
+            True,
+            "2 2 1 1 1",
+            "−4 to 4, 1-2",
+        ]
     with Visit(browser, address, "notebooks/sample.html", WIDE) as visit:
-        assert visit.page.evaluate(OUTPUTS)[1:] == [True, "table-cell", "word", True, "−4 to 4, 1-2"]
+        assert visit.page.evaluate(OUTPUTS)[1:] == [
+            True,
+            "table-cell",
+            "word",
+            True,
+            "2 2 1 1 1",
+            "−4 to 4, 1-2",
+        ]
 
 
 def test_icons_are_drawn_from_fonts(browser, address):
