@@ -31,9 +31,9 @@ ALLOWED = {
         "8 to 100% of its area": "a setting of the crop",
         "54.5% in float32, 58.0% in TF32, 62.5% in float16, 57.1% in bfloat16": "printed by `make gpu`; date, devices and "
         "versions stand below it",
-        "differ by .0037": "the same",
-        ".04 of the images; on the processor .04": "the same",
-        ".209 of each weight; on the processor .209": "the same",
+        "differ by 0.0037": "the same",
+        "0.04 of the images; on the processor 0.04": "the same",
+        "0.209 of each weight; on the processor 0.209": "the same",
     },
     "book/sparsity.md": {
         "two rounds remove 36% of the weights, seven 79%, fourteen 96%": "1 − 0.8ⁿ, computed",
