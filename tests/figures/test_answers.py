@@ -509,6 +509,10 @@ def test_a_leader_does_not_hide_who_was_measured_less_far_or_on_fewer_seeds():
     assert found.endswith(
         "Kept longest by random pruning (1 seed), up to 79% (measured so far: lottery tickets only up to 36%)."
     )
+    fewer_first = few & (table.sparsity < 0.4)
+    assert "Kept longest by random pruning (1 to 3 seeds), up to 79%" in str(
+        figures.answer(table[~fewer_first & ~part], "ece")
+    )
 
 
 def test_an_answer_says_what_is_not_judged_since_guessing_would_pass():

@@ -138,8 +138,9 @@ def _over_levels(judged: pd.DataFrame, lead: str, metric: str) -> str:
 
 def _counted(rows: pd.DataFrame, pruner: str) -> str:
     """Return a pruner's name, with its seeds where others of these rows have more."""
-    own = int(rows.seeds[rows.pruner == pruner].min())
-    return called(pruner) + (f" ({own} seed{'s' * (own > 1)})" if own < rows.seeds.max() else "")
+    own = rows.seeds[rows.pruner == pruner]
+    said = f"{own.min()} to {own.max()}" if own.min() < own.max() else f"{own.min()}"
+    return called(pruner) + (f" ({said} seed{'s' * (said != '1')})" if own.min() < rows.seeds.max() else "")
 
 
 def _not_yet(rows: pd.DataFrame, end: float) -> str:
