@@ -80,10 +80,10 @@ def _worst_off(at: pd.DataFrame) -> pd.DataFrame:
     sides = [sign_of(low, high, a.direction) for a, low, high in zip(about, at.low, at.high, strict=True)]
     # a metric without words shares none
     words = [a.words[1] or a.name for a in about]
-    found = at.assign(side=sides, words=words, rank=at.verdict.map(list(WORDS).index))
-    worst_first = found.assign(behind=found.side < 0).sort_values(
-        by=["rank", "behind", "side"], ascending=False, kind="stable"
+    found = at.assign(
+        side=sides, words=words, rank=at.verdict.map(list(WORDS).index), behind=[s < 0 for s in sides]
     )
+    worst_first = found.sort_values(by=["rank", "behind", "side"], ascending=False, kind="stable")
     return worst_first.drop_duplicates("words").sort_index()
 
 
