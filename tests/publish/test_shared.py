@@ -80,3 +80,13 @@ def test_labels_are_authors_and_year_and_differ(extension):
     ]
     found = list(extension("labels").AuthorYear().format_labels(entries))
     assert found == ["Brier, 2019", "A & C, 2019a", "A et al., 2019", "A & C, 2019b"]
+
+
+def test_what_a_notebook_displays_has_the_apostrophes_of_prose_and_code_keeps_its_own(extension):
+    html = (
+        "<p title=\"it's\">the paper's, LTH&#x27;s <b>it&#39;s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y's"
+    )
+    assert extension("apostrophes").curl(html) == (
+        "<p title=\"it's\">the paper’s, LTH’s <b>it’s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y’s"
+    )
+    assert extension("apostrophes").curl("") == ""
