@@ -254,7 +254,8 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
     """Return Spearman's rank correlation between metrics or dimensions over all tickets: 1 where both rank them alike.
 
     Tickets are ranked by their difference to dense in each metric, best first; a dimension's rank is the mean over its
-    metrics. Tickets that lack one of them are left out. Raises ``DataError`` for fewer than three tickets.
+    metrics. Both stand in the order of ``metrics.names()``. Tickets that lack one of them are left out. Raises ``DataError``
+    for fewer than three tickets.
 
     Example:
         >>> from lotterylib.results import example
@@ -264,8 +265,8 @@ def rank_agreement(judged: pd.DataFrame, by: Literal["metric", "dimension"] = "d
     wide = judged.pivot_table(index=NETWORK, columns="metric", values="difference").dropna()
     if len(wide) < 3:
         raise DataError(f"ranks of {len(wide)} ticket(s) say nothing: want three or more with every metric")
-    worse = {m: -1 if metrics.describe(m).direction == "higher" else 1 for m in wide}
-    ranks: Any = (wide * pd.Series(worse)).rank()
+    worse = {m: -1 if metrics.describe(m).direction == "higher" else 1 for m in metrics.names() if m in wide}
+    ranks: Any = (wide[list(worse)] * pd.Series(worse)).rank()
     if by == "dimension":
-        ranks = ranks.T.groupby(lambda m: metrics.describe(m).dimension).mean().T
+        ranks = ranks.T.groupby(lambda m: metrics.describe(m).dimension, sort=False).mean().T
     return ranks.corr(method="spearman")

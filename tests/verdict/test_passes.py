@@ -139,6 +139,7 @@ def test_rank_agreement_is_spearmans_on_the_better_way_round():
     calibration = (pd.Series(ece).rank() + pd.Series(nll).rank()) / 2
     expected = stats.spearmanr([-a for a in accuracy], calibration)[0]
     assert rank_agreement(judged).calibration.generalization == pytest.approx(expected)
+    assert list(rank_agreement(judged)) == ["generalization", "calibration"], "the book's order"
 
 
 def test_a_wide_interval_cannot_tell_a_good_network_from_a_worse_one():
