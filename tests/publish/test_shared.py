@@ -83,9 +83,7 @@ def test_labels_are_authors_and_year_and_differ(extension):
 
 
 def test_what_a_notebook_displays_has_the_apostrophes_of_prose_and_code_keeps_its_own(extension):
-    html = (
-        "<p title=\"it's\">the paper's, LTH&#x27;s <b>it&#39;s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y's"
-    )
+    html = "<p title=\"it's\">the paper's, LTH&#x27;s <b>it&#39;s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y's"
     assert extension("apostrophes").curl(html) == (
         "<p title=\"it's\">the paper’s, LTH’s <b>it’s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y’s"
     )
