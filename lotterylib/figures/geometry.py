@@ -194,7 +194,11 @@ def shaken(
             )
         lower.plot(list(losses), [np.mean(v) for v in losses.values()], color="black", linewidth=1)
         lower.axhline(allowed, color="#D55E00", linestyle="--", label="allowed")
-        lower.set(yscale="log", xlabel="noise, as a share of each weight", ylabel="training loss (nats) ↓")
+        lower.set(
+            yscale="log",
+            xlabel="noise, as a share of each weight",
+            ylabel="training loss (nats, log scale) ↓",
+        )
         lower.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
         lower.set_title(f"mean {mean:.3g}: {said}", loc="left", fontsize=10)
         lower.legend(loc="upper left")
