@@ -82,9 +82,9 @@ def test_labels_are_authors_and_year_and_differ(extension):
     assert found == ["Brier, 2019", "A & C, 2019a", "A et al., 2019", "A & C, 2019b"]
 
 
-def test_what_a_notebook_displays_has_the_apostrophes_of_prose_and_code_keeps_its_own(extension):
-    html = "<p title=\"it's\">the paper's, LTH&#x27;s <b>it&#39;s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y's"
-    assert extension("apostrophes").curl(html) == (
-        "<p title=\"it's\">the paper’s, LTH’s <b>it’s</b> 'x' <code>f'a'b</code></p><pre>don't</pre>y’s"
+def test_what_a_notebook_displays_is_set_as_prose_and_code_is_not(extension):
+    html = "<p title=\"it's\">the paper's, LTH&#x27;s <b>it&#39;s</b> 'x' ECE ↓ <code>f'a'b ↑</code></p><pre>don't</pre>y's"
+    assert extension("typography").set_text(html) == (
+        "<p title=\"it's\">the paper’s, LTH’s <b>it’s</b> 'x' ECE\N{NO-BREAK SPACE}↓ <code>f'a'b ↑</code></p><pre>don't</pre>y’s"
     )
-    assert extension("apostrophes").curl("") == ""
+    assert extension("typography").set_text("") == ""

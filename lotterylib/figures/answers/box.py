@@ -59,8 +59,7 @@ def _folded(sentences: Sequence[str]) -> str:
 
 
 def _paragraphs(sentences: Iterable[str]) -> str:
-    written = "".join(f"<p>{escape(s)}</p>" for s in sentences)
-    return written.replace(" ↑", "\N{NO-BREAK SPACE}↑").replace(" ↓", "\N{NO-BREAK SPACE}↓")
+    return "".join(f"<p>{escape(s)}</p>" for s in sentences)
 
 
 def join_studies(said: Sequence[Sequence[str]]) -> Answer:
