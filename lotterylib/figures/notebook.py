@@ -16,6 +16,9 @@ from PIL import Image
 from ..errors import SettingError
 from ..files import write_whole
 
+# within a word, where it is no quotation mark
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
+
 
 def show(figure: Figure, alt: str, caption: str = "", name: str = "", *, window: str = "") -> None:
     """Display a figure as PNG, with an alt text that says what there is to see and a caption below it, and close it.
@@ -69,6 +72,9 @@ def png(figure: Figure) -> bytes:
     """Return the bytes of a figure as PNG, and close it."""
     import matplotlib.pyplot as plt
 
+    for words in figure.findobj(_has_apostrophe):
+        # as the page around it has them
+        words.set_text(_APOSTROPHE.sub("’", words.get_text()))
     if engine := figure.get_layout_engine():
         engine.execute(figure)
     # laid out and measured once: told to find a tight box, matplotlib does both twice
@@ -82,6 +88,10 @@ def png(figure: Figure) -> bytes:
     fewer.save(packed, format="png", dpi=picture.info["dpi"])
     plt.close(figure)
     return packed.getvalue()
+
+
+def _has_apostrophe(part: Any) -> bool:
+    return isinstance(part, Text) and "$" not in part.get_text() and bool(_APOSTROPHE.search(part.get_text()))
 
 
 def _holds_photograph(figure: Figure) -> bool:

@@ -655,3 +655,11 @@ def test_of_two_or_three_values_all_are_on_the_axis():
     means = pd.DataFrame({"pruner": ["dense", "random"], "value": [0.11, 0.05], "region": [1, 2]})
     low, high = span(means.assign(low=np.nan, high=np.nan, sparsity=[0.0, 0.89]))
     assert low < 0.05 and high > 0.11
+
+
+def test_apostrophes_in_pictures_are_curled_and_formulas_and_quotation_marks_are_not():
+    figure = plt.figure()
+    said = "SNIP's 'x'", "$f'g$", "plain"
+    texts = [figure.text(0.1, 0.2 * i, words) for i, words in enumerate(said)]
+    png(figure)
+    assert [text.get_text() for text in texts] == ["SNIP’s 'x'", "$f'g$", "plain"]
