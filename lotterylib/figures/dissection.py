@@ -151,7 +151,8 @@ def unit_ious(ious: Mapping[str, Sequence[float]], threshold: float = 0.04) -> D
         )
         axis.set(xlabel="units, best explained first", ylabel="IoU with the best formula ↑")
         axis.set_ylim(bottom=0)
-        axis.legend()
+        # Above, at the left, which a phone shows first.
+        axis.legend(ncols=4, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
         figure.tight_layout()
     return figure, f"IoU of each unit with its formula, sorted; threshold {threshold:g}: {'; '.join(words)}."
 

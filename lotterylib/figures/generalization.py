@@ -97,7 +97,9 @@ def attack_curves(
         # One attack needs no entry: the axis names it.
         for attack, stroke in strokes.items() if len(strokes) > 1 else ():
             entries.append(Line2D([], [], color="#555555", label=attack, linestyle=stroke))
-        axis.legend(handles=entries, fontsize=9)
+        # Above, at the left, which a phone shows first.
+        above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+        axis.legend(handles=entries, fontsize=9, ncols=min(3, len(entries)), **above)
         figure.tight_layout()
     span = f"{epsilons[0]:g}/255 to {epsilons[-1]:g}/255"
     return figure, f"Accuracy against attack strength, {span}: {'; '.join(words)}."
