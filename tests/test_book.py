@@ -13,15 +13,14 @@ import pytest
 from tests.visit import PHONE, WIDE, Visit, served
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.timeout(
-    1500
-)  # a slow and busy machine needs a quarter of an hour for the whole book
+# a slow and busy machine needs half an hour for the whole book
+pytestmark = pytest.mark.timeout(2700)
 
 
 def lottery_book(folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "lotterylib.cli", "book", "--profile", "smoke", "--quiet"]
     command += ["--store", str(folder / "runs"), "--out", str(folder / "build")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1400)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2600)
 
 
 @pytest.fixture(scope="module")

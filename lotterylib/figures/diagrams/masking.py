@@ -49,7 +49,7 @@ def mask_grid() -> Drawn:
         say(axis, left - 0.145, low + 2 * cell, sign, fontsize=13)
     say(axis, 2.5, 0.22, "8 of 16 stay: density 8/16 = 50%, sparsity 50%", QUIET)
     return figure, (
-        "Three grids of four by four cells. The first holds sixteen weights, darker where they are larger. The second is "
+        "Three grids of four by four cells. The first holds sixteen weights, stronger in colour where they are larger. The second is "
         "the mask, a one for each of the eight largest and a zero for the others. The third is their product: eight "
         "weights as they were, and eight zeros. Density and sparsity are a half each."
     )
