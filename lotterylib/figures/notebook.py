@@ -72,8 +72,9 @@ def png(figure: Figure) -> bytes:
     """Return the bytes of a figure as PNG, and close it."""
     import matplotlib.pyplot as plt
 
-    for words in figure.findobj(_has_apostrophe):
-        # as the page around it has them
+    # as the page around it has them
+    texts: list[Any] = figure.findobj(_has_apostrophe)
+    for words in texts:
         words.set_text(_APOSTROPHE.sub("’", words.get_text()))
     if engine := figure.get_layout_engine():
         engine.execute(figure)
