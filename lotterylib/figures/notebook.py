@@ -72,7 +72,7 @@ def png(figure: Figure) -> bytes:
     """Return the bytes of a figure as PNG, and close it."""
     import matplotlib.pyplot as plt
 
-    # as the page around it has them
+    # apostrophes as the page around the picture has them
     texts: list[Any] = figure.findobj(_has_apostrophe)
     for words in texts:
         words.set_text(_APOSTROPHE.sub("’", words.get_text()))
