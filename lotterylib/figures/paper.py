@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .. import metrics
@@ -20,7 +19,7 @@ from ..text import percent
 from ..verdict import over_seeds
 from .drawing import Drawn, by_setting, curve_of, legend_below, logarithmic, marked
 from .style import in_order, look, styled
-from .sweep import cut_off, rounds
+from .sweep import beyond_of, cut_off, rounds
 
 # How the paper's curves lie over ours.
 _SMALL: dict[str, Any] = {
@@ -31,7 +30,6 @@ _SMALL: dict[str, Any] = {
 }
 # A value this many times farther from dense than nine tenths of a panel's values is cut off.
 FAR = 2
-_UP = r"$\uparrow$"
 # The paper's smallest setting, shown where none is ours.
 _FIRST = ("cifar10", "resnet20s")
 
@@ -62,7 +60,6 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         raise DataError(f"the paper has no curve of {metric}")
     words = [f"{about.label} against sparsity, {about.direction} is better."]
     drawn: set[tuple[str, str]] = set()
-    cut = False
     with styled():
         figure, axes = plt.subplots(len(rows), 2, figsize=(8, 3.4 * len(rows)), squeeze=False)
         for pair, (dataset, model, left) in zip(axes, rows, strict=True):
@@ -91,7 +88,7 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
                     # less than a decade: its powers of ten are one number or none
                     axis.yaxis.set_major_locator(MaxNLocator(5))
                 _curves(axis, curves)
-                cut |= cut_off(axis, curves, limits)
+                cut_off(axis, curves, limits)
                 axis.set_title(f"{title}{', log axis' * wide}", loc="left", fontsize=9)
                 words.append(_order(curves, about, title.replace("\n", " ")))
             pair[1].set_visible(len(panels) > 1)
@@ -112,9 +109,8 @@ def beside_paper(table: pd.DataFrame, theirs: pd.DataFrame, metric: str, *, smok
         named = {
             n: named[n] for n in [*(p for p in places if p in named), *(n for n in named if n not in places)]
         }
-        if cut:
-            arrow: dict[str, Any] = {"marker": _UP, "linestyle": "", "markersize": 10, "color": "#333333"}
-            named["cut"] = Line2D([], [], label="beyond the axis", **arrow)
+        for arrow in beyond_of(figure):
+            named["cut"] = arrow
             words.append("Arrows give values beyond the axis.")
         figure.tight_layout()
         legend_below(figure, list(named.values()), 5)

@@ -39,7 +39,7 @@ QUIET = "#b8b8b8"
 # Between two curves that are one line.
 _GAP = np.full((2, 1), np.nan)
 # What lies beyond the axis: no method's own marker.
-_UP, _DOWN = r"$\uparrow$", r"$\downarrow$"
+_UP, _DOWN, _BOTH = r"$\uparrow$", r"$\downarrow$", r"$\updownarrow$"
 # What artists are, for the legend: it explains what is drawn, and nothing else.
 _END, _INTERVAL, _OPEN, _BEYOND = "end of Region I", "95% interval", "interval goes on", "beyond the axis"
 # The share of the y axis by which it grows for what would just miss it.
@@ -337,9 +337,9 @@ def _whiskers(axis: Axes, curve: pd.DataFrame, pruner: str, limits: tuple[float,
             )
 
 
-def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bool:
+def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> None:
     """Point out of the axis to what of some pruners' curves lies beyond it, with its values right of the arrow: its curve comes
-    from the left. Return whether anything does."""
+    from the left."""
     # room for numbers right of the last points, where no curve passes
     axis.margins(x=0.1)
     low, high = limits
@@ -356,7 +356,6 @@ def cut_off(axis: Axes, curves: pd.DataFrame, limits: tuple[float, float]) -> bo
         axis.annotate(
             numbers, at, textcoords="offset points", fontsize=8.5, rotation=90, bbox=box, zorder=4.5, **place
         )
-    return len(far) > 0
 
 
 def _name_ends(axis: Axes, means: pd.DataFrame, pruners: Sequence[str], limits: tuple[float, float]) -> None:
@@ -407,6 +406,14 @@ def _name(means: pd.DataFrame, pruner: str) -> str:
     return f"{look(pruner).label} ({count} seed{'s' * (most > 1)})"
 
 
+def beyond_of(figure: Figure) -> list[Artist]:
+    """Return the legend's line for arrows out of the axis, which points where those of the figure do; none where it has none."""
+    drawn = {line.get_marker() for axis in figure.axes for line in axis.lines if line.get_gid() == _BEYOND}
+    marker = _BOTH if len(drawn) > 1 else next(iter(drawn), None)
+    style: dict[str, Any] = {"marker": marker, "markersize": 10, "linestyle": "", "color": "#333333"}
+    return [Line2D([], [], label=_BEYOND, **style)] if drawn else []
+
+
 def legend_of(figure: Figure) -> list[Artist]:
     """Return the legend's lines for what a figure shows: dense, regions, the end of the first, intervals, and the paper."""
     grey: dict[str, Any] = {"linestyle": "", "color": "#333333"}
@@ -416,7 +423,7 @@ def legend_of(figure: Figure) -> list[Artist]:
         Line2D([], [], label=_END, marker=r"$\vdots$", markersize=11, **grey),
         Line2D([], [], label=_INTERVAL, marker="|", markersize=11, markeredgewidth=1.5, **grey),
         Line2D([], [], label=_OPEN, marker="^", markersize=4, markerfacecolor="white", **grey),
-        Line2D([], [], label=_BEYOND, marker=_DOWN, markersize=10, **grey),
+        *beyond_of(figure),
         Line2D([], [], label=_PRINTED["gid"], **_PRINTED),
     ]
     parts = (part for axis in figure.axes for part in (*axis.lines, *axis.collections, *axis.texts))

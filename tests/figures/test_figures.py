@@ -198,20 +198,28 @@ def test_what_has_collapsed_is_cut_off_and_its_value_said():
 
 
 def test_numbers_beyond_an_axis_stand_once_for_a_place_where_its_curve_does_not_come_from():
-    from lotterylib.figures.sweep import cut_off
+    from lotterylib.figures.sweep import beyond_of, cut_off
 
     curves = pd.DataFrame(
         [("lottery", 0.5, 90.0), ("lottery", 0.8, 12.5), ("random", 0.8, 1234.0), ("magnitude", 0.8, 30.0)],
         columns=["pruner", "sparsity", "value"],
     )
-    _, axis = plt.subplots()
+    figure, axis = plt.subplots()
     axis.set_ylim(80, 95)
-    assert cut_off(axis, curves, (80, 95))
+    cut_off(axis, curves.iloc[:1], (80, 95))
+    assert not axis.texts and beyond_of(figure) == []
+    cut_off(axis, curves, (80, 95))
     below, above = sorted(axis.texts, key=lambda t: t.xy[1])
     assert below.get_text() == "12.5, 30" and above.get_text() == "1,234"
     assert all(t.xy[0] == pytest.approx(rounds(0.8)) for t in axis.texts)
     assert below.xyann[0] > 0 and below.xyann[1] > 0 > above.xyann[1]
-    assert not cut_off(axis, curves.iloc[:1], (80, 95))
+    [legend] = beyond_of(figure)
+    assert legend.get_marker() == r"$\updownarrow$"
+    figure, axis = plt.subplots()
+    cut_off(axis, curves.iloc[2:3], (80, 95))
+    assert (
+        [line.get_marker() for line in beyond_of(figure)] == [axis.lines[0].get_marker()] == [r"$\uparrow$"]
+    )
 
 
 def test_the_close_up_holds_all_of_lottery_tickets_that_live():
