@@ -408,7 +408,9 @@ def _name(means: pd.DataFrame, pruner: str) -> str:
 
 def beyond_of(figure: Figure) -> list[Artist]:
     """Return the legend's line for arrows out of the axis, which points where those of the figure do; none where it has none."""
-    drawn = {line.get_marker() for axis in figure.axes for line in axis.lines if line.get_gid() == _BEYOND}
+    drawn = {
+        str(line.get_marker()) for axis in figure.axes for line in axis.lines if line.get_gid() == _BEYOND
+    }
     marker = _BOTH if len(drawn) > 1 else next(iter(drawn), None)
     style: dict[str, Any] = {"marker": marker, "markersize": 10, "linestyle": "", "color": "#333333"}
     return [Line2D([], [], label=_BEYOND, **style)] if drawn else []
