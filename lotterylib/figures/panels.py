@@ -183,9 +183,10 @@ def against(table: pd.DataFrame, first: str, second: str, *, smoke: bool = False
         for pruner in in_order(pair.pruner):
             at = pair[inside & (pair.pruner == pruner)]
             label, colour, marker = look(pruner)
-            style = {"color": colour, "marker": marker or "+", "label": label, "alpha": 0.85, "zorder": 3}
+            style = {"color": colour, "marker": marker or "+", "label": label, "alpha": 0.85}
             sizes = (20 + 50 * at.sparsity) if marker else 120
-            axis.scatter(at.value_1, at.value_2, s=sizes, **style)
+            # what all others are compared with is covered by none
+            axis.scatter(at.value_1, at.value_2, s=sizes, zorder=3 if marker else 4, **style)
         ends = [min(left, low), max(right, high)]
         axis.plot(ends, ends, "--", color="#888888", linewidth=1)
         axis.set(xlim=(left, right), ylim=(low, high))

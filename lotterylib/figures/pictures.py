@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from .drawing import Drawn, draw_image, panels, spanned, stroke
 from .style import ink_on, legible, look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
+_DASHES = ("-", "--", ":", "-.")
 # As many strokes: two pruners may share a marker, and in grey colours are alike.
 _STROKES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
@@ -477,9 +479,13 @@ def _drawn_lines(
 ) -> Figure:
     with styled():
         figure, axis = plt.subplots(figsize=(6, 3.4))
+        shown: Counter[str] = Counter()
         for pruner, (x, y) in found.items():
             label, colour, marker = look(pruner)
-            axis.plot(x, y, stroke(pruner), marker=marker, color=colour, label=label)
+            # in grey, lines of one marker are told apart by their dashes
+            dashes = _DASHES[shown[marker] % len(_DASHES)] if shown[marker] else stroke(pruner)
+            axis.plot(x, y, dashes, marker=marker, color=colour, label=label)
+            shown[marker] += 1
         axis.set(xlabel=xlabel, ylabel=ylabel)
         _legend_above(axis, len(found), 3)
         figure.tight_layout()

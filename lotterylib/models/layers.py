@@ -25,6 +25,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the images, float [N, channels, H, W], with mean 0 and std 1 in each channel."""
         return (images - self.mean) / self.std
 
 

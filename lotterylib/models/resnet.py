@@ -21,6 +21,7 @@ class Pointwise(nn.Conv2d):
     writes beyond its memory where there are fewer than 8 input channels and no AVX-512 (uxlfoundation/oneDNN#6035)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of every stride-th pixel: float [N, channels, H, W]."""
         down, across = self.stride
         return F.conv2d(x[..., ::down, ::across], self.weight, self.bias)
 
@@ -41,6 +42,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output: float [N, channels, H, W], of half the size where the stride is 2."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x), inplace=True)
 
@@ -67,6 +69,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, channels, H, W]."""
         return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
 
 

@@ -26,6 +26,7 @@ class PreactBlock(nn.Module):
         self.shortcut = Pointwise(inputs, outputs, 1, stride, bias=False) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output: float [N, channels, H, W], of half the size where the stride is 2."""
         a = F.relu(self.bn1(x), inplace=True)
         out = self.conv2(F.relu(self.bn2(self.conv1(a)), inplace=True))
         return out + (x if self.shortcut is None else self.shortcut(a))
@@ -51,6 +52,7 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, channels, H, W]."""
         x = F.relu(self.bn(self.stages(self.stem(x))), inplace=True)
         return self.head(x.mean(dim=(2, 3)))
 

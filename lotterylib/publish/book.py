@@ -9,6 +9,7 @@ from typing import Any
 
 from ..machine.devices import describe_device, pick_device
 from ..machine.revision import revision
+from ..results import setting_name
 from ..study import Profile, Store, records
 from ..study.versions import Made, outdated
 from .errors import PublishError
@@ -61,6 +62,8 @@ def make_book(
         "outdated": outdated((r["metric"], r["pruner"], Made.of(r)) for r in records(profile, store)),
         "smoke": profile.smoke,
     }
+    if profile.beside:
+        card["study"] = setting_name(profile.models[0].label, profile.dataset.name)
     is_file = Path(name).suffix in (".yaml", ".yml")
     parameters = {
         "profile": str(Path(name).resolve()) if is_file else name,

@@ -90,7 +90,7 @@ def stage_notebook(notebook, card: Mapping[str, Any], name: str) -> dict[str, by
 
 def run_card(card: Mapping[str, Any]) -> str:
     """Return one quiet line of HTML on the run: ``profile``, ``seeds``, ``device``, ``revision``, ``seconds``,
-    ``outdated`` (lines on records that other versions made).
+    ``outdated`` (lines on records that other versions made), ``study`` (whose numbers those are that name none).
 
     Absent keys are left out; ``smoke: True`` puts a warning above the line. Values are escaped.
     """
@@ -107,6 +107,8 @@ def run_card(card: Mapping[str, Any]) -> str:
             f'<span title="{escape("; ".join(lines))}">measured in part by older versions ({len(lines)})</span>'
         )
     line = " · ".join(filter(None, parts))
+    if study := card.get("study"):
+        line += f"<br>What names no study is of {escape(study)}, or of networks trained on this page."
     return (SMOKE if card.get("smoke") else "") + f'<div class="run-card">{line}</div>'
 
 

@@ -36,6 +36,7 @@ def test_card_is_one_escaped_line_without_what_is_unknown():
         " · ran in 61 s</div>"
     )
     assert run_card({"seeds": [3]}) == '<div class="run-card">seed 3</div>'
+    assert ">seed 3<br>What names no study is of A&amp;B, or" in run_card({"seeds": [3], "study": "A&B"})
 
 
 def test_smoke_card_warns():

@@ -379,7 +379,7 @@ def perspective() -> Drawn:
     flat.contourf(a, b, heights, levels, **where)
     flat.contour(a, b, heights, levels, colors="white", linewidths=0.5)
     flat.plot([-1, 1], [0, 0], **line)
-    flat.plot(0, 0, "+", color=INK, markersize=12, markeredgewidth=2.5)
+    flat.plot(0, 0, "+", color=INK, markersize=12, markeredgewidth=2.5, path_effects=line["path_effects"])
     cut = plot(figure, 1.1, 0.45, 2.8, 1.15)
     cut.plot(span, loss(span, 0), color=RED, linewidth=2.5)
     cut.plot(0, loss(0, 0), "+", color=INK, markersize=12, markeredgewidth=2.5)

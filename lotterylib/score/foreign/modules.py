@@ -66,6 +66,7 @@ class Network(nn.Module):
         return Network(self.net, None, None, self.grey, self.batch, self.chosen, self.probabilities).eval()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, channels, H, W]; grey ones are shown as colour where the file wants that."""
         images = images.expand(-1, 3, -1, -1) if self.grey else images
         if not self.batch or len(images) <= self.batch:
             return self._logits(images)

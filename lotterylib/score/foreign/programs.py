@@ -152,6 +152,7 @@ class Program(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, channels, H, W]."""
         fixed = self.input_shape[0]
         if fixed is None:
             return self._run(images)
