@@ -12,4 +12,4 @@ study = study_of("cifar10")
 def test_it_runs(study, path):
     executed = study.run(path)
     if path.stem == "quickstart":
-        assert "cifar10: " in printed(executed)
+        assert "CIFAR-10: " in printed(executed)

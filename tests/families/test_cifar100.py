@@ -12,4 +12,4 @@ study = study_of("cifar100")
 def test_it_runs(study, path):
     executed = study.run(path)
     if path.stem == "quickstart":
-        assert "cifar100: " in printed(executed)
+        assert "CIFAR-100: " in printed(executed)

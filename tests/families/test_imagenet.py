@@ -12,4 +12,4 @@ study = study_of("imagenet")
 def test_it_runs(study, path):
     executed = study.run(path)
     if path.stem == "quickstart":
-        assert "imagenet: " in printed(executed)
+        assert "ImageNet: " in printed(executed)
