@@ -150,14 +150,15 @@ def _known(data: Dataset | Shape | DatasetBuilder | str) -> DatasetBuilder | typ
 
 
 def title(name: str) -> str:
-    """Return what readers call a set; a name that is not known, such as a user's own, is its title.
+    """Return what readers call a set of outliers or a data set; a name that is not known, such as a user's own, is its title.
 
     Example:
-        >>> title("gaussian"), title("mnist-mini"), title("mine")
-        ('Gaussian noise', 'a sample of MNIST', 'mine')
+        >>> title("gaussian"), title("mnist-mini"), title("imagenet"), title("mine")
+        ('Gaussian noise', 'a sample of MNIST', 'ImageNet', 'mine')
     """
-    known = _sets()
-    return known[name].title if name in known else name
+    if name in (known := _sets()):
+        return known[name].title
+    return (BUILDERS[name].title if name in BUILDERS else "") or name
 
 
 def source(name: str) -> Source | None:
