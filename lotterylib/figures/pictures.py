@@ -25,7 +25,6 @@ from .drawing import Drawn, draw_image, panels, spanned, stroke
 from .style import ink_on, legible, look, styled
 
 _HATCHES = ("", "//", "..", "xx", "\\\\")
-_DASHES = ("-", "--", ":", "-.")
 # As many strokes: two pruners may share a marker, and in grey colours are alike.
 _STROKES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
@@ -483,7 +482,7 @@ def _drawn_lines(
         for pruner, (x, y) in found.items():
             label, colour, marker = look(pruner)
             # in grey, lines of one marker are told apart by their dashes
-            dashes = _DASHES[shown[marker] % len(_DASHES)] if shown[marker] else stroke(pruner)
+            dashes = _STROKES[shown[marker] % len(_STROKES)] if shown[marker] else stroke(pruner)
             axis.plot(x, y, dashes, marker=marker, color=colour, label=label)
             shown[marker] += 1
         axis.set(xlabel=xlabel, ylabel=ylabel)
