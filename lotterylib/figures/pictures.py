@@ -483,7 +483,7 @@ def _drawn_lines(
             label, colour, marker = look(pruner)
             # in grey, lines of one marker are told apart by their dashes
             dashes = _STROKES[shown[marker] % len(_STROKES)] if shown[marker] else stroke(pruner)
-            axis.plot(x, y, dashes, marker=marker, color=colour, label=label)
+            axis.plot(x, y, linestyle=dashes, marker=marker, color=colour, label=label)
             shown[marker] += 1
         axis.set(xlabel=xlabel, ylabel=ylabel)
         _legend_above(axis, len(found), 3)
