@@ -203,6 +203,7 @@ def table(
     import pandas as pd
 
     from ..results import tidy
+    from ..verdict.intervals import SETTING
     from ..verdict.retraining import usual
 
     profile, local = load_profile(profile), open_store(store)
@@ -212,7 +213,7 @@ def table(
     if again := controls(profile, index):
         found = pd.concat([found, tidy(again)], ignore_index=True)
     costs = usual(found)
-    keys = found[["dataset", "model", "metric"]].itertuples(index=False, name=None)
+    keys = found[SETTING].itertuples(index=False, name=None)
     found["cost"] = [costs.get(key, math.nan) for key in keys]
     if not control:
         found = found[found.pruner != CONTROL].reset_index(drop=True)

@@ -20,6 +20,7 @@ from .moderation import FEWEST, SHARED, Prior
 from .regions import Region, regions
 
 NETWORK = ["dataset", "model", "pruner", "sparsity"]
+SETTING = ["dataset", "model", "metric"]
 # the pruner of dense networks trained anew
 CONTROL = "control"
 # the unit of metrics that count images
@@ -179,39 +180,41 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
         >>> differences(example())[["metric", "pruner", "sparsity", "seeds"]].values.tolist()[0]
         ['accuracy', 'lottery', 0.5, 2]
     """
-    keys = ["dataset", "model", "metric"]
     whole = table[table.pruner == "dense"]
-    dense = whole.groupby(keys).value.mean().rename("dense").reset_index()
-    by_seed = whole.groupby([*keys, "seed"]).value.first().rename("dense_beside").reset_index()
+    dense = whole.groupby(SETTING).value.mean().rename("dense").reset_index()
+    by_seed = whole.groupby([*SETTING, "seed"]).value.first().rename("dense_beside").reset_index()
     tickets = table[table.difference.notna() | (table.value.isna() & (table.pruner != "dense"))]
     if tickets.empty:
         raise DataError("no record says how far a ticket lies from its dense network: measure it again")
-    rows = []
     winning = _winning(table) if moderated else set()
-    by_metric: Any = tickets.assign(
+    marked = tickets.assign(
         winning=[key in winning for key in tickets[NETWORK].itertuples(index=False, name=None)],
         difference_error=np.maximum(tickets.difference_error, _least_error(tickets)),
-    ).groupby([*keys, "winning"])
-    for setting, of_metric in by_metric:
-        groups = of_metric.groupby(["pruner", "sparsity"])
-        spread = groups.difference.agg(["var", "count", "std"])
-        # so that a table says the same of its tickets with its controls and without
-        known = spread.drop(index=CONTROL, level="pruner", errors="ignore").dropna(subset="var")
+    )
+    groups: Any = marked.groupby([*SETTING, "winning", "pruner", "sparsity"])
+    spread = groups.difference.agg(["var", "count", "std"])
+    # as arrays: a table for each ticket, or for each metric, would take most of the time
+    gaps, errors = (marked[name].to_numpy(float) for name in ("difference", "difference_error"))
+    variances, counts, sds = (spread[name].to_numpy(float) for name in ("var", "count", "std"))
+    # so that a table says the same of its tickets with its controls and without
+    lends = (spread.index.get_level_values("pruner") != CONTROL) & ~np.isnan(variances)
+    rows, names, places = [], list(spread.index), groups.indices
+    for of_setting in spread.groupby(level=[*SETTING, "winning"]).indices.values():
+        known = of_setting[lends[of_setting]]
         enough = moderated and len(known) >= FEWEST
-        prior = Prior.fit(known["var"], known["count"] - 1, SHARED) if enough else None
+        prior = Prior.fit(variances[known], counts[known] - 1, SHARED) if enough else None
         pooled = (math.sqrt(prior.variance), prior.freedom) if prior else (math.nan, math.nan)
-        # as arrays: a table for each ticket would take most of the time
-        gaps, errors = of_metric.difference.to_numpy(float), of_metric.difference_error.to_numpy(float)
-        for key, sd in spread["std"].items():
-            place = groups.indices[key]
+        for one in of_setting:
+            *setting, _, pruner, sparsity = names[one]
+            place = places[names[one]]
             found = interval(gaps[place], errors[place], confidence, prior)
-            rows.append((*setting[:3], *key, *found, sd, *pooled))
-    columns = [*keys, "pruner", "sparsity", "difference", "low", "high", "seeds", "sd", "prior_sd"]
+            rows.append((*setting, pruner, sparsity, *found, sds[one], *pooled))
+    columns = [*SETTING, "pruner", "sparsity", "difference", "low", "high", "seeds", "sd", "prior_sd"]
     found = pd.DataFrame(rows, columns=pd.Index([*columns, "prior_freedom"]))
-    ticket = [*keys, "pruner", "sparsity"]
-    paired = tickets[tickets.difference.notna()].merge(by_seed, on=[*keys, "seed"], how="left")
+    ticket = [*SETTING, "pruner", "sparsity"]
+    paired = tickets[tickets.difference.notna()].merge(by_seed, on=[*SETTING, "seed"], how="left")
     beside = paired.groupby(ticket).dense_beside.mean().reset_index()
-    found = found.sort_values(ticket, ignore_index=True).merge(dense, on=keys, how="left")
+    found = found.sort_values(ticket, ignore_index=True).merge(dense, on=SETTING, how="left")
     return found.merge(beside, on=ticket, how="left")
 
 

@@ -20,11 +20,10 @@ from .. import metrics
 from ..errors import DataError, SettingError, UnknownNameError
 from ..metrics import Tolerance
 from ..results import tidy
-from .intervals import NETWORK, differences
+from .intervals import NETWORK, SETTING, differences
 from .retraining import within_retraining
 
 Verdict = Literal["pass", "fail", "undecided"]
-_SETTING = ["dataset", "model", "metric"]
 
 
 def judge(low: float, high: float, direction: Literal["higher", "lower"], tolerance: float) -> Verdict:
@@ -94,7 +93,7 @@ def passes(
     found["dimension"] = [about[m].dimension for m in found.metric]
     own = [scale * tolerances[m].of(d) for m, d in zip(found.metric, found.dense, strict=True)]
     costs = _costs(table)
-    cost = [costs.get(key, 0.0) for key in found[_SETTING].itertuples(index=False, name=None)]
+    cost = [costs.get(key, 0.0) for key in found[SETTING].itertuples(index=False, name=None)]
     limit = np.maximum(own, cost)
     found["tolerance"] = 0.0 if strict else limit
     found["widened"] = (limit > own) & (not strict)
@@ -122,31 +121,31 @@ def unjudged(table: pd.DataFrame) -> pd.DataFrame:
         >>> len(unjudged(example()))
         0
     """
-    means = table[table.pruner == "dense"].groupby(_SETTING).value.mean()
+    means = table[table.pruner == "dense"].groupby(SETTING).value.mean()
     rows, chances = [], _chances(table)
     for key, amount in tolerances(table, metrics.names()).items():
         about, mean, chance = metrics.describe(key[2]), float(means[key]), chances[key[:2]]
         if about.at_floor(mean, amount, chance):
             rows.append((*key, mean, amount, about.floor_at(chance)))
-    return pd.DataFrame(rows, columns=pd.Index([*_SETTING, "dense", "tolerance", "floor"]))
+    return pd.DataFrame(rows, columns=pd.Index([*SETTING, "dense", "tolerance", "floor"]))
 
 
 def tolerances(table: pd.DataFrame, names: Iterable[str]) -> dict[tuple[str, str, str], float]:
     """Return (dataset, model, metric) → the tolerance that ``passes`` judges by, in the metric's unit."""
     dense: Any = table[(table.pruner == "dense") & table.metric.isin(list(names))]
-    means, costs = dense.groupby(_SETTING).value.mean(), _costs(table)
+    means, costs = dense.groupby(SETTING).value.mean(), _costs(table)
     own = {key: metrics.describe(key[2]).tolerance.of(mean) for key, mean in means.items()}
     return {key: max(amount, costs.get(key, 0.0)) for key, amount in own.items()}
 
 
 def _chances(table: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Return (dataset, model) → the share of images that guessing gets right."""
-    return table.groupby(_SETTING[:2]).chance.first().to_dict()
+    return table.groupby(SETTING[:2]).chance.first().to_dict()
 
 
 def _costs(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     """Return (dataset, model, metric) → what a retraining costs, where the table says so."""
-    return table.groupby(_SETTING).cost.first().dropna().to_dict() if "cost" in table else {}
+    return table.groupby(SETTING).cost.first().dropna().to_dict() if "cost" in table else {}
 
 
 def _verdict(

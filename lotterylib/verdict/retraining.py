@@ -16,7 +16,7 @@ import pandas as pd
 
 from .. import metrics
 from ..errors import DataError
-from .intervals import CONTROL, NETWORK, student
+from .intervals import CONTROL, NETWORK, SETTING, student
 
 # the networks that retraining bands are made of
 DENSE = ("dense", CONTROL)
@@ -79,13 +79,13 @@ def of_table(table: pd.DataFrame) -> dict[tuple[str, str, str], Band]:
     differ. A metric that is measured relative to the dense network is the same for each of the study's own: there the
     controls alone tell."""
     rows = table[table.pruner.isin(DENSE) & ~table.metric.str.contains(":") & table.value.notna()]
+    values, studied = rows.value.to_numpy(float), (rows.pruner == "dense").to_numpy()
     found = {}
-    groups: Any = rows.groupby(["dataset", "model", "metric"])
-    for key, group in groups:
-        own = group[group.pruner == "dense"].value
-        values = group.value if own.nunique() > 1 else group[group.pruner == CONTROL].value
-        if values.nunique() > 1:
-            found[key] = Band.of(values)
+    for key, place in rows.groupby(SETTING).indices.items():
+        own = values[place[studied[place]]]
+        told = values[place] if len(set(own)) > 1 else values[place[~studied[place]]]
+        if len(set(told)) > 1:
+            found[key] = Band.of(told)
     return found
 
 
@@ -102,15 +102,16 @@ def usual(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
         >>> {key: round(cost, 2) for key, cost in usual(table).items()}
         {('digits', 'lenet', 'nll'): 1.52}
     """
-    found = {}
-    for (dataset, model, metric), band in of_table(table).items():
+    found, again = {}, table[table.pruner == CONTROL]
+    different = table[table.pruner == "dense"].groupby(SETTING).value.nunique()
+    for key, band in of_table(table).items():
         if band.count < FEWEST:
             continue
-        rows = table[(table.dataset == dataset) & (table.model == model) & (table.metric == metric)]
-        relative = rows[rows.pruner == "dense"].value.nunique() == 1
-        sign = -1 if metrics.describe(metric).direction == "higher" else 1
-        worse = sign * (rows[rows.pruner == CONTROL].difference.mean() if relative else 0.0)
-        found[dataset, model, metric] = max(worse, 0.0) + USUAL * band.sd * (1 if relative else math.sqrt(2))
+        relative, worse = different.get(key) == 1, 0.0
+        if relative:
+            sign = -1 if metrics.describe(key[2]).direction == "higher" else 1
+            worse = max(sign * float(again[(again[SETTING] == key).all(axis=1)].difference.mean()), 0.0)
+        found[key] = worse + USUAL * band.sd * (1 if relative else math.sqrt(2))
     return found
 
 
