@@ -216,15 +216,11 @@ def limits(judged: pd.DataFrame) -> pd.DataFrame:
         >>> limits(passes(example())).accuracy.tolist()
         [0.5, nan]
     """
-
-    def last(group: pd.DataFrame) -> float:
-        ordered = group.sort_values("sparsity")
-        unbroken = (ordered.verdict == "pass").cummin()
-        return ordered.sparsity[unbroken].max()
-
     keys = ["dataset", "model", "pruner", "metric"]
-    ends: Any = judged.groupby(keys)[["sparsity", "verdict"]].apply(last)
-    return ends.rename("last").unstack("metric")
+    ordered: Any = judged.sort_values("sparsity")
+    unbroken = (ordered.verdict == "pass").groupby([ordered[key] for key in keys]).cummin()
+    ends = ordered.sparsity.where(unbroken).groupby([ordered[key] for key in keys]).max()
+    return ends.unstack("metric")
 
 
 def resolution(judged: pd.DataFrame) -> pd.DataFrame:
