@@ -58,6 +58,12 @@ _LOCAL = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # at Dask's own pace (its loop every 20 ms, memory every 100, the worker's stack every 10) they looked after a worker
+    # for a seventh of a core's time
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.worker.profile.enabled": False,
     # pages on what runs here, for any local user to read
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],

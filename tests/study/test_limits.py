@@ -12,6 +12,7 @@ import threading
 from collections import namedtuple
 from multiprocessing import synchronize
 
+import dask.config
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -82,6 +83,12 @@ def test_too_few_open_files_are_one_line_and_not_a_wait(monkeypatch, tmp_path):
     with pytest.raises(SettingError, match=r"2 worker\(s\) take about 192 .* may have 40 \(ulimit -n\)"):
         run(missing(PROFILE, store := Store(tmp_path / "s")), store, How(workers=2, device="cpu"))
     assert not store.root.exists()
+
+
+@pytest.mark.parametrize("key", scheduler._LOCAL)
+def test_dask_knows_what_it_is_told(key):
+    """A key that it does not know would change nothing, and say nothing."""
+    assert dask.config.get(key, "unknown") != "unknown"
 
 
 def test_ctrl_c_does_not_wait_for_workers_to_start(tmp_path, monkeypatch):
