@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,13 +37,22 @@ def narrowed(spec: dict[str, Any], kept: int, scope: Scope = "all") -> dict[str,
         SettingError: if nothing comes within 5%.
     """
 
+    known: dict[tuple[int, ...], int] = {}
+
+    def weights(width: Width) -> int:
+        # neighbouring widths round to the same channels, and counting their weights takes a network
+        channels = tuple(models.stages(spec["name"], width))
+        if channels not in known:
+            known[channels] = count(spec, width, scope)
+        return known[channels]
+
     def error(width: Width) -> float:
-        return abs(count(spec, width, scope) / kept - 1)
+        return abs(weights(width) / kept - 1)
 
     width = spec["width"]
-    if count(spec, width, scope) == kept:
+    if weights(width) == kept:
         return spec
-    low, high = _bracket(spec, kept, scope)
+    low, high = _bracket(lambda factor: weights(_scaled(width, factor)) <= kept)
     best = min((_scaled(width, factor) for factor in (low, high) if factor), key=error)
     if error(best) > TOLERANCE:
         exact = [max(1.0, high * channels) for channels in models.stages(spec["name"], width)]
@@ -58,8 +68,7 @@ def narrowed(spec: dict[str, Any], kept: int, scope: Scope = "all") -> dict[str,
         best = next((each for each in near if error(each) <= TOLERANCE), None) or min(near, key=error)
     if error(best) > LIMIT:
         raise SettingError(
-            f"no narrower {spec['name']} has {kept:,} prunable weights: "
-            f"the nearest has {count(spec, best, scope):,}"
+            f"no narrower {spec['name']} has {kept:,} prunable weights: the nearest has {weights(best):,}"
         )
     return {**spec, "width": best}
 
@@ -71,15 +80,12 @@ def count(spec: dict[str, Any], width: Width, scope: Scope) -> int:
         return sum(p.numel() for p in prunable(models.build(**{**spec, "width": width}), scope).values())
 
 
-def _bracket(spec: dict[str, Any], kept: int, scope: Scope) -> tuple[float, float]:
-    """Return two neighbouring factors of the width: with the first at most ``kept`` weights, with the second more."""
+def _bracket(fits: Callable[[float], bool]) -> tuple[float, float]:
+    """Return two neighbouring factors of the width, from 0 to 1: the first fits, the second does not."""
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        if count(spec, _scaled(spec["width"], middle), scope) <= kept:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low, high
 
 
