@@ -20,6 +20,7 @@ from .moderation import FEWEST, SHARED, Prior
 from .regions import Region, regions
 
 NETWORK = ["dataset", "model", "pruner", "sparsity"]
+# of which a study has one dense mean, one tolerance, and one retraining band
 SETTING = ["dataset", "model", "metric"]
 # the pruner of dense networks trained anew
 CONTROL = "control"
@@ -193,7 +194,7 @@ def differences(table: pd.DataFrame, confidence: float = 0.95, *, moderated: boo
     )
     groups: Any = marked.groupby([*SETTING, "winning", "pruner", "sparsity"])
     spread = groups.difference.agg(["var", "count", "std"])
-    # as arrays: a table for each ticket, or for each metric, would take most of the time
+    # arrays: a table for each ticket, or for each metric, would take most of the time
     gaps, errors = (marked[name].to_numpy(float) for name in ("difference", "difference_error"))
     variances, counts, sds = (spread[name].to_numpy(float) for name in ("var", "count", "std"))
     # so that a table says the same of its tickets with its controls and without
